@@ -1,0 +1,94 @@
+"""The command line of every job: `python -m jobs.VERB CONFIG [--input PATH ...] --run DIR`.
+
+Output contract: exit code 0 when the output is whole, 2 with one line on stderr for a user's mistake, 1 otherwise.
+A verb's module holds what is particular to it; the work is in `pipeline` and `serve_app`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from pipeline import config
+from pipeline.errors import SolotuneError, UserError
+from pipeline.run import Run
+
+LOG_WIDTH = 120  # columns of what a submitted job prints
+UPLOADED = "runtime_resources/working_dir_files"  # where `ray job submit --working-dir` unpacks a folder
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a verb works with. `inputs` are absolute paths or URIs; empty unless the verb takes `--input`."""
+
+    project: config.Project
+    run: Run
+    inputs: tuple[str, ...]
+    console: Console
+
+
+def place(path: str) -> str:
+    """Returns a path as an absolute one; a URI as it is.
+
+    Raises `UserError` for a relative path inside a working folder that Ray uploaded: what is written there vanishes.
+    """
+    if "://" in path or Path(path).is_absolute():
+        return path
+    if UPLOADED in str(Path.cwd()):
+        raise UserError(f"'{path}' is relative, and this job runs in a copy of your folder: give it as $PWD/{path}")
+    return str(Path(path).absolute())
+
+
+def _deliberate(error: BaseException | None) -> SolotuneError | None:
+    """Returns the error of ours that a Ray task raised, however often Ray has wrapped it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, SolotuneError):
+            return error
+        seen.add(id(error))
+        error = getattr(error, "cause", None) or error.__cause__ or error.__context__
+    return None
+
+
+def _start_ray() -> None:
+    """Joins the cluster that runs this job, or starts a private Ray for a job run by hand."""
+    import ray
+
+    submitted = "RAY_JOB_ID" in os.environ or "RAY_ADDRESS" in os.environ
+    ray.init(
+        address="auto" if submitted else None, include_dashboard=False, log_to_driver=True, logging_level="WARNING"
+    )
+
+
+def main(verb: Callable[[Job], None], purpose: str, takes_input: bool = False, needs_ray: bool = True) -> None:
+    """Parses the command line, loads the configuration, calls the verb and turns an error into a line and a code."""
+    parser = argparse.ArgumentParser(prog=f"python -m jobs.{verb.__name__}", description=purpose)
+    parser.add_argument("config", metavar="CONFIG", help="the model project's YAML file")
+    if takes_input:
+        parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="files, folders or URIs to read")
+    parser.add_argument("--run", required=True, metavar="DIR", help="run folder: a path or a URI")
+    args = parser.parse_args()
+    try:
+        project = config.load(args.config)
+        inputs = tuple(place(path) for path in args.input) if takes_input else ()
+        run = Run.open(place(args.run))
+        run.write_bytes("config.yaml", yaml.safe_dump(project.model_dump(mode="json"), sort_keys=False).encode())
+        if needs_ray:
+            _start_ray()
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = LOG_WIDTH
+        verb(Job(project, run, inputs, console))
+    except Exception as error:
+        ours = _deliberate(error)
+        if ours is None:
+            raise
+        print(f"{verb.__name__}: {ours}", file=sys.stderr)
+        raise SystemExit(ours.exit_code) from None

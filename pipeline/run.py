@@ -1,0 +1,265 @@
+"""The run folder: everything about one model, local or on any filesystem pyarrow reads.
+
+Output contract: a file appears under its name only when it is whole (temporary name, fsync, rename; object stores put
+whole objects). A stage counts as finished only when its `stages/<stage>/_manifest.json` carries the expected key and
+every output the manifest lists is there with its size. `begin` withdraws the manifest before anything is rewritten: a
+process killed at any moment leaves the old finished stage or an unfinished one, never a mixture taken for whole.
+This module does not know what the stages do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs as pafs
+
+from pipeline import __version__
+from pipeline.errors import IntegrityError, MissingStageError, StorageError, UserError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def fingerprint(*parts: Any) -> str:
+    """Returns 32 hex digits that change when any part does; parts are anything JSON can write."""
+    text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def code_version(*names: str) -> str:
+    """Returns a hash of the named files and folders of this package: a stage is redone when its code changes."""
+    root = Path(__file__).parent
+    digest = hashlib.blake2b(__version__.encode(), digest_size=16)
+    for name in names:
+        path = root / name
+        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(source.relative_to(root).as_posix().encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()
+
+
+def model_version(name: str) -> str:
+    """Returns what changes when a model does: a local file's or folder's content hash, a hub model's name."""
+    path = Path(name)
+    if not path.exists():
+        return name
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]:
+        digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def storage_errors(where: str) -> Iterator[None]:
+    """Turns a full disk or a refused write under `where` into a `StorageError`; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageError(f"no space left to write {where}: free some and run the same command again") from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
+            raise StorageError(f"cannot write {where}: {error.strerror or error}") from error
+        raise
+
+
+@dataclass
+class Stage:
+    """A stage being written: what it has put down so far. Made by `Run.begin`, closed by `Run.commit`."""
+
+    name: str
+    key: str
+    started: float = field(default_factory=time.time)
+    outputs: dict[str, int] = field(default_factory=dict)  # path in the run -> bytes
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. `uri` is an absolute local path or a URI such as `s3://bucket/runs/2026-11`. Picklable."""
+
+    uri: str
+
+    @classmethod
+    def open(cls, place: str) -> Run:
+        """Makes the folder if it is missing; raises `StorageError` when it cannot be written."""
+        uri = place if "://" in place else str(Path(place).absolute())
+        run = cls(uri)
+        try:
+            filesystem, root = run._place("")
+            with storage_errors(uri):
+                filesystem.create_dir(root, recursive=True)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise StorageError(f"cannot use {uri} as a run folder: {error}") from error
+        return run
+
+    def _place(self, path: str) -> tuple[pafs.FileSystem, str]:
+        filesystem, root = pafs.FileSystem.from_uri(self.uri)
+        return filesystem, f"{root.rstrip('/')}/{path}".rstrip("/")
+
+    def local(self, path: str = "") -> Path:
+        """Returns a local path, for what cannot live on an object store (checkpoints, model folders)."""
+        filesystem, place = self._place(path)
+        if not isinstance(filesystem, pafs.LocalFileSystem):
+            raise UserError(f"{self.uri} is not a local folder: this job needs one (curate works on any filesystem)")
+        return Path(place)
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    def exists(self, path: str) -> bool:
+        filesystem, place = self._place(path)
+        return bool(filesystem.get_file_info(place).type != pafs.FileType.NotFound)
+
+    def size(self, path: str) -> int | None:
+        """Returns a file's size in bytes, None where there is no such file."""
+        filesystem, place = self._place(path)
+        info = filesystem.get_file_info(place)
+        return info.size if info.type == pafs.FileType.File else None
+
+    def write_bytes(self, path: str, data: bytes) -> int:
+        """Writes a whole file or nothing; returns its size in bytes."""
+        filesystem, place = self._place(path)
+        with storage_errors(f"{self.uri}/{path}"):
+            filesystem.create_dir(place.rsplit("/", 1)[0], recursive=True)
+            if not isinstance(filesystem, pafs.LocalFileSystem):
+                with filesystem.open_output_stream(place) as stream:
+                    stream.write(data)
+                return len(data)
+            self._write_local(Path(place), data)
+        return len(data)
+
+    @staticmethod
+    def _write_local(target: Path, data: bytes) -> None:
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        descriptor = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)  # the rename itself must survive a power cut
+        finally:
+            os.close(descriptor)
+
+    def read_bytes(self, path: str) -> bytes:
+        filesystem, place = self._place(path)
+        with filesystem.open_input_stream(place) as stream:
+            return bytes(stream.read())
+
+    def write_json(self, path: str, value: Any) -> int:
+        return self.write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read_json(self, path: str) -> Any:
+        return json.loads(self.read_bytes(path))
+
+    def write_table(self, path: str, table: pa.Table) -> int:
+        """Writes one Parquet file, whole; the same table gives the same bytes."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table.combine_chunks(), sink, compression="zstd", row_group_size=20_000)
+        return self.write_bytes(path, sink.getvalue().to_pybytes())
+
+    def read_table(self, path: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
+        """Reads a Parquet file; `columns` and `filters` as in `pyarrow.parquet.read_table`."""
+        filesystem, place = self._place(path)
+        return pq.read_table(place, columns=columns, filters=filters, filesystem=filesystem, partitioning=None)
+
+    def list(self, folder: str) -> list[str]:
+        """Returns the sorted paths (in the run) of the files directly in a folder; temporary names are left out."""
+        filesystem, place = self._place(folder)
+        selector = pafs.FileSelector(place, allow_not_found=True)
+        names = [info.base_name for info in filesystem.get_file_info(selector) if info.type == pafs.FileType.File]
+        return [f"{folder}/{name}" for name in sorted(names) if not name.startswith(".")]
+
+    def delete(self, path: str) -> None:
+        """Deletes a file or a folder with all it holds; nothing happens where there is none."""
+        filesystem, place = self._place(path)
+        kind = filesystem.get_file_info(place).type
+        if kind == pafs.FileType.File:
+            filesystem.delete_file(place)
+        elif kind == pafs.FileType.Directory:
+            filesystem.delete_dir(place)
+
+    def full(self, path: str) -> str:
+        """Returns the path or URI of something in the run, as other libraries take it."""
+        return f"{self.uri.rstrip('/')}/{path}"
+
+    # -- stages -------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _manifest(stage: str) -> str:
+        return f"stages/{stage}/_manifest.json"
+
+    def manifest(self, stage: str, key: str | None = None) -> dict[str, Any] | None:
+        """Returns a finished stage's manifest, None when it is not finished or has another key."""
+        path = self._manifest(stage)
+        if not self.exists(path):
+            return None
+        try:
+            manifest: dict[str, Any] = self.read_json(path)
+        except ValueError as error:
+            raise IntegrityError(f"{self.full(path)} is not JSON: delete it and run the job again") from error
+        if key is not None and manifest["key"] != key:
+            return None
+        whole = all(self.size(output) == size for output, size in manifest["outputs"].items())
+        return manifest if whole else None
+
+    def require(self, stage: str) -> dict[str, Any]:
+        """Returns the manifest of a stage that an earlier job must have finished, or raises `MissingStageError`."""
+        manifest = self.manifest(stage)
+        if manifest is None:
+            job = stage.split("/", 1)[0]
+            raise MissingStageError(
+                f"{self.uri} holds no finished `{stage}`: run `jobs.{job}` on this run folder first"
+            )
+        return manifest
+
+    def begin(self, stage: str, key: str) -> Stage:
+        """Withdraws the stage's manifest and its intermediates; what follows is unfinished until `commit`."""
+        self.delete(self._manifest(stage))
+        self.delete(f"stages/{stage}")
+        return Stage(stage, key)
+
+    def put(self, stage: Stage, path: str, table: pa.Table) -> None:
+        """Writes a Parquet file as an output of the stage."""
+        stage.outputs[path] = self.write_table(path, table)
+
+    def put_json(self, stage: Stage, path: str, value: Any) -> None:
+        stage.outputs[path] = self.write_json(path, value)
+
+    def add(self, stage: Stage, paths: Iterable[str]) -> None:
+        """Lists files that others (Ray tasks, a trainer) have written whole as outputs of the stage."""
+        for path in paths:
+            size = self.size(path)
+            if size is None:
+                raise IntegrityError(f"stage `{stage.name}` lists {path}, which is not in {self.uri}")
+            stage.outputs[path] = size
+
+    def commit(self, stage: Stage, inputs: Any, rows: dict[str, int]) -> dict[str, Any]:
+        """Declares the stage finished: writes the manifest, last. Returns it."""
+        manifest = {
+            "stage": stage.name,
+            "key": stage.key,
+            "inputs": inputs,
+            "version": __version__,
+            "rows": rows,
+            "seconds": round(time.time() - stage.started, 3),
+            "outputs": dict(sorted(stage.outputs.items())),
+        }
+        self.write_json(self._manifest(stage.name), manifest)
+        return manifest

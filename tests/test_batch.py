@@ -1,0 +1,67 @@
+"""The Ray Data seam: every unit once, a failed unit by its own error, text forgotten where it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import batch, schema
+from pipeline.errors import InputError
+from pipeline.run import Run
+
+
+def test_forget_empties_rejected_text_and_all_entities(make_working: Any) -> None:
+    entities = [{"type": "NAME", "text": "Anna Schmidt"}]
+    table = make_working([{"prompt": "a", "entities": entities}, {"prompt": "b", "entities": entities}])
+    table = batch.forget(schema.mark(table, np.array([True, False]), "language", "language"))
+    assert table.schema == schema.WORKING
+    assert table["prompt"].to_pylist() == ["", "b"]
+    assert table["entities"].to_pylist() == [[], []]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("blocks", [None, 2, 7])
+def test_every_unit_is_done_once(ray_session: None, blocks: int | None) -> None:
+    def make() -> Callable[[int], Iterator[batch.Summary]]:
+        return lambda number: iter([{"unit": number, "square": number * number}])
+
+    done = list(batch.spread(make, 5, blocks, actors=1))
+    assert sorted(row["square"] for row in done) == [0, 1, 4, 9, 16]
+
+
+@pytest.mark.ray
+def test_an_error_in_an_actor_reaches_the_caller(ray_session: None) -> None:
+    import jobs
+
+    def make() -> Callable[[int], Iterator[batch.Summary]]:
+        def work(number: int) -> Iterator[batch.Summary]:
+            raise InputError("unit 0 is odd")
+            yield {}
+
+        return work
+
+    with pytest.raises(Exception, match="unit 0 is odd") as caught:
+        list(batch.spread(make, 1))
+    ours = jobs._deliberate(caught.value)
+    assert isinstance(ours, InputError)
+
+
+@pytest.mark.ray
+def test_parts_are_screened_sorted_and_written_under_their_names(
+    ray_session: None, tmp_path: Path, make_working: Any
+) -> None:
+    run = Run.open(str(tmp_path))
+    run.write_table("stages/read/a.parquet", make_working([{"prompt": text} for text in "dcba"]))
+    found = list(batch.screen_parts(run, ["stages/read/a.parquet"], "stages/screen", list, None))
+    assert found == [{"path": "stages/screen/a.parquet", "rows": 4}]
+    ids = run.read_table("stages/screen/a.parquet")["id"].to_pylist()
+    assert ids == sorted(ids)
+
+
+@pytest.mark.ray
+def test_stream_yields_as_it_goes(ray_session: None) -> None:
+    assert list(batch.stream(lambda: iter([{"a": 1}, {"a": 2}]))) == [{"a": 1}, {"a": 2}]

@@ -1,0 +1,76 @@
+"""Configuration: what is refused, and with which words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import load
+from pipeline.errors import ConfigError
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "project.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configurations_load(path: Path) -> None:
+    assert load(path).name
+
+
+def test_misspelt_key_names_the_file_the_key_and_the_likely_one(tmp_path: Path) -> None:
+    path = write(tmp_path, "name: a\nbase_model: org/model\ntrain: {learning_rte: 0.1}\n")
+    with pytest.raises(
+        ConfigError, match=r"project\.yaml: train\.learning_rte: unknown key, did you mean 'learning_rate'"
+    ):
+        load(path)
+
+
+def test_misspelt_key_in_a_list_is_explained_too(tmp_path: Path) -> None:
+    text = "name: a\nbase_model: o/m\ncurate: {read: {tables: [{match: '*', columns: {promt: a, response: b}}]}}\n"
+    with pytest.raises(ConfigError, match="did you mean 'prompt'"):
+        load(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must hold a mapping"),
+        ("- a\n", "must hold a mapping"),
+        ("name: [", "not YAML"),
+        ("name: a\n", "base_model: Field required"),
+        ("name: a\nbase_model: o/m\nseed: x\n", "seed"),
+        ("name: a\nbase_model: o/m\ncurate: {dedup: {threshold: 1.5}}\n", "curate.dedup.threshold"),
+    ],
+)
+def test_wrong_files_are_one_clear_error(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(write(tmp_path, text))
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        load(tmp_path / "none.yaml")
+
+
+def test_paths_are_seen_from_the_file_and_hub_names_stay(tmp_path: Path) -> None:
+    path = write(tmp_path, "name: a\nbase_model: ./models/x\nsynthesize: {model: org/model}\n")
+    project = load(path)
+    assert project.base_model == str(tmp_path / "models/x")
+    assert project.synthesize.model == "org/model"
+
+
+def test_importing_the_pipeline_imports_no_torch() -> None:
+    code = (
+        "import sys, pipeline, pipeline.config, pipeline.run, pipeline.schema, pipeline.batch, pipeline.curate, "
+        "pipeline.synthesize, pipeline.evaluate.golden, pipeline.report, jobs, jobs.curate, jobs.train\n"
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,63 @@
+"""The command line: a user's mistake is one line and exit code 2, before Ray or a model is started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jobs
+from pipeline.errors import StorageError, UserError
+
+CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("verb", ["curate", "synthesize", "train", "evaluate", "export", "serve", "report"])
+def test_every_verb_explains_itself(verb: str) -> None:
+    done = subprocess.run([sys.executable, "-m", f"jobs.{verb}", "--help"], capture_output=True, text=True, check=True)
+    assert f"jobs.{verb}" in done.stdout
+    assert "--run" in done.stdout
+
+
+def test_a_misspelt_key_is_one_line_and_code_two(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("name: a\nbase_model: o/m\ntrian: {}\n")
+    code, errors = run("jobs.report", str(config), "--run", str(tmp_path / "run"))
+    assert code == 2
+    assert errors.strip().splitlines() == [f"report: {config}: trian: unknown key, did you mean 'train'?"]
+
+
+def test_a_place_that_cannot_be_written_is_code_two(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, errors = run("jobs.report", str(CONFIG), "--run", str(tmp_path / "file" / "run"))
+    assert code == 2
+    assert len(errors.strip().splitlines()) == 1
+
+
+def test_a_relative_place_in_an_uploaded_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / jobs.UPLOADED / "pkg"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    with pytest.raises(UserError, match=r"\$PWD/runs/a"):
+        jobs.place("runs/a")
+    assert jobs.place("/runs/a") == "/runs/a"
+    assert jobs.place("s3://bucket/a") == "s3://bucket/a"
+
+
+def test_an_error_of_ours_is_found_under_what_ray_wraps_around_it() -> None:
+    class RayTaskError(Exception):
+        def __init__(self, cause: Exception) -> None:
+            self.cause = cause
+
+    ours = StorageError("full")
+    outer = RuntimeError("x")
+    outer.__cause__ = RayTaskError(ours)
+    assert jobs._deliberate(outer) is ours
+    assert jobs._deliberate(RuntimeError("x")) is None
