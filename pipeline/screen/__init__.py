@@ -1,0 +1,27 @@
+"""Row stages: language, personal data, toxicity. Each marks rows or rewrites their text; none drops a row.
+
+Output contract: `build` returns the three in the order in which curation runs them. Importing this package is light;
+the models load when the stages are built, once per Ray actor.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.batch import RowStage
+    from pipeline.config import Curate
+    from pipeline.screen.entities import KnownEntities
+
+
+def build(curate: Curate, known: KnownEntities) -> list[RowStage]:
+    """Returns new language, PII and toxicity stages; raises `MissingModelError` where a model is not there."""
+    from pipeline.screen.language import LanguageStage
+    from pipeline.screen.pii import PiiStage
+    from pipeline.screen.toxicity import ToxicityStage
+
+    return [
+        LanguageStage(curate.language, curate.languages),
+        PiiStage(curate.pii, curate.languages, known),
+        ToxicityStage(curate.toxicity),
+    ]

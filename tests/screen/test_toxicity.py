@@ -1,0 +1,133 @@
+"""The toxicity stage against the embedded checkpoint: what it marks and keeps, and what it refuses to load."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import schema
+from pipeline.config import Toxicity
+from pipeline.errors import IntegrityError, MissingModelError
+from pipeline.screen import toxicity
+from pipeline.screen.toxicity import Scorer, ToxicityStage
+
+ASSET = Path(__file__).parents[2] / "assets" / "toxicity-small"
+ABUSE = "You are a stupid idiot and a disgusting piece of trash, shut up!"
+CALM = "My card was declined twice yesterday, could you please have a look?"
+POLITE = "Thank you for your message, we are looking into it and will get back to you today. " * 3
+
+
+@pytest.fixture(scope="module")
+def stage() -> ToxicityStage:
+    return ToxicityStage(Toxicity(model=str(ASSET)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the embedded checkpoint that a test may damage."""
+    return Path(shutil.copytree(ASSET, tmp_path / "copy", ignore=shutil.ignore_patterns("*.py", "__pycache__")))
+
+
+def rows(*pairs: tuple[str | None, str | None]) -> list[dict[str, Any]]:
+    return [{"prompt": prompt, "response": response} for prompt, response in pairs]
+
+
+def test_marks_abuse_on_either_side_however_polite_the_other(stage: ToxicityStage, make_working: Any) -> None:
+    table = stage(make_working(rows((ABUSE, POLITE), (CALM, ABUSE))))
+    assert table["reason"].to_pylist() == ["toxicity", "toxicity"]
+    for row in table.to_pylist():
+        assert row["score"] >= 0.9
+        assert row["threshold"] == pytest.approx(0.9)
+
+
+def test_keeps_the_rest(stage: ToxicityStage, make_working: Any) -> None:
+    table = make_working(rows((CALM, POLITE)))
+    assert stage(table).equals(table)
+
+
+def test_first_reason_wins(stage: ToxicityStage, make_working: Any) -> None:
+    marked = schema.mark(make_working(rows((ABUSE, ""))), np.array([True]), "language", "language")
+    assert stage(marked).equals(marked)
+
+
+def test_empty_batch(stage: ToxicityStage) -> None:
+    assert stage(schema.WORKING.empty_table()).equals(schema.WORKING.empty_table())
+
+
+def test_null_text_is_empty_text(stage: ToxicityStage, make_working: Any) -> None:
+    table = make_working(rows((None, None), (None, ABUSE)))
+    assert stage(table)["reason"].to_pylist() == [None, "toxicity"]
+
+
+def test_scores_equal_detoxify_text_by_text_in_any_batch_layout() -> None:
+    texts = [ABUSE, CALM, POLITE, "Danke!", "Warum dauert das so lange?", CALM * 9, "you idiot", ABUSE + " " + CALM]
+    detoxify = toxicity._load(str(ASSET), "cpu")
+    stock = np.array([detoxify.predict(text)["toxicity"] for text in texts], dtype=np.float32)
+    for budget in (1, 100, 100_000):
+        scores = Scorer(str(ASSET), budget)(texts)
+        assert scores == pytest.approx(stock, abs=0.0006)
+        assert (scores == Scorer(str(ASSET), 4096)(texts[::-1])[::-1]).all()
+
+
+def test_abuse_at_the_end_of_a_long_text_is_found() -> None:
+    scores = Scorer(str(ASSET), 4096)([CALM * 120, CALM * 120 + ABUSE])
+    assert scores[0] < 0.9 <= scores[1]
+
+
+def test_batches_hold_the_budget_and_at_least_one_row() -> None:
+    assert list(toxicity._batches([], 10)) == []
+    assert list(toxicity._batches([2, 2, 5, 5, 40], 10)) == [(0, 2), (2, 4), (4, 5)]
+
+
+def test_a_changed_checkpoint_is_not_loaded(folder: Path) -> None:
+    with next(folder.glob("*.ckpt")).open("ab") as stream:
+        stream.write(b"\0")
+    with pytest.raises(IntegrityError, match="expected SHA-256"):
+        Scorer(str(folder), 4096)
+
+
+def test_a_checkpoint_without_a_stated_checksum_is_not_loaded(folder: Path) -> None:
+    (folder / "SHA256").unlink()
+    with pytest.raises(MissingModelError, match="states no SHA-256"):
+        Scorer(str(folder), 4096)
+
+
+def test_what_is_no_model_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MissingModelError, match="neither a folder nor a Detoxify model"):
+        Scorer("multilingul", 4096)
+    with pytest.raises(MissingModelError, match=r"exactly one \*\.ckpt"):
+        Scorer(str(tmp_path), 4096)
+
+
+def test_an_official_model_is_verified_before_it_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    cached = tmp_path / "checkpoints" / "toxic_original-c1212f89.ckpt"
+    cached.parent.mkdir()
+    cached.write_bytes(b"cos\nsystem\n(S'true'\ntR.")  # a pickle that would run a command
+    with pytest.raises(IntegrityError, match="c1212f89"):
+        Scorer("original", 4096)
+
+
+def test_an_official_model_without_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def offline(*_: Any, **__: Any) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    with pytest.raises(MissingModelError, match="`multilingual` is not on this machine"):
+        Scorer("multilingual", 4096)
+
+
+def test_the_pinned_list_covers_every_official_model() -> None:
+    from detoxify.detoxify import MODEL_URLS
+
+    for name, url in MODEL_URLS.items():
+        assert toxicity.PINNED[name].startswith(url.rsplit("-", 1)[-1].removesuffix(".ckpt"))
