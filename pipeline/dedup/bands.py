@@ -1,0 +1,87 @@
+"""MinHash signatures, band keys and the pairs of rows that share one, whole batches at a time.
+
+datasketch supplies the permutations (scheme `affine32`, seed 1); numpy applies them, and a signature equals the one
+that datasketch's `MinHash` makes of the same shingles. Two rows whose Jaccard similarity is j share at least one of b
+keys of r hashes each with probability 1 - (1 - j**r)**b.
+Output contract: pairs are candidates, not decisions; `verify` judges them. This module does not read files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline.dedup.shingles import Shingles, mix
+
+HUBS = 64  # a row is paired with at most so many others of its bucket: the best by priority
+PAIRS = 1 << 22  # made at a time
+
+_WORK = 512  # shingles permuted at a time: with 256 permutations half a megabyte, so a core's cache holds them
+_LOW = np.uint64(0xFFFFFFFF)
+
+
+def permutations(count: int) -> np.ndarray:
+    """Returns datasketch's permutations h -> a * h + b mod 2**32, uint32 of shape (2, count): a, then b."""
+    from datasketch import MinHash
+
+    return np.asarray(MinHash(num_perm=count, seed=1, scheme="affine32").permutations, dtype=np.uint32)
+
+
+def signatures(shingles: Shingles, perms: np.ndarray) -> np.ndarray:
+    """Returns the MinHash signature of every row: uint32 of shape (rows, permutations). No row may be empty."""
+    hashes = _fmix32((shingles.values & _LOW).astype(np.uint32))
+    result = np.empty((len(shingles.offsets) - 1, perms.shape[1]), dtype=np.uint32)
+    start = 0
+    while start < len(result):
+        begin = shingles.offsets[start]
+        stop = max(start + 1, int(np.searchsorted(shingles.offsets, begin + _WORK, side="right")) - 1)
+        block = hashes[begin : shingles.offsets[stop], None] * perms[0]
+        block += perms[1]
+        np.minimum.reduceat(block, shingles.offsets[start:stop] - begin, axis=0, out=result[start:stop])
+        start = stop
+    return result
+
+
+def keys(signature: np.ndarray, bands: int) -> np.ndarray:
+    """Returns one uint64 key per row and band, shape (bands, rows): a hash of the band's slice of the signature."""
+    slices = signature.reshape(len(signature), bands, signature.shape[1] // bands).astype(np.uint64)
+    key = np.zeros((len(signature), bands), dtype=np.uint64)
+    for column in range(slices.shape[2]):
+        key = mix(key * np.uint64(0x9E3779B97F4A7C15) + slices[:, :, column])
+    return np.ascontiguousarray(key.T)
+
+
+def pairs(key: np.ndarray, hubs: int = HUBS) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields (better, worse), the positions of rows that have the same key, about `PAIRS` at a time.
+
+    `key` is one band's column, rows in order of priority. In a bucket of more than `hubs` rows each row is paired with
+    the `hubs` best ones only, so that the work grows with the rows and not with their square.
+    """
+    order = np.argsort(key, kind="stable")
+    sorted_key = key[order]
+    new = np.ones(len(key), dtype=bool)
+    new[1:] = sorted_key[1:] != sorted_key[:-1]
+    start = np.maximum.accumulate(np.where(new, np.arange(len(key)), 0))
+    partners = np.minimum(np.arange(len(key)) - start, hubs)
+    worse = np.flatnonzero(partners)
+    total = np.cumsum(partners[worse])
+    for at in range(0, int(total[-1]) if len(total) else 0, PAIRS):
+        low, high = np.searchsorted(total, [at, at + PAIRS], side="right")
+        chunk = worse[low:high]
+        count = partners[chunk]
+        ends = np.cumsum(count)
+        step = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - count, count)
+        yield order[np.repeat(start[chunk], count) + step], order[np.repeat(chunk, count)]
+
+
+def full_buckets(key: np.ndarray, hubs: int = HUBS) -> int:
+    """Returns how many buckets of a band's column hold more rows than `pairs` compares with one another."""
+    return int((np.unique(key, return_counts=True)[1] > hubs).sum())
+
+
+def _fmix32(values: np.ndarray) -> np.ndarray:
+    """Returns the values through MurmurHash3's finaliser, as datasketch does before it permutes."""
+    values = (values ^ (values >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    values = (values ^ (values >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return np.asarray(values ^ (values >> np.uint32(16)))
