@@ -1,0 +1,1 @@
+"""Benchmarks: this project and its stock counterparts side by side, in one run. See bench/README.md."""

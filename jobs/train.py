@@ -1,0 +1,27 @@
+"""Packs the curated rows and trains a QLoRA adapter on them: `python -m jobs.train CONFIG --run DIR`."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from jobs import Job, main
+from pipeline.train import qlora
+
+
+def train(job: Job) -> None:
+    metrics = qlora.train(job.project, job.run, job.console)
+    steps, evals = metrics["steps"], metrics["evals"]
+    table = Table(title=f"train: {job.project.name}", title_justify="left", show_header=False)
+    table.add_row("examples", f"{metrics['examples']:,} in {metrics['packed_rows']:,} packed rows")
+    table.add_row("trained", f"{metrics['trainable_parameters']:,} of {metrics['parameters']:,} parameters")
+    table.add_row("loss", f"{steps[0]['loss']:.4f} -> {steps[-1]['loss']:.4f} in {len(steps)} steps")
+    if evals:
+        table.add_row("validation perplexity", f"{evals[0]['perplexity']:.2f} -> {evals[-1]['perplexity']:.2f}")
+    table.add_row("speed", f"{metrics['tokens_per_second']:,.0f} tokens/s on {metrics['device']}")
+    table.add_row("time, peak memory", f"{metrics['seconds']:.0f} s, {metrics['peak_memory_gib']:.2f} GiB")
+    table.add_row("adapter", str(job.run.local("model/adapter")))
+    job.console.print(table)
+
+
+if __name__ == "__main__":
+    main(train, purpose="Train a QLoRA adapter on the run folder's curated rows.")

@@ -1,0 +1,217 @@
+"""The stage `pack`: curated rows become packed rows of tokens, many examples side by side in one.
+
+Output contract: `stages/pack/{train,val}-NNNNN.parquet`, one packed row per table row: `input_ids` and `labels` (int32,
+at most `pack_tokens`, no padding) and `seq_lengths` (int32, they add up to the row). `stages/pack/summary.json` counts
+rows, tokens, truncations and names the rows whose whole answer was cut away: those alone are left out. The same rows
+give the same bytes, whatever blocks they arrive in: they are sorted by id, then packed best-fit decreasing.
+This module does not shuffle, and no example is split over two packed rows.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import ConfigError, InputError, UserError
+from pipeline.run import code_version, fingerprint
+from pipeline.train import model, template
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.config import Project, Train
+    from pipeline.run import Run
+
+STAGE = "pack"
+SUMMARY = f"stages/{STAGE}/summary.json"
+SHARD_TOKENS = 4 << 20
+SMALL = 10_000
+"""Up to so many rows the job's own process tokenises: quicker than starting actors that import transformers (8 s)."""
+
+ENCODED = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("labels", pa.list_(pa.int32()), nullable=False),
+        pa.field("truncated", pa.bool_(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),  # train | val
+    ]
+)
+_COLUMNS = ["id", "prompt", "response"]
+PACKED = pa.schema([pa.field(name, pa.list_(pa.int32())) for name in ("input_ids", "labels", "seq_lengths")])
+
+
+class Tokenise:
+    """Ray Data stage: a table with `id`, `prompt`, `response`, `path` becomes an `ENCODED` table, row for row."""
+
+    def __init__(self, project: Project) -> None:
+        self.tokenizer = model.load_tokenizer(project.base_model, project)
+        self.max_length = project.train.max_length
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        prompts, responses = table["prompt"].to_pylist(), table["response"].to_pylist()
+        rows = template.encode_batch(self.tokenizer, prompts, responses, self.max_length)
+        splits = ["val" if "/data/val/" in path else "train" for path in table["path"].to_pylist()]
+        columns = [
+            table["id"].cast(pa.string()).combine_chunks(),
+            pa.array([row.input_ids for row in rows], ENCODED.field("input_ids").type),
+            pa.array([row.labels for row in rows], ENCODED.field("labels").type),
+            pa.array([row.truncated for row in rows], pa.bool_()),
+            pa.array(splits, pa.string()),
+        ]
+        return pa.Table.from_arrays(columns, schema=ENCODED)
+
+
+def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
+    """Runs the stage, or finds it finished; returns its manifest.
+
+    Raises `MissingStageError` before `curate`, `ConfigError` for lengths that cannot be, `InputError` when no training
+    row is left.
+    """
+    if project.train.max_length > project.train.pack_tokens:
+        raise ConfigError("train.max_length must not exceed train.pack_tokens: an example is never split")
+    if project.train.max_length > (limit := model.positions(project.base_model)):
+        raise ConfigError(f"train.max_length: {project.base_model} takes no more than {limit} tokens")
+    curated, made = run.require("curate"), run.manifest("synthesize")
+    inputs = {"curate": curated["key"], "synthesize": made["key"] if made else None}
+    key = fingerprint(
+        inputs,
+        template.template_sha256(model.load_tokenizer(project.base_model, project)),
+        model.fingerprint_of(project.base_model),
+        project.train.max_length,
+        project.train.pack_tokens,
+        code_version("train/pack.py", "train/template.py"),
+    )
+    finished = run.manifest(STAGE, key)
+    if finished is not None:
+        console.print(f"pack: finished before, {finished['rows']['train']} packed rows")
+        return finished
+    stage = run.begin(STAGE, key)
+    sources = [path for path in curated["outputs"] if path.startswith(("data/train/", "data/val/"))]
+    sources += [path for path in (made["outputs"] if made else ()) if path.startswith("data/synthetic/")]
+    sources = [path for path in sources if path.endswith(".parquet")]
+    few = sum(curated["rows"].values()) + (sum(made["rows"].values()) if made else 0) <= SMALL
+    encoded = (_here if few else _spread)(project, run, sources)
+    summary: dict[str, Any] = {}
+    for split in ("train", "val"):
+        rows = encoded.filter(pc.equal(encoded["split"], split)).sort_by("id")
+        packed, summary[split] = pack_rows(rows, project.train.pack_tokens)
+        step = max(1, SHARD_TOKENS // project.train.pack_tokens)
+        for number, start in enumerate(range(0, packed.num_rows, step)):
+            run.put(stage, f"stages/{STAGE}/{split}-{number:05d}.parquet", packed.slice(start, step))
+    if not summary["train"]["examples"]:
+        raise InputError(f"{run.uri} holds no training row with an answer: curate more data")
+    run.put_json(stage, SUMMARY, summary)
+    rows_of = {split: summary[split]["packed_rows"] for split in summary}
+    console.print(_line(summary["train"]))
+    return run.commit(stage, inputs, rows_of)
+
+
+def _line(train: dict[str, Any]) -> str:
+    text = (
+        f"pack: {train['examples']:,} examples, {train['tokens']:,} tokens in {train['packed_rows']:,} rows "
+        f"({train['fill']:.0%} full), {train['supervised_tokens']:,} supervised"
+    )
+    if train["truncated"]:
+        text += f"; {train['truncated']} cut at max_length, {len(train['skipped'])} of them left without an answer"
+    return text
+
+
+def _here(project: Project, run: Run, paths: list[str]) -> pa.Table:
+    """Tokenises the records of Parquet files in this process; returns an `ENCODED` table."""
+    tokenise = Tokenise(project)
+    tables = []
+    for path in paths:
+        table = run.read_table(path, _COLUMNS)
+        full = pa.array([run.full(path)] * table.num_rows, pa.string())
+        tables.append(tokenise(table.append_column("path", full)))
+    return pa.concat_tables([ENCODED.empty_table(), *tables])
+
+
+def _spread(project: Project, run: Run, paths: list[str]) -> pa.Table:
+    """Tokenises the records of Parquet files on the cluster; the rows come in no particular order."""
+    import ray
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    rows = ray.data.read_parquet([run.full(path) for path in paths], columns=_COLUMNS, include_paths=True)
+    encoded = rows.map_batches(
+        Tokenise,
+        fn_constructor_args=(project,),
+        batch_format="pyarrow",
+        batch_size=512,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, int(ray.cluster_resources()["CPU"]))),
+    )
+    tables = [table.cast(ENCODED) for table in ray.get(encoded.to_arrow_refs()) if table.num_rows]
+    return pa.concat_tables([ENCODED.empty_table(), *tables])
+
+
+def pack_rows(rows: pa.Table, capacity: int) -> tuple[pa.Table, dict[str, Any]]:
+    """Packs an `ENCODED` table (sorted by id) into a `PACKED` one; returns it and its counts.
+
+    Rows with no supervised token are left out and named under `skipped`.
+    """
+    ids = rows["input_ids"].combine_chunks()
+    labels = rows["labels"].combine_chunks()
+    starts = np.asarray(ids.offsets)
+    tokens, targets = np.asarray(ids.values), np.asarray(labels.values)
+    lengths = np.diff(starts)
+    answers = np.add.reduceat(np.append(targets != template.IGNORED, False), starts[:-1]) if len(lengths) else lengths
+    kept = np.flatnonzero(answers > 0)
+    bins = [kept[members] for members in best_fit(lengths[kept], capacity)]
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in PACKED.names}
+    for members in bins:
+        spans = [slice(starts[i], starts[i + 1]) for i in members]
+        columns["input_ids"].append(np.concatenate([tokens[span] for span in spans]))
+        columns["labels"].append(np.concatenate([targets[span] for span in spans]))
+        columns["seq_lengths"].append(lengths[members].astype(np.int32))
+    total = int(lengths[kept].sum())
+    summary = {
+        "examples": len(kept),
+        "truncated": int(np.count_nonzero(np.asarray(rows["truncated"]))),
+        "skipped": [rows["id"][int(i)].as_py() for i in np.flatnonzero(answers == 0)],
+        "packed_rows": len(bins),
+        "tokens": total,
+        "supervised_tokens": int(answers.sum()),
+        "fill": round(total / (len(bins) * capacity), 4) if bins else 0.0,
+    }
+    return pa.table(columns, schema=PACKED), summary
+
+
+def best_fit(lengths: np.ndarray, capacity: int) -> list[list[int]]:
+    """Best-fit-decreasing bin packing: longest first, each into the fullest bin that still holds it.
+
+    Returns the bins, each a list of positions in `lengths`; ties go to the earlier position and the older bin.
+    Raises `UserError` for a length over the capacity.
+    """
+    bins: list[list[int]] = []
+    room: list[tuple[int, int]] = []  # (free tokens, bin), sorted
+    for position in np.argsort(-np.asarray(lengths), kind="stable").tolist():
+        length = int(lengths[position])
+        if length > capacity:
+            raise UserError(f"an example of {length} tokens does not fit a packed row of {capacity}")
+        place = bisect.bisect_left(room, (length, -1))
+        if place == len(room):
+            bins.append([])
+            free, index = capacity, len(bins) - 1
+        else:
+            free, index = room.pop(place)
+        bins[index].append(position)
+        bisect.insort(room, (free - length, index))
+    return bins
+
+
+def plan_order(rows: int, settings: Train, seed: int) -> np.ndarray:
+    """Returns which packed row is trained at which position, over all epochs: a new shuffle each."""
+    wanted = max(1, round(rows * settings.epochs))
+    random = np.random.default_rng(seed)
+    return np.concatenate([random.permutation(rows) for _ in range(math.ceil(wanted / rows))])[:wanted]
+
+
+def total_steps(rows: int, settings: Train) -> int:
+    """Returns how many optimiser steps a training on so many packed rows takes."""
+    return math.ceil(max(1, round(rows * settings.epochs)) / settings.rows_per_step)

@@ -1,0 +1,181 @@
+"""The chat template: how a question and its answer become tokens, in training, evaluation, synthesis and serving alike.
+
+Output contract: one row is rendered as [user, assistant]; the tokens of the answer and the stop token that ends it are
+supervised, everything before is not. The question's rendering must be a prefix of the whole one, so the model sees in
+training what it will see when asked. The template alone decides about BOS: tokenisation never adds one.
+This module holds no conversation of more than one turn as a training row, and loads no weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.config import Project
+
+IGNORED = -100
+"""Label of a token that is not supervised."""
+
+_PROBE = "\u2042probe\u2042"  # content that no template of ours or others' looks at
+_PADS = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endofpad|>", "<unk>", "<|unk|>", "[UNK]")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One training example. `labels` equals `input_ids` where supervised, `IGNORED` elsewhere; same length."""
+
+    input_ids: list[int]
+    labels: list[int]
+    truncated: bool  # longer than `max_length`: cut on the right, its end and perhaps its whole answer lost
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The token that ends an answer. `appended`: the template writes none, so training puts it there."""
+
+    id: int
+    text: str
+    appended: bool
+
+
+def _name(tokenizer: Any) -> str:
+    return str(tokenizer.name_or_path or type(tokenizer).__name__)
+
+
+def prepare_tokenizer(tokenizer: Any, project: Project) -> Any:
+    """Gives a tokenizer the project's template and a pad token that is not its stop token; returns the same object.
+
+    Raises `ConfigError` when the model has no template and the project names none, when the file cannot be read, or
+    when the tokenizer cannot say which characters a token stands for.
+    """
+    if project.chat_template is not None:
+        try:
+            tokenizer.chat_template = Path(project.chat_template).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"chat_template: cannot read {project.chat_template}: {error}") from error
+    template_text(tokenizer)
+    if not tokenizer.is_fast:
+        raise ConfigError(f"{_name(tokenizer)} has no `tokenizer.json`: save it as a fast tokenizer first")
+    stop = stop_token(tokenizer)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in {stop.id, tokenizer.eos_token_id}:
+        taken = {stop.text, tokenizer.eos_token}
+        known = set(tokenizer.added_tokens_decoder) | set(tokenizer.all_special_ids)
+        chosen = [
+            token
+            for token in (*_PADS, tokenizer.unk_token, tokenizer.bos_token)
+            if token and token not in taken and tokenizer.convert_tokens_to_ids(token) in known
+        ]
+        if not chosen:
+            raise ConfigError(f"{_name(tokenizer)} has no token to pad with besides its stop token: add one to it")
+        tokenizer.pad_token = chosen[0]
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def template_text(tokenizer: Any) -> str:
+    """Returns the Jinja source; raises `ConfigError` where the model has none."""
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        template = template.get("default")
+    if not template:
+        raise ConfigError(f"{_name(tokenizer)} has no chat template: name a Jinja file as `chat_template`")
+    return str(template)
+
+
+def template_sha256(tokenizer: Any) -> str:
+    """Returns 64 hex digits: what the artefact carries and serving compares."""
+    return hashlib.sha256(template_text(tokenizer).encode()).hexdigest()
+
+
+def _render(tokenizer: Any, messages: list[dict[str, str]], ask: bool = False) -> str:
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
+
+
+def _rendered(tokenizer: Any, prompt: str, response: str) -> tuple[str, int]:
+    """Returns the whole text, and where in it (characters) the answer begins."""
+    question = [{"role": "user", "content": prompt}]
+    whole = _render(tokenizer, [*question, {"role": "assistant", "content": response}])
+    for ask in (True, False):
+        asked = _render(tokenizer, question, ask)
+        if whole.startswith(asked):
+            return whole, len(asked)
+    raise ConfigError(
+        f"the chat template of {_name(tokenizer)} renders a question differently once it is answered: "
+        "set `chat_template` to a Jinja file in which each message only adds text"
+    )
+
+
+def stop_token(tokenizer: Any) -> Stop:
+    """Returns what ends an answer: the first special token the template writes after it, else the tokenizer's eos.
+
+    Raises `ConfigError` where there is neither.
+    """
+    return _stop_token(tokenizer, template_text(tokenizer))
+
+
+@lru_cache(maxsize=8)
+def _stop_token(tokenizer: Any, _template: str) -> Stop:
+    whole, _ = _rendered(tokenizer, _PROBE, _PROBE)
+    after = whole[whole.rindex(_PROBE) + len(_PROBE) :]
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    for token in tokenizer(after, add_special_tokens=False).input_ids:
+        if token in special:
+            return Stop(token, tokenizer.convert_ids_to_tokens(token), appended=False)
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(f"{_name(tokenizer)} has no end-of-sequence token, and its template ends an answer with none")
+    return Stop(tokenizer.eos_token_id, tokenizer.eos_token, appended=True)
+
+
+def stop_ids(tokenizer: Any, model: Any) -> list[int]:
+    """Returns every token id that ends an answer, sorted: the template's, the tokenizer's and the model's own."""
+    own = getattr(model.generation_config, "eos_token_id", None)
+    ids = {stop_token(tokenizer).id, tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])}
+    return sorted(token for token in ids if token is not None)
+
+
+def chat_prompt(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
+    """Returns the token ids of a conversation up to where the assistant's answer begins."""
+    text = _render(tokenizer, list(messages), ask=True)
+    return list(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+
+
+def encode(tokenizer: Any, prompt: str, response: str, max_length: int) -> Encoded:
+    """Encodes one row; see `encode_batch`."""
+    return encode_batch(tokenizer, [prompt], [response], max_length)[0]
+
+
+def encode_batch(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str], max_length: int) -> list[Encoded]:
+    """Encodes rows; a longer one than `max_length` tokens is cut on the right, which may leave no supervised token.
+
+    The last supervised token of a row that was not cut is the stop token. Raises `ConfigError` for a template that
+    cannot be supervised, or that writes nothing before an answer.
+    """
+    stop = stop_token(tokenizer)
+    texts, starts = [], []
+    for prompt, response in zip(prompts, responses, strict=True):
+        whole, start = _rendered(tokenizer, prompt, response)
+        texts.append(whole + stop.text if stop.appended else whole)
+        starts.append(start)
+    if not texts:
+        return []
+    batch = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    rows = zip(batch["input_ids"], batch["offset_mapping"], starts, strict=True)
+    return [_supervise(ids, offsets, start, stop.id, max_length) for ids, offsets, start in rows]
+
+
+def _supervise(ids: list[int], offsets: list[tuple[int, int]], start: int, stop: int, max_length: int) -> Encoded:
+    first = next((i for i, (_, end) in enumerate(offsets) if end > start), len(ids))
+    if first == 0:
+        raise ConfigError("the chat template writes nothing before an answer: there is nothing to answer to")
+    last = len(ids) - 1 - ids[::-1].index(stop)  # what the template writes after the stop token is never generated
+    ids = ids[: last + 1]
+    labels = [IGNORED] * first + ids[first:]
+    return Encoded(ids[:max_length], labels[:max_length], truncated=len(ids) > max_length)

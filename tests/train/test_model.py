@@ -1,0 +1,57 @@
+"""Loading: what is quantised, what is missing, and what a fingerprint sees."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import ConfigError, MissingModelError, MissingStageError
+from pipeline.run import Run
+from pipeline.train import model
+
+
+def test_nf4_holds_the_linear_layers_and_nothing_else(tiny: Path, make_project: Any) -> None:
+    causal, tokenizer = model.load(str(tiny), make_project(), "nf4")
+    kinds = {name: type(module).__name__ for name, module in causal.named_modules()}
+    assert {kind for name, kind in kinds.items() if name.endswith("_proj")} == {"Linear4bit"}
+    assert kinds["lm_head"] == "Linear"
+    state = causal.model.layers[0].self_attn.q_proj.weight.quant_state
+    assert (state.quant_type, state.nested) == ("nf4", True)
+    assert not causal.training
+    assert tokenizer.pad_token == "<pad>"
+
+
+def test_missing_weights_are_a_sentence(tmp_path: Path, make_project: Any) -> None:
+    for name in (str(tmp_path / "none"), "./none"):
+        with pytest.raises(MissingModelError, match="no model folder at"):
+            model.folder(name)
+    with pytest.raises(MissingModelError, match="not in this machine's cache"):
+        model.folder("solotune-tests/no-such-model")
+    with pytest.raises(MissingModelError, match=r"config\.json is missing"):
+        model.load(str(tmp_path), make_project(base=tmp_path))
+
+
+def test_a_folder_that_holds_something_else_is_a_sentence(tmp_path: Path, tiny: Path, make_project: Any) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny, broken)
+    (broken / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        model.load(str(broken), make_project(base=broken))
+
+
+def test_a_fingerprint_follows_the_content(tmp_path: Path, tiny: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny, copy)
+    assert model.fingerprint_of(str(copy)) == model.fingerprint_of(str(tiny))
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert model.fingerprint_of(str(copy)) != model.fingerprint_of(str(tiny))
+
+
+def test_there_is_no_tuned_model_before_training(curated: Run, make_project: Any) -> None:
+    with pytest.raises(MissingStageError, match=r"jobs\.train"):
+        model.load_tuned(curated, make_project())
