@@ -1,0 +1,15 @@
+"""Writes the run's HTML page from its metrics."""
+
+from __future__ import annotations
+
+from jobs import Job, main
+
+
+def report(job: Job) -> None:
+    from pipeline.report.page import write
+
+    job.console.print(write(job.project, job.run))
+
+
+if __name__ == "__main__":
+    main(report, str(__doc__), needs_ray=False)

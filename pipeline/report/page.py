@@ -1,0 +1,213 @@
+"""The run's page: what went in, what came out, whether the model got better.
+
+Output contract: `report.html` in the run folder, one self-contained file made of `metrics/*.json` alone; a job that
+has not run yet is a sentence where its figures would be. It shows sample answers, which are scrubbed text, and no
+other rows.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from pipeline import __version__
+from pipeline.config import Project
+from pipeline.report.plots import bars, histogram, lines
+from pipeline.run import Run
+
+STAGE_NAMES = {
+    "rows read": "rows read",
+    "read": "readable and complete",
+    "exact": "after exact duplicates",
+    "language": "in the expected languages",
+    "toxicity": "after toxicity",
+    "dedup": "after near duplicates",
+}
+LANGUAGE_NAMES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "nl": "Dutch"}
+
+
+def write(project: Project, run: Run) -> str:
+    """Writes `report.html` from the metrics that are there; returns its full path."""
+    names = ("curate", "synthesize", "train", "evaluate", "export")
+    found = {name: run.read_json(f"metrics/{name}.json") for name in names if run.exists(f"metrics/{name}.json")}
+    run.write_bytes("report.html", page(project.name, found).encode())
+    return run.full("report.html")
+
+
+def page(name: str, found: dict[str, Any]) -> str:
+    """Returns the whole page; `found` maps a job's name to its metrics."""
+    style = files("pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
+    sections = [
+        _tiles(found),
+        _curation(found),
+        _synthesis(found),
+        _training(found),
+        _evaluation(found),
+        _samples(found),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(name)}: report</title><style>{style}</style></head><body><main>"
+        f'<header><h1>{escape(name)}</h1><p class="lead">{escape(_headline(found))}</p></header>'
+        f"{''.join(sections)}<footer>solotune {__version__}. Figures are those of the run folder's metrics/*.json."
+        "</footer></main></body></html>"
+    )
+
+
+def _headline(found: dict[str, Any]) -> str:
+    parts = []
+    if curate := found.get("curate"):
+        read = sum(source["read"] for source in curate["sources"].values())
+        kept = sum(source["kept"] for source in curate["sources"].values())
+        parts.append(f"{kept:,} of {read:,} rows were fit to learn from.")
+    if evaluate := found.get("evaluate"):
+        change = 1 - evaluate["tuned"]["perplexity"] / evaluate["base"]["perplexity"]
+        better = f"{change:.0%} lower" if change >= 0 else f"{-change:.0%} higher"
+        parts.append(f"On {evaluate['rows']:,} held-out rows the tuned model's perplexity is {better} than its base's.")
+    return " ".join(parts) or "No job has finished yet."
+
+
+def _card(title: str, body: str) -> str:
+    return f'<div class="card"><h3>{escape(title)}</h3>{body}</div>'
+
+
+def _missing(title: str, job: str) -> str:
+    return f'<h2>{title}</h2><p class="none">Not yet: run <code>jobs.{job}</code> on this run folder.</p>'
+
+
+def _tiles(found: dict[str, Any]) -> str:
+    tiles: list[tuple[str, str, bool]] = []
+    if curate := found.get("curate"):
+        tiles.append((f"{sum(s['read'] for s in curate['sources'].values()):,}", "rows read", False))
+        tiles.append((f"{sum(s['kept'] for s in curate['sources'].values()):,}", "rows kept", False))
+        tiles.append((f"{sum(curate['pii'].values()):,}", "personal details replaced", False))
+    if synthesize := found.get("synthesize"):
+        tiles.append((f"{synthesize['kept']:,}", "rephrased questions added", False))
+    if train := found.get("train"):
+        tiles.append((f"{train['seconds'] / 60:.1f} min", "training time", False))
+    if evaluate := found.get("evaluate"):
+        base, tuned = evaluate["base"]["perplexity"], evaluate["tuned"]["perplexity"]
+        tiles.append((f"{base:,.1f} → {tuned:,.1f}", "perplexity, base → tuned", tuned < base))
+    body = "".join(
+        f'<div class="tile{" good" if good else ""}"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
+        for value, name, good in tiles
+    )
+    return f'<div class="tiles">{body}</div>' if tiles else ""
+
+
+def _curation(found: dict[str, Any]) -> str:
+    curate = found.get("curate")
+    if curate is None:
+        return _missing("Curation", "curate")
+    reasons: dict[str, int] = {}
+    for source in curate["sources"].values():
+        for reason, count in source["rejected"].items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    worst = sorted(((reason.replace("_", " "), n) for reason, n in reasons.items()), key=lambda item: -item[1])
+    funnel = [(STAGE_NAMES.get(step["stage"], step["stage"]), step["rows"]) for step in curate["funnel"]]
+    languages = [(LANGUAGE_NAMES.get(lang, lang), n) for lang, n in curate["languages"].items()]
+    personal = [(kind.replace("_", " ").lower(), n) for kind, n in curate["pii"].items()]
+    lengths = curate["lengths"]
+    cards = [
+        _card("From rows read to rows kept", bars(funnel)),
+        _card("Why rows were rejected", bars(worst, tone="b")),
+        _card("Languages of the rows kept", bars(sorted(languages, key=lambda item: -item[1]))),
+        _card(
+            "Personal details replaced, by type",
+            bars(sorted(personal, key=lambda item: -item[1]), tone="c"),
+        ),
+        *(
+            _card(f"Length of the {name}s", histogram(lengths[name]["edges"], lengths[name]["counts"], "words"))
+            for name in ("prompt", "response")
+            if name in lengths
+        ),
+    ]
+    splits = ", ".join(f"{n:,} {split}" for split, n in curate["splits"].items())
+    body = f'<p class="lead">{splits} rows.</p><div class="grid2">{"".join(cards)}</div>'
+    return f"<h2>Curation</h2>{_sources(curate)}{body}"
+
+
+def _sources(curate: dict[str, Any]) -> str:
+    reasons = sorted({reason for source in curate["sources"].values() for reason in source["rejected"]})
+    head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in ["source", "read", "kept", *reasons])
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{source['read']:,}</td><td>{source['kept']:,}</td>"
+        + "".join(f"<td>{source['rejected'].get(reason, 0):,}</td>" for reason in reasons)
+        + "</tr>"
+        for name, source in curate["sources"].items()
+    )
+    return f'<div class="card scroll sources"><table><tr>{head}</tr>{rows}</table></div>'
+
+
+def _synthesis(found: dict[str, Any]) -> str:
+    synthesize = found.get("synthesize")
+    if synthesize is None:
+        return ""
+    outcome = [("kept", synthesize["kept"]), *((k.replace("_", " "), n) for k, n in synthesize["rejected"].items())]
+    pairs = "".join(
+        f'<div class="answers pair"><div><h4>real question</h4><p>{escape(pair["parent"])}</p></div>'
+        f'<div class="tuned"><h4>rephrased</h4><p>{escape(pair["variant"])}</p></div></div>'
+        for pair in synthesize["samples"][:3]
+    )
+    cards = _card("What became of the variants", bars(outcome)) + _card("Examples", pairs or '<p class="none">none</p>')
+    lead = f"{synthesize['generated']:,} variants of {synthesize['seeds']:,} training questions, same answers."
+    return f'<h2>Synthetic questions</h2><p class="lead">{lead}</p><div class="grid2">{cards}</div>'
+
+
+def _training(found: dict[str, Any]) -> str:
+    train = found.get("train")
+    if train is None:
+        return _missing("Training", "train")
+    loss = [(step["step"], step["loss"]) for step in train["steps"]]
+    held = [(step["step"], step["loss"]) for step in train["evals"]]
+    rate = [("learning rate", [(step["step"], step["learning_rate"]) for step in train["steps"]])]
+    norm = [("gradient norm", [(step["step"], step["grad_norm"]) for step in train["steps"]])]
+    facts = [
+        ("examples", f"{train['examples']:,}"),
+        ("cut at the length limit", f"{train['truncated']:,}"),
+        ("packed rows", f"{train['packed_rows']:,}"),
+        ("trained parameters", f"{train['trainable_parameters']:,} of {train['parameters']:,}"),
+        ("tokens per second", f"{train['tokens_per_second']:,.0f}"),
+        ("peak memory", f"{train['peak_memory_gib']:.2f} GiB"),
+        ("device", str(train["device"])),
+    ]
+    table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in facts)
+    cards = [
+        _card("Loss", lines([("training", loss), ("validation", held)], "step", "loss")),
+        _card("Facts", f"<table>{table}</table>"),
+        _card("Learning rate", lines(rate, "step", "learning rate")),
+        _card("Gradient norm", lines(norm, "step", "gradient norm")),
+    ]
+    return f'<h2>Training</h2><div class="grid2">{"".join(cards)}</div>'
+
+
+def _evaluation(found: dict[str, Any]) -> str:
+    evaluate = found.get("evaluate")
+    if evaluate is None:
+        return _missing("Evaluation", "evaluate")
+    base, tuned = evaluate["base"], evaluate["tuned"]
+    change = tuned["perplexity"] / base["perplexity"] - 1
+    rows = (
+        f"<tr><td>perplexity on answers ({evaluate['rows']:,} rows, lower is better)</td>"
+        f"<td>{base['perplexity']:,.2f}</td><td>{tuned['perplexity']:,.2f}</td><td>{change:+.1%}</td></tr>"
+        f"<tr><td>ROUGE-L ({evaluate['generated']:,} answers, higher is better)</td><td>{base['rouge_l']:.3f}</td>"
+        f"<td>{tuned['rouge_l']:.3f}</td><td>{tuned['rouge_l'] - base['rouge_l']:+.3f}</td></tr>"
+    )
+    head = "<tr><th>golden set</th><th>base</th><th>tuned</th><th>change</th></tr>"
+    return f'<h2>Evaluation</h2><div class="card scroll"><table>{head}{rows}</table></div>'
+
+
+def _samples(found: dict[str, Any]) -> str:
+    samples = found.get("evaluate", {}).get("samples", [])
+    blocks = "".join(
+        f'<div class="card sample"><p class="question">{escape(sample["prompt"])}</p><div class="answers">'
+        + "".join(
+            f'<div class="{kind}"><h4>{title}</h4><p>{escape(sample[kind]) or "(nothing)"}</p></div>'
+            for kind, title in (("base", "base model"), ("tuned", "tuned model"), ("reference", "your own answer"))
+        )
+        + "</div></div>"
+        for sample in samples
+    )
+    return f"<h2>Answers side by side</h2>{blocks}" if samples else ""

@@ -1,0 +1,98 @@
+"""The page: complete, escaped, self-contained, and honest about what has not run."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from pipeline.report.page import page
+from pipeline.report.plots import bars, histogram, lines
+
+CURATE: dict[str, Any] = {
+    "sources": {"tick<ets": {"read": 10, "kept": 8, "rejected": {"exact_duplicate": 2}}},
+    "splits": {"train": 6, "val": 1, "golden": 1},
+    "funnel": [{"stage": "rows read", "rows": 10}, {"stage": "exact", "rows": 8}],
+    "languages": {"en": 5, "de": 3},
+    "pii": {"EMAIL_ADDRESS": 4},
+    "labels": {},
+    "lengths": {"prompt": {"edges": [0, 5], "counts": [3, 5]}},
+}
+EVALUATE: dict[str, Any] = {
+    "base": {"perplexity": 50.0, "rouge_l": 0.1},
+    "tuned": {"perplexity": 10.0, "rouge_l": 0.4},
+    "rows": 1,
+    "generated": 1,
+    "samples": [{"id": "x", "prompt": "<script>alert(1)</script>", "reference": "r", "base": "", "tuned": "t"}],
+}
+
+
+class Tags(HTMLParser):
+    """Collects what is left open and whatever would be fetched."""
+
+    VOID = ("meta", "br", "line", "circle", "polyline", "link", "img", "input")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [f"{tag} {name}={value}" for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def parse(html: str) -> Tags:
+    tags = Tags()
+    tags.feed(html)
+    return tags
+
+
+def test_a_page_closes_its_tags_and_fetches_nothing() -> None:
+    html = page("demo", {"curate": CURATE, "evaluate": EVALUATE})
+    tags = parse(html)
+    assert tags.open == []
+    assert tags.fetched == []
+    assert "url(" not in html
+    assert "8 of 10 rows" in html
+    assert "80% lower" in html
+
+
+def test_text_of_rows_and_names_is_escaped() -> None:
+    html = page("demo", {"curate": CURATE, "evaluate": EVALUATE})
+    assert "<script>" not in html
+    assert "tick&lt;ets" in html
+    assert "(nothing)" in html
+
+
+def test_a_worse_model_is_called_worse() -> None:
+    swapped = {**EVALUATE, "base": EVALUATE["tuned"], "tuned": EVALUATE["base"]}
+    assert "400% higher" in page("demo", {"evaluate": swapped})
+
+
+def test_jobs_that_have_not_run_are_named() -> None:
+    html = page("demo", {})
+    assert parse(html).open == []
+    for job in ("curate", "train", "evaluate"):
+        assert f"jobs.{job}" in html
+
+
+def test_plots_take_nothing_and_what_is_not_finite() -> None:
+    assert "none" in bars([])
+    assert "no points" in lines([("loss", [])], "step", "loss")
+    svg = lines([("loss", [(0, 2.0), (1, float("nan")), (2, 1.0)])], "step", "loss")
+    points = re.search(r'points="([^"]*)"', svg)
+    assert points is not None
+    assert len(points[1].split()) == 2
+    assert histogram([0, 5, 10], [1, 0, 2], "words").count('class="column"') == 3
+
+
+@pytest.mark.parametrize("values", [(1.0, 1.0), (0.0, 0.0), (1e-6, 2e-6), (-3.0, 4e5)])
+def test_axes_survive_flat_and_odd_ranges(values: tuple[float, float]) -> None:
+    assert "polyline" in lines([("a", list(enumerate(values)))], "x", "y")
