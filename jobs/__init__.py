@@ -61,6 +61,8 @@ def _start_ray() -> None:
     """Joins the cluster that runs this job, or starts a private Ray for a job run by hand."""
     import ray
 
+    # Threads that spin while they wait make torch many times slower as soon as two processes share a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     submitted = "RAY_JOB_ID" in os.environ or "RAY_ADDRESS" in os.environ
     ray.init(
         address="auto" if submitted else None, include_dashboard=False, log_to_driver=True, logging_level="WARNING"

@@ -41,8 +41,11 @@ def make_working() -> Any:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One private Ray for the whole test session: two CPUs, no dashboard, nothing left behind."""
+    import os
+
     import ray
 
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the jobs do: two cores are shared by several processes
     ray.init(
         num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=300 << 20
     )

@@ -1,0 +1,78 @@
+"""Drawing a token by a seed of its own, for each request in a batch.
+
+transformers' continuous batching draws from one generator for all requests, and cannot mix greedy ones with others.
+This logits processor draws by the Gumbel-max rule: the token with the largest logit plus -log(-log(u)), where u is a
+hash of (seed, position, token). That is sampling from the softmax, reproducible whatever else is in the batch; without
+the noise it is greedy. Only tensor operations, no state: it can be captured in a CUDA graph.
+It must come after temperature and top-p. It does not choose seeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessor
+
+if TYPE_CHECKING:
+    import torch
+
+GREEDY = 0
+
+
+def mix(seed: int, position: int) -> int:
+    """Returns a positive 31-bit number for one token of one request; never `GREEDY`."""
+    digest = hashlib.blake2b(f"{seed}:{position}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") >> 1 | 1
+
+
+def uniform(seeds: torch.Tensor, count: int) -> torch.Tensor:
+    """Returns [len(seeds), count] float64 in (0, 1): splitmix64's finaliser over (seed, column)."""
+    import torch
+
+    columns = torch.arange(1, count + 1, device=seeds.device, dtype=torch.int64)
+    z = seeds.to(torch.int64).unsqueeze(1) * 0x632BE59BD9B4E019 + columns * -0x61C8864680B583EB  # wraps around
+    z = (z ^ ((z >> 30) & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
+    z = (z ^ ((z >> 27) & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15
+    z = z ^ ((z >> 31) & 0x1FFFFFFFF)
+    return (((z >> 12) & 0xFFFFFFFFFFFFF).to(torch.float64) + 0.5) * 2.0**-52
+
+
+class Draw(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
+    """Leaves one token of each row: drawn by the request's `seed`, or the most probable one where that is None."""
+
+    supported_kwargs: dict[str, type] = {"seed": int}  # noqa: RUF012 -- as the base class has it
+    ignored_kwargs: tuple[str, ...] = ()
+
+    def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
+        int32_tensor.fill_(GREEDY)
+
+    def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> torch.Tensor:
+        """Returns one int32 per request: `GREEDY`, or what its seed and the length it has by now give."""
+        import torch
+
+        numbers = []
+        for request in requests_with_new_token:
+            state = request.state
+            seed = state.logit_processor_kwargs.get("seed")
+            length = len(state.initial_tokens) + len(state.generated_tokens)  # the same after an eviction
+            numbers.append(GREEDY if seed is None else mix(seed, length))
+        return torch.tensor(numbers, dtype=torch.int32)
+
+    def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        seeds = tensor_arg[: scores.size(0)]
+        noise = -torch.log(-torch.log(uniform(seeds, scores.size(1))))
+        noisy = scores.double() + torch.where((seeds == GREEDY).unsqueeze(1), 0.0, noise)
+        drawn = torch.full_like(scores, float("-inf"))
+        return drawn.scatter_(1, noisy.argmax(dim=1, keepdim=True), 0.0)
+
+
+def install(batching: Any) -> None:
+    """Puts a `Draw` at the end of a continuous batching manager's processors; before the manager starts."""
+    processors = batching.logit_processor
+    processors.logits_processor.append(Draw())
+    processors.tensors_required += 1
+    processors.supported_keys["seed"] = int
+    processors.do_processing = True

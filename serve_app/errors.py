@@ -1,0 +1,98 @@
+"""What the service answers when it cannot do what was asked, in OpenAI's envelope.
+
+Output contract: `{"error": {"message", "type", "param", "code"}}` under every status. A message is fixed text of ours;
+of the request it repeats at most the name of a field, and that only when it looks like one. Never content.
+This module sends nothing: `gateway` turns an `ApiError` into a response.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.errors import SolotuneError
+
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
+_STATUS = {
+    400: "The request could not be understood.",
+    404: "There is no such URL.",
+    405: "This URL does not answer to this method.",
+    422: "The request could not be understood.",
+}
+
+
+class ApiError(SolotuneError):
+    """A reply other than 200. `kind` is the envelope's `type`."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        param: str | None = None,
+        kind: str = "invalid_request_error",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.envelope = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+    return ApiError(400, message, code, param)
+
+
+def unauthorized(given: bool) -> ApiError:
+    message = "The API key is not known here." if given else "No API key was given: send `Authorization: Bearer KEY`."
+    return ApiError(401, message, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+
+
+def unknown_model() -> ApiError:
+    return ApiError(404, "There is no such model here: see /v1/models.", "model_not_found", "model")
+
+
+def too_large(limit: int) -> ApiError:
+    return ApiError(413, f"The request's body is larger than {limit} bytes.", "request_too_large")
+
+
+def too_many(limit: int) -> ApiError:
+    message = f"{limit} requests are running or waiting: try again shortly."
+    return ApiError(429, message, "rate_limit_exceeded", kind="rate_limit_error", headers={"Retry-After": "1"})
+
+
+def internal() -> ApiError:
+    return ApiError(500, "The service failed on this request.", "internal_error", kind="server_error")
+
+
+def unavailable() -> ApiError:
+    message = "The model is not available at the moment."
+    return ApiError(503, message, "unavailable", kind="server_error", headers={"Retry-After": "5"})
+
+
+def of_status(status: int) -> ApiError:
+    """Returns what replaces the web framework's own text under a status."""
+    if status >= 500:
+        return internal()
+    return ApiError(400 if status == 422 else status, _STATUS.get(status, "The request was refused."))
+
+
+def of_validation(problems: Sequence[Mapping[str, Any]]) -> ApiError:
+    """Returns a 400 for the first of pydantic's `errors()`; what was sent does not appear in it."""
+    problem = problems[0]
+    steps = [str(step) for step in problem["loc"]]
+    steps = [step for step in steps if step not in ("body", "str") and "[" not in step]  # the latter: pydantic's tags
+    param = ".".join(step if _FIELD.fullmatch(step) or step.isdigit() else "?" for step in steps) or None
+    match problem["type"]:
+        case "json_invalid":
+            return bad_request("The body is not JSON.")
+        case "extra_forbidden":
+            return bad_request(f"Unrecognized request argument: {param}", param, "unknown_parameter")
+        case "missing":
+            return bad_request(
+                f"Missing required parameter: {param or 'the body'}", param, "missing_required_parameter"
+            )
+        case "unsupported":
+            return bad_request(problem["msg"], param, "unsupported_parameter")
+    return bad_request(f"Invalid value for {param or 'the body'}: {problem['msg']}", param, "invalid_value")

@@ -1,0 +1,108 @@
+"""On a CUDA device: the packed kernel agrees with the CPU, NF4 training learns and resumes. Run by `make test-gpu`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+
+from pipeline.config import Project
+from pipeline.train import attention, loss, model, pack, qlora, trainer
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("base") / "tiny"
+    core = Tokenizer(
+        models.BPE(vocab={c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, merges=[])
+    )
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>", pad_token="<pad>")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    tokenizer.save_pretrained(place)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        eos_token_id=tokenizer.eos_token_id,
+        initializer_range=0.1,
+    )
+    LlamaForCausalLM(config).bfloat16().save_pretrained(place)
+    return place
+
+
+def rows(count: int, capacity: int = 512) -> pa.Table:
+    random = np.random.default_rng(0)
+    made = []
+    for number in range(count):
+        ids = random.integers(0, 200, int(random.integers(8, 120))).tolist()
+        labels = [-100] * 5 + ids[5:]
+        made.append({"id": f"{number}", "input_ids": ids, "labels": labels, "truncated": False, "split": "train"})
+    return pack.pack_rows(pa.Table.from_pylist(made, schema=pack.ENCODED), capacity)[0]
+
+
+def summed(causal: Any, row: dict[str, torch.Tensor], device: str) -> float:
+    row = {name: value.to(device) for name, value in row.items()}
+    hidden = causal.get_decoder()(
+        input_ids=row["input_ids"],
+        position_ids=row["position_ids"],
+        use_cache=False,
+        cu_seq_lens_q=row["cu_seq_lens_q"],
+        max_length_q=int(row["max_length_q"]),
+    ).last_hidden_state
+    return loss.answer_loss(hidden[0], row["labels"][0], causal.get_output_embeddings()).item()
+
+
+def test_the_packed_kernel_agrees_with_the_cpu(base: Path) -> None:
+    project = Project.model_validate({"name": "gpu", "base_model": str(base)})
+    row = trainer.PackedRows(rows(20), np.arange(1))[0]
+    with torch.no_grad():
+        slow, _ = model.load(str(base), project, attention=attention.register())
+        fast, _ = model.load(str(base), project, device="cuda", attention=attention.register())
+        expected, got = summed(slow, row, "cpu"), summed(fast, row, "cuda")
+    assert got == pytest.approx(expected, rel=0.01)
+
+
+def make_loop(base: Path, place: Path, **train: Any) -> trainer.PackedTrainer:
+    settings = {"max_length": 256, "pack_tokens": 512, "rows_per_step": 2, "learning_rate": 5e-3, **train}
+    project = Project.model_validate({"name": "gpu", "base_model": str(base), "train": settings})
+    set_seed(0)
+    causal, _ = model.load(str(base), project, "nf4", "cuda", attention.register())
+    adapted = qlora.add_adapter(causal, project)
+    place.mkdir(exist_ok=True)
+    return trainer.PackedTrainer(
+        adapted, project.train, 0, rows(60), rows(8), place / "checkpoints", "key", place / "train.jsonl"
+    )
+
+
+@pytest.mark.parametrize("recompute", [True, False])
+def test_nf4_learns_with_adapters_in_float32(base: Path, tmp_path: Path, recompute: bool) -> None:
+    loop = make_loop(base, tmp_path, recompute=recompute, epochs=8)
+    kinds = {parameter.dtype for parameter in loop.model.parameters() if parameter.requires_grad}
+    assert kinds == {torch.float32}
+    before = loop.evaluate()["eval_loss"]
+    loop.train()
+    assert loop.evaluate()["eval_loss"] < before - 0.1
+
+
+def test_a_resumed_training_goes_on_where_it_was(base: Path, tmp_path: Path) -> None:
+    whole = make_loop(base, tmp_path / "whole", checkpoint_minutes=1e-9)
+    whole.train()
+    steps = sorted((tmp_path / "whole/checkpoints").iterdir())
+    expected = whole.evaluate()["eval_loss"]
+    resumed = make_loop(base, tmp_path / "resumed")
+    resumed.train(resume_from_checkpoint=str(steps[-2]))
+    assert resumed.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-3)
