@@ -64,8 +64,10 @@ def _start_ray() -> None:
     # Threads that spin while they wait make torch many times slower as soon as two processes share a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     submitted = "RAY_JOB_ID" in os.environ or "RAY_ADDRESS" in os.environ
+    # What a worker prints stays in Ray's logs: progress and errors reach the driver, which says them once.
+    address = "auto" if submitted else None
     ray.init(
-        address="auto" if submitted else None, include_dashboard=False, log_to_driver=True, logging_level="WARNING"
+        address=address, include_dashboard=None if submitted else False, log_to_driver=False, logging_level="WARNING"
     )
 
 
