@@ -38,10 +38,10 @@ format: $(READY) ## put the format right
 	@$(BIN)/ruff format .
 
 test-cluster: $(READY) ## tests that start several Ray nodes or use the full-size real inputs
-	@$(BIN)/python -m pytest -q tests/cluster
+	@$(BIN)/python -m pytest -q -m cluster
 
 test-gpu: $(READY) ## tests that need a CUDA card
-	@$(BIN)/python -m pytest -q tests/gpu
+	@$(BIN)/python -m pytest -q -m gpu
 
 bench: $(READY) ## peers side by side (see bench/README.md)
 	@$(BIN)/python -m bench.curation

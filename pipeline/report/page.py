@@ -89,7 +89,7 @@ def _tiles(found: dict[str, Any]) -> str:
         tiles.append((f"{train['seconds'] / 60:.1f} min", "training time", False))
     if evaluate := found.get("evaluate"):
         base, tuned = evaluate["base"]["perplexity"], evaluate["tuned"]["perplexity"]
-        tiles.append((f"{base:,.1f} → {tuned:,.1f}", "perplexity, base → tuned", tuned < base))
+        tiles.append((f"{base:,.3g} → {tuned:,.3g}", "perplexity, base → tuned", tuned < base))
     body = "".join(
         f'<div class="tile{" good" if good else ""}"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
         for value, name, good in tiles

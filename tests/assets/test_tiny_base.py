@@ -10,7 +10,7 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "tiny-base"
 MEGABYTE = 1_000_000
-QUESTION = "How can I change the address in my account? My phone number is <PHONE_NUMBER>."
+QUESTION = "Can I change the address and the phone number <PHONE_NUMBER>?"
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,92 @@
+"""The curation recipe as a whole: the same bytes for any block layout, skipped when nothing changed, honest when
+full."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from pipeline.config import Project
+from pipeline.curate import curate
+from pipeline.run import Run
+
+pytestmark = pytest.mark.ray
+ASSETS = Path(__file__).parent.parent / "assets"
+
+
+def project(**curation: Any) -> Project:
+    settings = {"read": {"rows_per_part": 40}, "toxicity": {"model": str(ASSETS / "toxicity-small")}, **curation}
+    return Project.model_validate({"name": "t", "base_model": "o/m", "seed": 3, "curate": settings})
+
+
+@pytest.fixture(scope="module")
+def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder with 160 tickets of the sample, every tenth of them twice, and its English pages."""
+    folder = tmp_path_factory.mktemp("dump")
+    with (ASSETS / "sample" / "dump" / "zendesk.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(line for line in stream if "\0" not in line))
+    tickets = [row for row in rows[1:] if len(row) == len(rows[0])][:160]
+    copies = [[row[0], "9" + row[1], *row[2:]] for row in tickets[::10]]
+    sink = io.StringIO()
+    csv.writer(sink).writerows([rows[0], *tickets, *copies])
+    (folder / "zendesk.csv").write_text(sink.getvalue(), encoding="utf-8")
+    (folder / "pages").mkdir()
+    for page in sorted((ASSETS / "sample" / "dump" / "pages" / "en").glob("*.md"))[:5]:
+        (folder / "pages" / page.name).write_bytes(page.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(ray_session: None, dump: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("two-blocks")
+    metrics = curate(project(blocks=2), Run.open(str(folder)), [str(dump)], Console(quiet=True))
+    return folder, metrics
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    kept = [path for top in ("data", "rejects", "metrics") for path in (folder / top).rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
+
+
+def test_counts_reconcile_and_copies_are_found(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, metrics = finished
+    source = metrics["sources"]["zendesk"]
+    assert source["read"] == 176
+    assert source["read"] == source["kept"] + sum(source["rejected"].values())
+    assert source["rejected"]["exact_duplicate"] + source["rejected"].get("empty_response", 0) >= 14
+    rows = sum(pq.read_table(folder / "data" / split).num_rows for split in ("train", "val", "golden"))
+    assert rows == sum(found["kept"] for found in metrics["sources"].values())
+
+
+def test_the_same_bytes_for_seven_blocks(finished: tuple[Path, dict[str, Any]], dump: Path, tmp_path: Path) -> None:
+    curate(project(blocks=7), Run.open(str(tmp_path)), [str(dump)], Console(quiet=True))
+    assert contents(tmp_path) == contents(finished[0])
+
+
+def test_a_second_run_is_skipped_and_a_lost_manifest_gives_the_same_bytes(
+    finished: tuple[Path, dict[str, Any]], dump: Path
+) -> None:
+    folder, metrics = finished
+    before = contents(folder)
+    console = Console(record=True, width=100, file=io.StringIO())
+    assert curate(project(blocks=2), Run.open(str(folder)), [str(dump)], console) == metrics
+    assert "finished before" in console.export_text()
+    (folder / "stages" / "curate" / "_manifest.json").unlink()  # as a kill just before the end leaves it
+    curate(project(blocks=2), Run.open(str(folder)), [str(dump)], Console(quiet=True))
+    assert contents(folder) == before
+
+
+def test_a_missing_model_is_its_own_error_from_inside_an_actor(dump: Path, tmp_path: Path) -> None:
+    import jobs
+    from pipeline.errors import MissingModelError
+
+    missing = project(toxicity={"model": str(tmp_path / "none")})
+    with pytest.raises(Exception, match="none") as caught:
+        curate(missing, Run.open(str(tmp_path / "run")), [str(dump)], Console(quiet=True))
+    assert isinstance(jobs._deliberate(caught.value), MissingModelError)
