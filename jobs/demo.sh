@@ -87,11 +87,20 @@ URL=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["url"])' "
 KEY=$(cat "$RUN/serve/api_key")
 QUESTION="My card was stolen. How do I block it?"
 say "7  ask: $QUESTION"
-echo "curl $URL/v1/chat/completions"
-curl --silent --show-error --fail --noproxy '*' "$URL/v1/chat/completions" -H "Authorization: Bearer $KEY" \
-    -H 'Content-Type: application/json' \
-    -d "{\"model\": \"pfennigo-demo\", \"messages\": [{\"role\": \"user\", \"content\": \"$QUESTION\"}], \"temperature\": 0}" |
-    python -c 'import json, sys; print("  " + json.load(sys.stdin)["choices"][0]["message"]["content"])'
+BODY="{\"model\": \"pfennigo-demo\", \"messages\": [{\"role\": \"user\", \"content\": \"$QUESTION\"}], \"temperature\": 0}"
+if command -v curl > /dev/null; then
+    echo "curl $URL/v1/chat/completions"
+    curl --silent --show-error --fail --noproxy '*' "$URL/v1/chat/completions" -H "Authorization: Bearer $KEY" \
+        -H 'Content-Type: application/json' -d "$BODY" > "$HEAD/answer.json"
+else
+    echo "curl is not installed here: the same request from Python"
+    URL=$URL KEY=$KEY BODY=$BODY python -c '
+import os, urllib.request
+headers = {"Authorization": "Bearer " + os.environ["KEY"], "Content-Type": "application/json"}
+request = urllib.request.Request(os.environ["URL"] + "/v1/chat/completions", os.environ["BODY"].encode(), headers)
+print(urllib.request.urlopen(request).read().decode())' > "$HEAD/answer.json"
+fi
+python -c 'import json, sys; print("  " + json.load(open(sys.argv[1]))["choices"][0]["message"]["content"])' "$HEAD/answer.json"
 echo "the openai client, streaming"
 URL=$URL KEY=$KEY QUESTION="Wie sperre ich meine Karte?" python - <<'ASK'
 import os

@@ -23,7 +23,6 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 SEED = 20
 VOCABULARY = 8000
 MAX_TOKENS = 512
-RARE_LETTER = 30  # seen less often in an epoch, a letter is [UNK]
 TRAINED_TOKENS = 192
 TOKENS_PER_BATCH = 2048
 NOISY_SHARE = 0.3
@@ -72,23 +71,13 @@ def tiny_bert() -> BertConfig:
 
 
 def train_tokenizer(texts: list[str], out: Path) -> Tokenizer:
-    """A lower-casing WordPiece vocabulary of VOCABULARY entries, accents stripped, saved as a BertTokenizer.
-
-    The trainer numbers "##x" in the order its hash map yields the words, and ties depend on the numbers: naming these
-    tokens beforehand makes two runs give one vocabulary.
-    """
+    """A lower-casing WordPiece vocabulary of VOCABULARY entries, accents stripped, saved as a BertTokenizer."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    seen = Counter("".join(tokenizer.normalizer.normalize_str(text) for text in texts))
-    letters = sorted(letter for letter, count in seen.items() if count >= RARE_LETTER and letter.strip())
     trainer = trainers.WordPieceTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=SPECIAL + [f"##{letter}" for letter in letters],
-        initial_alphabet=letters,
-        limit_alphabet=len(letters),
-        show_progress=False,
+        vocab_size=VOCABULARY, special_tokens=SPECIAL, limit_alphabet=200, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=True, model_max_length=MAX_TOKENS).save_pretrained(out)
