@@ -47,10 +47,13 @@ def place(path: str) -> str:
 
 
 def _deliberate(error: BaseException | None) -> SolotuneError | None:
-    """Returns the error of ours that a Ray task raised, however often Ray has wrapped it."""
+    """Returns the error of ours that a Ray task raised, however often Ray has wrapped it.
+
+    Ray's wrapper is an instance of our class too, but its text is a traceback: the cause it carries comes first.
+    """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, SolotuneError):
+        if isinstance(error, SolotuneError) and not isinstance(getattr(error, "cause", None), SolotuneError):
             return error
         seen.add(id(error))
         error = getattr(error, "cause", None) or error.__cause__ or error.__context__
@@ -94,5 +97,5 @@ def main(verb: Callable[[Job], None], purpose: str, takes_input: bool = False, n
         ours = _deliberate(error)
         if ours is None:
             raise
-        print(f"{verb.__name__}: {ours}", file=sys.stderr)
+        print(f"{verb.__name__}: {str(ours).splitlines()[0]}", file=sys.stderr)  # Ray Data appends lines of its own
         raise SystemExit(ours.exit_code) from None

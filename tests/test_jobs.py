@@ -61,3 +61,8 @@ def test_an_error_of_ours_is_found_under_what_ray_wraps_around_it() -> None:
     outer.__cause__ = RayTaskError(ours)
     assert jobs._deliberate(outer) is ours
     assert jobs._deliberate(RuntimeError("x")) is None
+
+    class BothError(RayTaskError, StorageError):
+        """What Ray makes of an error of ours: it is one, but reads as a traceback."""
+
+    assert jobs._deliberate(BothError(ours)) is ours
