@@ -186,11 +186,17 @@ def forget(table: pa.Table) -> pa.Table:
 
 
 def screen_parts(
-    run: Run, parts: Sequence[str], folder: str, make: Callable[[], Sequence[RowStage]], blocks: int | None
+    run: Run,
+    parts: Sequence[str],
+    folder: str,
+    make: Callable[[], Sequence[RowStage]],
+    blocks: int | None,
+    gpu: bool = False,
 ) -> Iterator[Summary]:
     """Runs row stages over parts and writes a part of the same name, sorted by id, into `folder`.
 
-    `make()` builds the stages, once per actor. Yields `{path, rows}` for each part.
+    `make()` builds the stages, once per actor: an actor per core, or with `gpu` one per GPU where the cluster has any.
+    Yields `{path, rows}` for each part.
     """
 
     def start() -> Callable[[int], Iterator[Summary]]:
@@ -207,4 +213,5 @@ def screen_parts(
 
         return work
 
-    yield from spread(start, len(parts), blocks, actors=cpus())
+    cards = gpus() if gpu else 0
+    yield from spread(start, len(parts), blocks, actors=cards or cpus(), num_gpus=1 if cards else 0)

@@ -16,24 +16,33 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pipeline.errors import ConfigError
 
+ASSETS = Path(__file__).parent.parent / "assets"
+
+
+def model_path(name: str) -> str:
+    """Returns the folder of a model that comes with the project; any other name as it is."""
+    bundled = ASSETS / name
+    return str(bundled) if name and not set(name) & set("/.") and bundled.is_dir() else name
+
 
 def _resolve(value: Any, info: ValidationInfo) -> Any:
-    """Makes a path that starts with `.` absolute, seen from the configuration file's folder."""
+    """Makes a path that starts with `.` absolute, seen from the configuration file's folder; finds a bundled model."""
     folder = (info.context or {}).get("folder")
     if isinstance(value, str) and value.startswith(".") and folder is not None:
         return str((Path(folder) / value).resolve())
-    return value
+    return model_path(value) if isinstance(value, str) else value
 
 
 ModelName = Annotated[str, BeforeValidator(_resolve)]
-"""A hub name (`org/model`), or a path: absolute, or starting with `.` and then relative to the configuration file."""
+"""A hub name (`org/model`), a path (absolute, or starting with `.` and then relative to the configuration file), or the
+name of a model that comes with the project (`tiny-base`, `toxicity-small`, `ner-small`), which becomes its path."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class Columns(Settings):
@@ -89,9 +98,9 @@ class Pii(Settings):
 
 
 class Toxicity(Settings):
-    """Detoxify: an official model by name, or a checkpoint folder in its format."""
+    """Detoxify: the bundled model, an official one by name (`multilingual`), or a checkpoint folder in its format."""
 
-    model: ModelName = "multilingual"
+    model: ModelName = "toxicity-small"
     threshold: Share = 0.9
     batch_tokens: Positive = 4096  # padded tokens per forward pass
 

@@ -1,5 +1,7 @@
 """The curation recipe: read, exact duplicates, language, personal data, toxicity, near duplicates, split.
 
+Five stages, each with its manifest: `read` (parts of WORKING rows), `screen` (exact duplicates, language, personal
+data), `toxicity` (the parts again, with more marks), `dedup` (one decision per row), `curate` (split, shards, counts).
 Output contract: `data/{train,val,golden}/*.parquet` (RECORD), `rejects/*.parquet` (REJECT), `metrics/curate.json`,
 committed as stage `curate`. For every source read = kept + rejected. The same input and configuration give the same
 bytes whatever the number of blocks, nodes or interruptions. Once the stage is finished, `stages/read`, the only place
@@ -24,7 +26,9 @@ from pipeline.progress import Meter
 from pipeline.run import Run, code_version, fingerprint, model_version
 from pipeline.tally import SPLITS, Tally
 
-SHARD_ROWS = 50_000  # rows per output shard; a shard is assembled in one task's memory
+SHARD_ROWS = 25_000  # rows per output shard, whole parts; a shard is assembled in one task's memory
+DECISIONS = "stages/dedup/decisions.parquet"
+SPLIT = "stages/curate/split.parquet"
 GOLDEN = "data/golden.json"  # ids that stay golden in every later curation of this run folder
 
 
@@ -34,6 +38,7 @@ class _Keys:
 
     read: str
     screen: str
+    toxicity: str
     dedup: str
     curate: str
 
@@ -41,13 +46,16 @@ class _Keys:
 def _keys(project: Project, inputs: Any) -> _Keys:
     settings = project.curate
     read = fingerprint(inputs, settings.read.model_dump(), code_version("read", "schema.py"))
-    models = [model_version(name) for name in (settings.language.model, settings.toxicity.model) if name]
     screens = [settings.languages, settings.language.model_dump(), settings.pii.model_dump()]
-    toxicity = settings.toxicity.model_dump(exclude={"batch_tokens"})
-    screen = fingerprint(read, screens, toxicity, models, code_version("screen", "dedup/exact.py", "batch.py"))
-    dedup = fingerprint(screen, settings.dedup.model_dump(), code_version("dedup"))
+    models = [model_version(name) for name in (settings.language.model, *settings.pii.ner.values()) if name]
+    screen = fingerprint(read, screens, models, code_version("screen", "dedup/exact.py", "batch.py"))
+    toxicity = fingerprint(
+        screen, settings.toxicity.model_dump(exclude={"batch_tokens"}), model_version(settings.toxicity.model)
+    )
+    dedup = fingerprint(toxicity, settings.dedup.model_dump(), code_version("dedup"))
     split = [settings.split.model_dump(), project.seed]
-    return _Keys(read, screen, dedup, fingerprint(dedup, split, code_version("split.py", "tally.py", "curate.py")))
+    curate = fingerprint(dedup, split, code_version("split.py", "tally.py", "curate.py"))
+    return _Keys(read, screen, toxicity, dedup, curate)
 
 
 def curate(project: Project, run: Run, inputs: Sequence[str], console: Console) -> dict[str, Any]:
@@ -66,10 +74,12 @@ def curate(project: Project, run: Run, inputs: Sequence[str], console: Console) 
     def read() -> dict[str, Any]:
         return run.manifest("read", keys.read) or _read(project, run, keys.read, found.files, console)
 
-    screen = run.manifest("screen", keys.screen) or _screen(project, run, keys.screen, read(), console)
-    if run.manifest("dedup", keys.dedup) is None:
-        _dedup(project, run, keys.dedup, screen, console)
-    metrics = _finish(project, run, keys.curate, screen, digests, console)
+    def screen() -> dict[str, Any]:
+        return run.manifest("screen", keys.screen) or _screen(project, run, keys.screen, read(), console)
+
+    toxicity = run.manifest("toxicity", keys.toxicity) or _toxicity(project, run, keys.toxicity, screen(), console)
+    dedup = run.manifest("dedup", keys.dedup) or _dedup(project, run, keys.dedup, toxicity, console)
+    metrics = _finish(project, run, keys.curate, toxicity, dedup, digests, console)
     run.delete("stages/read")
     return metrics
 
@@ -87,7 +97,7 @@ def _read(project: Project, run: Run, key: str, files: Sequence[Any], console: C
 
 
 def _screen(project: Project, run: Run, key: str, read: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Stage `screen`: exact duplicates, language, personal data, toxicity, in one pass over the parts."""
+    """Stage `screen`: exact duplicates, language, personal data, in one pass over the parts."""
     from pipeline import screen
     from pipeline.dedup.exact import ExactStage, winners
     from pipeline.screen.entities import KnownEntities
@@ -101,86 +111,122 @@ def _screen(project: Project, run: Run, key: str, read: dict[str, Any], console:
     def make() -> list[batch.RowStage]:
         return [ExactStage(first), *screen.build(settings, known)]
 
-    with Meter(console, "language, personal data, toxicity", sum(read["rows"].values())) as meter:
+    with Meter(console, "language, personal data", sum(read["rows"].values())) as meter:
         for part in batch.screen_parts(run, parts, "stages/screen", make, settings.blocks):
             run.add(stage, [part["path"]])
             meter.advance(part["rows"])
     return run.commit(stage, inputs=read["key"], rows=read["rows"])
 
 
-def _dedup(project: Project, run: Run, key: str, screen: dict[str, Any], console: Console) -> None:
+def _toxicity(project: Project, run: Run, key: str, screen: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Stage `toxicity`: Detoxify, in a pool of actors of its own, on the GPUs where there are any."""
+    from pipeline.screen.toxicity import ToxicityStage
+
+    parts = sorted(screen["outputs"])
+    stage = run.begin("toxicity", key)
+    settings = project.curate
+
+    def make() -> list[batch.RowStage]:
+        return [ToxicityStage(settings.toxicity)]
+
+    with Meter(console, "toxicity", sum(screen["rows"].values())) as meter:
+        for part in batch.screen_parts(run, parts, "stages/toxicity", make, settings.blocks, gpu=True):
+            run.add(stage, [part["path"]])
+            meter.advance(part["rows"])
+    return run.commit(stage, inputs=screen["key"], rows=screen["rows"])
+
+
+def _dedup(project: Project, run: Run, key: str, toxicity: dict[str, Any], console: Console) -> dict[str, Any]:
     """Stage `dedup`: one decision per row that is still unmarked, in `stages/dedup/decisions.parquet`."""
     from pipeline.dedup.near import deduplicate
 
     stage = run.begin("dedup", key)
     with Meter(console, "near duplicates", None) as meter:
-        found = deduplicate(run, stage, sorted(screen["outputs"]), project.curate.dedup)
+        found = deduplicate(run, stage, sorted(toxicity["outputs"]), project.curate.dedup)
         meter.advance(found.decisions.num_rows)
-    run.put(stage, "stages/dedup/decisions.parquet", found.decisions)
-    run.commit(stage, inputs=screen["key"], rows={"unmarked": found.decisions.num_rows})
+    run.put(stage, DECISIONS, found.decisions)
+    return run.commit(stage, inputs=toxicity["key"], rows={"unmarked": found.decisions.num_rows})
 
 
 def _finish(
-    project: Project, run: Run, key: str, screen: dict[str, Any], inputs: Any, console: Console
+    project: Project,
+    run: Run,
+    key: str,
+    toxicity: dict[str, Any],
+    dedup: dict[str, Any],
+    inputs: Any,
+    console: Console,
 ) -> dict[str, Any]:
     """Stage `curate`: the split, the output shards, the counts."""
+    import ray
+
     stage = run.begin("curate", key)
     for folder in (*(f"data/{split}" for split in SPLITS), "rejects"):
         run.delete(folder)
-    parts = sorted(screen["outputs"])
-    _assign(project, run, parts)
-    read: dict[str, int] = screen["rows"]
-    shards = max(1, -(-sum(read.values()) // SHARD_ROWS))
+    parts = sorted(toxicity["outputs"])
+    fates = ray.put(_assign(project, run, parts))
+    read: dict[str, int] = toxicity["rows"]
+    shards = _shards(run, parts)
+    threshold = project.curate.dedup.threshold
     total = Tally()
     with Meter(console, "split and write", sum(read.values())) as meter:
-        for shard in batch.spread(lambda: _Shards(run, parts, shards, project.curate.dedup.threshold), shards):
+        for shard in batch.spread(lambda: _Shards(run, shards, ray.get(fates), threshold), len(shards)):
             run.add(stage, shard["paths"])
             total.merge(Tally.from_json(shard["tally"]))
             meter.advance(shard["rows"])
     total.check(read)
     metrics = total.metrics(read)
+    metrics |= {manifest["stage"]: manifest["report"] for manifest in (toxicity, dedup) if manifest["report"]}
     run.put_json(stage, "metrics/curate.json", metrics)
     run.commit(stage, inputs=inputs, rows=metrics["splits"])
     return metrics
 
 
-def _assign(project: Project, run: Run, parts: Sequence[str]) -> None:
-    """Gives every kept row its split, in `stages/curate/split.parquet`, and freezes the golden ids."""
+def _shards(run: Run, parts: Sequence[str]) -> list[list[str]]:
+    """Returns runs of consecutive parts of at most `SHARD_ROWS` rows, a single part excepted."""
+    shards: list[list[str]] = []
+    held = 0
+    for part in parts:
+        rows = run.count_rows(part)
+        if not shards or held + rows > SHARD_ROWS:
+            shards.append([])
+            held = 0
+        shards[-1].append(part)
+        held += rows
+    return shards
+
+
+def _assign(project: Project, run: Run, parts: Sequence[str]) -> pa.Table:
+    """Returns the decisions of `dedup` with the column `split` (null: not kept), and freezes the golden ids."""
     from pipeline.split import assign
 
-    decisions = run.read_table("stages/dedup/decisions.parquet", columns=["id", "kept", "group"])
-    kept = decisions.filter(decisions["kept"])
+    decisions = run.read_table(DECISIONS)
+    kept = decisions.filter(decisions["kept"]).select(["id", "group"])
     labels = pa.concat_tables([run.read_table(part, columns=["id", "label", "stage"]) for part in parts])
     labels = labels.filter(pc.is_null(labels["stage"]))
     label = labels["label"].take(pc.index_in(kept["id"], value_set=labels["id"].combine_chunks()))
-    table = pa.table({"id": kept["id"], "group": kept["group"], "label": label})
     frozen = frozenset(run.read_json(GOLDEN)) if run.exists(GOLDEN) else frozenset()
-    split = assign(table, project.curate.split, project.seed, frozen)
-    run.write_table("stages/curate/split.parquet", pa.table({"id": kept["id"], "split": split}))
-    golden = table["id"].filter(pc.equal(split, "golden")).to_pylist()
+    split = assign(kept.append_column("label", label), project.curate.split, project.seed, frozen)
+    run.write_table(SPLIT, pa.table({"id": kept["id"], "split": split}))
+    golden = kept["id"].filter(pc.equal(split, "golden")).to_pylist()
     run.write_json(GOLDEN, sorted({*golden, *frozen}))
+    at = pc.if_else(decisions["kept"], pc.cumulative_sum(pc.cast(decisions["kept"], pa.int64())), None)
+    return decisions.append_column("split", split.take(pc.subtract(at, 1))).combine_chunks()
 
 
 class _Shards:
-    """Assembles output shards. A shard is a range of ids, so it is the same whatever the parts are."""
+    """Assembles output shards of whole parts."""
 
-    def __init__(self, run: Run, parts: Sequence[str], shards: int, threshold: float) -> None:
-        self._run, self._parts, self._shards, self._threshold = run, parts, shards, threshold
-
-    def _rows(self, path: str, number: int) -> pa.Table:
-        low, high = (f"{(1 << 32) * edge // self._shards:08x}" for edge in (number, number + 1))
-        bounds = [("id", ">=", low)] if number + 1 == self._shards else [("id", ">=", low), ("id", "<", high)]
-        return self._run.read_table(path, filters=bounds)
+    def __init__(self, run: Run, shards: Sequence[Sequence[str]], fates: pa.Table, threshold: float) -> None:
+        self._run, self._shards, self._fates, self._threshold = run, shards, fates, threshold
 
     def __call__(self, number: int) -> Iterator[dict[str, Any]]:
-        table = pa.concat_tables([self._rows(part, number) for part in self._parts])
-        table = table.sort_by([("id", "ascending"), ("path", "ascending"), ("line", "ascending")])
-        decisions = self._rows("stages/dedup/decisions.parquet", number)
-        table = apply_decisions(table, decisions, self._threshold)
-        kept = table.filter(pa.array(schema.unmarked(table)))
-        rejected = table.filter(pa.array(~schema.unmarked(table)))
-        assigned = self._rows("stages/curate/split.parquet", number)
-        split = assigned["split"].take(pc.index_in(kept["id"], value_set=assigned["id"].combine_chunks()))
+        table = pa.concat_tables([self._run.read_table(part) for part in self._shards[number]])
+        fates = self._fates.take(pc.index_in(table["id"], value_set=self._fates["id"].combine_chunks()))
+        table = apply_decisions(table, fates, self._threshold)
+        unmarked = schema.unmarked(table)
+        kept, split = table.filter(pa.array(unmarked)), fates["split"].filter(pa.array(unmarked))
+        rejected = table.filter(pa.array(~unmarked))
         tally = Tally()
         tally.add_kept(kept, split)
         tally.add_rejected(rejected)
@@ -192,12 +238,13 @@ class _Shards:
         yield {"paths": paths, "rows": table.num_rows, "tally": tally.to_json()}
 
 
-def apply_decisions(table: pa.Table, decisions: pa.Table, threshold: float) -> pa.Table:
-    """Writes decisions into WORKING rows: the group of every unmarked row, the mark of those that are not kept."""
-    at = pc.index_in(table["id"], value_set=decisions["id"].combine_chunks())
-    at = pc.if_else(pa.array(schema.unmarked(table)), at, pa.scalar(None, pa.int32()))
-    found = decisions.take(at)
-    group = found["group"].combine_chunks()
+def apply_decisions(table: pa.Table, found: pa.Table, threshold: float) -> pa.Table:
+    """Writes decisions into WORKING rows: the group of every unmarked row, the mark of those that are not kept.
+
+    `found` has a row of decisions for each row of the table, null where the row's id has none.
+    """
+    unmarked = pa.array(schema.unmarked(table))
+    group = pc.if_else(unmarked, found["group"], None)
     table = table.set_column(table.schema.get_field_index("group"), schema.WORKING.field("group"), group)
     twins, empty = (pc.fill_null(pc.equal(found["reason"], name), False) for name in ("near_duplicate", "empty_text"))
     table = schema.mark(

@@ -179,6 +179,11 @@ class Run:
         filesystem, place = self._place(path)
         return pq.read_table(place, columns=columns, filters=filters, filesystem=filesystem, partitioning=None)
 
+    def count_rows(self, path: str) -> int:
+        """Returns how many rows a Parquet file says it has."""
+        filesystem, place = self._place(path)
+        return int(pq.read_metadata(place, filesystem=filesystem).num_rows)
+
     def list(self, folder: str) -> list[str]:
         """Returns the sorted paths (in the run) of the files directly in a folder; temporary names are left out."""
         filesystem, place = self._place(folder)
@@ -250,14 +255,17 @@ class Run:
                 raise IntegrityError(f"stage `{stage.name}` lists {path}, which is not in {self.uri}")
             stage.outputs[path] = size
 
-    def commit(self, stage: Stage, inputs: Any, rows: dict[str, int]) -> dict[str, Any]:
-        """Declares the stage finished: writes the manifest, last. Returns it."""
+    def commit(
+        self, stage: Stage, inputs: Any, rows: dict[str, int], report: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Declares the stage finished: writes the manifest, last. Returns it. `report`: what it measured."""
         manifest = {
             "stage": stage.name,
             "key": stage.key,
             "inputs": inputs,
             "version": __version__,
             "rows": rows,
+            "report": report or {},
             "seconds": round(time.time() - stage.started, 3),
             "outputs": dict(sorted(stage.outputs.items())),
         }

@@ -45,6 +45,7 @@ PROVENANCE = pa.schema(
         pa.field(
             "pii", pa.list_(pa.string())
         ),  # type of every finding that was replaced, in reading order, never its text
+        pa.field("toxicity", pa.float32()),  # Detoxify's score; null: the row was not scored
     ]
 )
 

@@ -126,8 +126,9 @@ def _drafts(project: Project, run: Run, key: str, model: str, seeds: pa.Table, c
 def _screens(project: Project) -> Sequence[batch.RowStage]:
     from pipeline import screen
     from pipeline.screen.entities import KnownEntities
+    from pipeline.screen.toxicity import ToxicityStage
 
-    return screen.build(project.curate, KnownEntities.collect([]))
+    return [*screen.build(project.curate, KnownEntities.collect([])), ToxicityStage(project.curate.toxicity)]
 
 
 def _generator(project: Project, name: str) -> Callable[[list[dict[str, Any]], int], Texts]:

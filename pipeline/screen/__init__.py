@@ -1,7 +1,7 @@
 """Row stages: language, personal data, toxicity. Each marks rows or rewrites their text; none drops a row.
 
-Output contract: `build` returns the three in the order in which curation runs them. Importing this package is light;
-the models load when the stages are built, once per Ray actor.
+Output contract: `build` returns those of curation's first pass in order; toxicity has a pass of its own. Importing this
+package is light; the models load when the stages are built, once per Ray actor.
 """
 
 from __future__ import annotations
@@ -15,13 +15,8 @@ if TYPE_CHECKING:
 
 
 def build(curate: Curate, known: KnownEntities) -> list[RowStage]:
-    """Returns new language, PII and toxicity stages; raises `MissingModelError` where a model is not there."""
+    """Returns new language and PII stages; raises `MissingModelError` where a model is not there."""
     from pipeline.screen.language import LanguageStage
     from pipeline.screen.pii import PiiStage
-    from pipeline.screen.toxicity import ToxicityStage
 
-    return [
-        LanguageStage(curate.language, curate.languages),
-        PiiStage(curate.pii, curate.languages, known),
-        ToxicityStage(curate.toxicity),
-    ]
+    return [LanguageStage(curate.language, curate.languages), PiiStage(curate.pii, curate.languages, known)]

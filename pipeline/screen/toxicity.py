@@ -1,11 +1,12 @@
 """Toxicity with Detoxify: an official model by name, or a checkpoint folder in Detoxify's format.
 
 Output contract: `ToxicityStage` scores prompt and response apart, so that a polite answer does not dilute an abusive
-question, and marks `(toxicity, toxicity, score, threshold)` where the higher of the two reaches the threshold. A text
-longer than the model is scored in overlapping windows, and the highest counts. Scores have 3 decimals.
+question, writes the higher of the two as `toxicity` and marks `(toxicity, toxicity, score, threshold)` where it reaches
+the threshold. A text longer than the model is scored in overlapping windows, and the highest counts. Scores have 3
+decimals.
 A checkpoint is a pickle, which can run code: its SHA-256 is verified before anything is loaded, and one that is not on
 the pinned list is read as tensors and plain values only. An official model is downloaded by torch.hub at first use.
-This module does not train and keeps no scores but those of the rows it marks.
+This module does not train.
 """
 
 from __future__ import annotations
@@ -50,6 +51,11 @@ class ToxicityStage:
                 text or "" for name in ("prompt", "response") for text in table[name].take(pa.array(live)).to_pylist()
             ]
             scores[live] = self._scorer(texts).reshape(2, -1).max(axis=0)
+        scored = np.zeros(table.num_rows, dtype=bool)
+        scored[live] = True
+        field = schema.WORKING.field("toxicity")
+        column = pa.array(scores, field.type, mask=~scored)
+        table = table.set_column(table.schema.get_field_index("toxicity"), field, column)
         return schema.mark(
             table, scores >= np.float32(self._threshold), "toxicity", "toxicity", scores, self._threshold
         )
