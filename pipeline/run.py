@@ -184,6 +184,10 @@ class Run:
         filesystem, place = self._place(path)
         return int(pq.read_metadata(place, filesystem=filesystem).num_rows)
 
+    def read_outputs(self, manifest: dict[str, Any], folder: str) -> pa.Table:
+        """Returns the rows of all Parquet files that a finished stage has put below a folder, in the order of names."""
+        return pa.concat_tables([self.read_table(path) for path in outputs(manifest, folder)])
+
     def list(self, folder: str) -> list[str]:
         """Returns the sorted paths (in the run) of the files directly in a folder; temporary names are left out."""
         filesystem, place = self._place(folder)
@@ -271,3 +275,8 @@ class Run:
         }
         self.write_json(self._manifest(stage.name), manifest)
         return manifest
+
+
+def outputs(manifest: dict[str, Any], folder: str) -> list[str]:
+    """Returns the sorted paths of a finished stage's outputs that lie directly or deeper in a folder of the run."""
+    return [path for path in sorted(manifest["outputs"]) if path.startswith(f"{folder}/")]

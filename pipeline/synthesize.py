@@ -52,8 +52,8 @@ def synthesize(project: Project, run: Run, console: Console) -> dict[str, Any]:
     if run.manifest("synthesize", key) is not None:
         console.print("  finished before: nothing has changed since")
         return dict(run.read_json("metrics/synthesize.json"))
-    seeds = choose(_rows(run, curated, "train"), project)
-    pool = [text for split in ("train", "val", "golden") for text in _rows(run, curated, split)["prompt"].to_pylist()]
+    seeds = choose(run.read_outputs(curated, "data/train"), project)
+    pool = run.read_outputs(curated, "data")["prompt"].to_pylist()
     drafts = _drafts(project, run, key, model, seeds, console)
     stage = run.begin("synthesize", key)
     for folder in ("data/synthetic", "rejects/synthetic"):
@@ -63,11 +63,6 @@ def synthesize(project: Project, run: Run, console: Console) -> dict[str, Any]:
     run.commit(stage, inputs=curated["key"], rows={"kept": metrics["kept"]})
     run.delete("stages/drafts")
     return metrics
-
-
-def _rows(run: Run, curated: dict[str, Any], split: str) -> pa.Table:
-    paths = [path for path in sorted(curated["outputs"]) if path.startswith(f"data/{split}/")]
-    return pa.concat_tables([run.read_table(path) for path in paths])
 
 
 def choose(rows: pa.Table, project: Project) -> pa.Table:

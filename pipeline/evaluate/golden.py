@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
 from rich.console import Console
 
 from pipeline import batch
@@ -29,8 +28,7 @@ def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
     if run.manifest("evaluate", key) is not None:
         console.print("  finished before: nothing has changed since")
         return dict(run.read_json("metrics/evaluate.json"))
-    golden = [path for path in sorted(curated["outputs"]) if path.startswith("data/golden/")]
-    rows = pa.concat_tables([run.read_table(path) for path in golden]).to_pylist()
+    rows = run.read_outputs(curated, "data/golden").to_pylist()
     if not rows:
         raise InputError(f"{run.uri} has an empty golden set: curate more rows, or set curate.split.golden higher")
     chosen = sorted(rows, key=lambda row: hashlib.blake2b(f"{project.seed}:{row['id']}".encode()).digest())

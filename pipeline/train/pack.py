@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import ConfigError, InputError, UserError
-from pipeline.run import code_version, fingerprint
+from pipeline.run import code_version, fingerprint, outputs
 from pipeline.train import model, template
 
 if TYPE_CHECKING:
@@ -92,9 +92,8 @@ def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
         console.print(f"pack: finished before, {finished['rows']['train']} packed rows")
         return finished
     stage = run.begin(STAGE, key)
-    sources = [path for path in curated["outputs"] if path.startswith(("data/train/", "data/val/"))]
-    sources += [path for path in (made["outputs"] if made else ()) if path.startswith("data/synthetic/")]
-    sources = [path for path in sources if path.endswith(".parquet")]
+    sources = [*outputs(curated, "data/train"), *outputs(curated, "data/val")]
+    sources += outputs(made, "data/synthetic") if made else []
     few = sum(curated["rows"].values()) + (sum(made["rows"].values()) if made else 0) <= SMALL
     encoded = (_here if few else _spread)(project, run, sources)
     summary: dict[str, Any] = {}

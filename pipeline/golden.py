@@ -1,0 +1,53 @@
+"""The golden set across curations: a row that was golden once stays golden, in this run folder and in later ones.
+
+Output contract: `freeze` adds the golden rows of a folder's last finished curation to `frozen/golden.parquet` (RECORD);
+`frozen` returns those rows and the golden ones of earlier runs, each id once, the folder's own first. A curation finds
+its golden rows again by content: those in the dump are golden again, those that are not are carried over, and rows that
+repeat one never train. Frozen rows are never changed, only added to.
+A curation's own golden rows are frozen when the next one begins, not when it ends: interrupted and started again it
+must not meet its own result.
+This module does not choose golden rows (`split`) and does not look for their twins (`dedup`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import schema
+from pipeline.run import Run
+
+FROZEN = "frozen/golden.parquet"
+GOLDEN = "data/golden"
+
+
+def freeze(run: Run) -> None:
+    """Freezes what the folder's last finished curation made golden. To be called before its stages are withdrawn."""
+    manifest = run.manifest("curate")
+    if manifest is None:
+        return
+    before = _own(run)
+    rows = _first(before, run.read_outputs(manifest, GOLDEN))
+    if rows.num_rows > before.num_rows:
+        run.write_table(FROZEN, rows)
+
+
+def frozen(run: Run, earlier: Sequence[Run] = ()) -> pa.Table:
+    """Returns the rows that are golden whatever the dump holds (RECORD); raises `MissingStageError` where an earlier
+    run has no finished curation."""
+    return _first(_own(run), *(other.read_outputs(other.require("curate"), GOLDEN) for other in earlier))
+
+
+def _own(run: Run) -> pa.Table:
+    return run.read_table(FROZEN) if run.exists(FROZEN) else schema.RECORD.empty_table()
+
+
+def _first(*tables: pa.Table) -> pa.Table:
+    """Returns the rows of all tables, of those with the same id the first."""
+    table = pa.concat_tables([part.select(schema.RECORD.names).cast(schema.RECORD) for part in tables])
+    row = pa.array(np.arange(table.num_rows))
+    keep = pa.table({"id": table["id"], "row": row}).group_by("id").aggregate([("row", "min")])["row_min"]
+    return table.take(keep.take(pc.sort_indices(keep))).combine_chunks()
