@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 
-from pipeline import batch, schema
+from pipeline import batch, golden, schema
 from pipeline.config import Project
 from pipeline.progress import Meter
 from pipeline.run import Run, code_version, fingerprint, model_version
@@ -29,7 +29,6 @@ from pipeline.tally import SPLITS, Tally
 SHARD_ROWS = 25_000  # rows per output shard, whole parts; a shard is assembled in one task's memory
 DECISIONS = "stages/dedup/decisions.parquet"
 SPLIT = "stages/curate/split.parquet"
-GOLDEN = "data/golden.json"  # ids that stay golden in every later curation of this run folder
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class _Keys:
     curate: str
 
 
-def _keys(project: Project, inputs: Any) -> _Keys:
+def _keys(project: Project, inputs: Any, frozen: pa.Table) -> _Keys:
     settings = project.curate
     read = fingerprint(inputs, settings.read.model_dump(), code_version("read", "schema.py"))
     screens = [settings.languages, settings.language.model_dump(), settings.pii.model_dump()]
@@ -53,8 +52,8 @@ def _keys(project: Project, inputs: Any) -> _Keys:
         screen, settings.toxicity.model_dump(exclude={"batch_tokens"}), model_version(settings.toxicity.model)
     )
     dedup = fingerprint(toxicity, settings.dedup.model_dump(), code_version("dedup"))
-    split = [settings.split.model_dump(), project.seed]
-    curate = fingerprint(dedup, split, code_version("split.py", "tally.py", "curate.py"))
+    split = [settings.split.model_dump(), project.seed, frozen["id"].to_pylist()]
+    curate = fingerprint(dedup, split, code_version("split.py", "golden.py", "tally.py", "curate.py"))
     return _Keys(read, screen, toxicity, dedup, curate)
 
 
@@ -66,10 +65,12 @@ def curate(project: Project, run: Run, inputs: Sequence[str], console: Console) 
     if found.ignored:
         console.print(f"  {len(found.ignored)} files of other kinds are not read, the first: {found.ignored[0]}")
     digests = [[file.source, file.path, file.digest] for file in found.files]
-    keys = _keys(project, digests)
-    if run.manifest("curate", keys.curate) is not None:
+    if run.manifest("curate", _keys(project, digests, golden.frozen(run)).curate) is not None:
         console.print("  finished before: nothing has changed since")
         return dict(run.read_json("metrics/curate.json"))
+    golden.freeze(run)
+    frozen = golden.frozen(run)
+    keys = _keys(project, digests, frozen)
 
     def read() -> dict[str, Any]:
         return run.manifest("read", keys.read) or _read(project, run, keys.read, found.files, console)
@@ -79,7 +80,7 @@ def curate(project: Project, run: Run, inputs: Sequence[str], console: Console) 
 
     toxicity = run.manifest("toxicity", keys.toxicity) or _toxicity(project, run, keys.toxicity, screen(), console)
     dedup = run.manifest("dedup", keys.dedup) or _dedup(project, run, keys.dedup, toxicity, console)
-    metrics = _finish(project, run, keys.curate, toxicity, dedup, digests, console)
+    metrics = _finish(project, run, keys.curate, toxicity, dedup, frozen, digests, console)
     run.delete("stages/read")
     return metrics
 
@@ -154,6 +155,7 @@ def _finish(
     key: str,
     toxicity: dict[str, Any],
     dedup: dict[str, Any],
+    frozen: pa.Table,
     inputs: Any,
     console: Console,
 ) -> dict[str, Any]:
@@ -164,7 +166,10 @@ def _finish(
     for folder in (*(f"data/{split}" for split in SPLITS), "rejects"):
         run.delete(folder)
     parts = sorted(toxicity["outputs"])
-    fates = ray.put(_assign(project, run, parts))
+    fates, split = _assign(project, run, parts, frozen)
+    carried = frozen.filter(pc.invert(pc.is_in(frozen["id"], value_set=_kept(fates)["id"])))
+    run.put(stage, f"{golden.GOLDEN}/frozen.parquet", carried)
+    fates = ray.put(fates)
     read: dict[str, int] = toxicity["rows"]
     shards = _shards(run, parts)
     threshold = project.curate.dedup.threshold
@@ -177,6 +182,8 @@ def _finish(
     total.check(read)
     metrics = total.metrics(read)
     metrics |= {manifest["stage"]: manifest["report"] for manifest in (toxicity, dedup) if manifest["report"]}
+    metrics["split"] = {**split, "carried": carried.num_rows}
+    metrics["splits"]["golden"] += carried.num_rows
     run.put_json(stage, "metrics/curate.json", metrics)
     run.commit(stage, inputs=inputs, rows=metrics["splits"])
     return metrics
@@ -196,22 +203,26 @@ def _shards(run: Run, parts: Sequence[str]) -> list[list[str]]:
     return shards
 
 
-def _assign(project: Project, run: Run, parts: Sequence[str]) -> pa.Table:
-    """Returns the decisions of `dedup` with the column `split` (null: not kept), and freezes the golden ids."""
-    from pipeline.split import assign
+def _kept(decisions: pa.Table) -> pa.Table:
+    return decisions.filter(decisions["kept"])
+
+
+def _assign(project: Project, run: Run, parts: Sequence[str], frozen: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
+    """Returns the decisions of `dedup` with the column `split` (null: not kept), and what came of the split."""
+    from pipeline.split import assign, report
 
     decisions = run.read_table(DECISIONS)
-    kept = decisions.filter(decisions["kept"]).select(["id", "group"])
+    kept = _kept(decisions).select(["id", "group"])
     labels = pa.concat_tables([run.read_table(part, columns=["id", "label", "stage"]) for part in parts])
     labels = labels.filter(pc.is_null(labels["stage"]))
     label = labels["label"].take(pc.index_in(kept["id"], value_set=labels["id"].combine_chunks()))
-    frozen = frozenset(run.read_json(GOLDEN)) if run.exists(GOLDEN) else frozenset()
-    split = assign(kept.append_column("label", label), project.curate.split, project.seed, frozen)
+    kept = kept.append_column("label", label)
+    ids, groups = (frozenset(frozen[name].drop_null().to_pylist()) for name in ("id", "group"))
+    split = assign(kept, project.curate.split, project.seed, ids, groups)
     run.write_table(SPLIT, pa.table({"id": kept["id"], "split": split}))
-    golden = kept["id"].filter(pc.equal(split, "golden")).to_pylist()
-    run.write_json(GOLDEN, sorted({*golden, *frozen}))
     at = pc.if_else(decisions["kept"], pc.cumulative_sum(pc.cast(decisions["kept"], pa.int64())), None)
-    return decisions.append_column("split", split.take(pc.subtract(at, 1))).combine_chunks()
+    fates = decisions.append_column("split", split.take(pc.subtract(at, 1))).combine_chunks()
+    return fates, report(kept, split, project.curate.split, ids, groups)
 
 
 class _Shards:
