@@ -131,11 +131,10 @@ def _generator(project: Project, name: str) -> Callable[[list[dict[str, Any]], i
     import torch
 
     from pipeline.evaluate.generate import complete
-    from pipeline.train.model import load
+    from pipeline.train.model import device, load
 
     settings = project.synthesize
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model, tokenizer = load(name, project, quantise=None, device=device)
+    model, tokenizer = load(name, project, quantise=None, device=device())
 
     def generate(rows: list[dict[str, Any]], number: int) -> Texts:
         torch.manual_seed(project.seed * 1_000_003 + number)

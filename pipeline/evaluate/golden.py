@@ -48,15 +48,13 @@ def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> 
     """Runs where the hardware is; yields `{rows}` as they are done and `{metrics}` last."""
     import contextlib
 
-    import torch
-
     from pipeline.evaluate.generate import by_length, complete
     from pipeline.evaluate.metrics import rouge_l
     from pipeline.evaluate.perplexity import answer_loss, perplexity
-    from pipeline.train.model import load_tuned
+    from pipeline.train.model import device, load_tuned
 
     settings = project.evaluate
-    model, tokenizer = load_tuned(run, project, "cuda" if torch.cuda.is_available() else "cpu")
+    model, tokenizer = load_tuned(run, project, device())
     model.eval()
     metrics: dict[str, Any] = {}
     answers: dict[str, list[str]] = {}
