@@ -1,14 +1,16 @@
 """The counts of a curation: what a report shows and what must reconcile.
 
 Output contract: a `Tally` adds up over any partition of the rows, in any order, to the same `metrics()`; `check` raises
-`IntegrityError` unless read = kept + rejected for every source. Lengths are in words.
+`IntegrityError` unless read = kept + rejected for every source. Lengths are in words: runs of characters between ASCII
+white space. A histogram states the lower edge of each bin, the last of which is open.
+Columns are counted by Arrow, not row by row; text is read to measure its length and for nothing else.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,98 +20,210 @@ import pyarrow.compute as pc
 
 from pipeline.errors import IntegrityError
 
-WORD_EDGES = (0, 5, 10, 20, 40, 80, 160, 320, 640, 1280)  # the last bin is open
-COUNTERS = ("kept", "rejected", "splits", "languages", "pii")
+WORD_EDGES = (0, 5, 10, 20, 40, 80, 160, 320, 640, 1280)
+SCORE_EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # finest where thresholds lie
+LENGTHS = ("prompt", "response")
+SCORES = ("lang_score", "toxicity")
 SPLITS = ("train", "val", "golden")
-STAGES = ("read", "exact", "language", "toxicity", "dedup")  # those that reject, in order
+STAGES = ("read", "exact", "quality", "language", "toxicity", "dedup")  # those that reject, in order
+CHARACTERS_PER_TOKEN = 4  # a rule of thumb for European languages: the estimate is good to a quarter or so
+
+COUNTERS = {  # name -> the columns whose combinations it counts
+    "kept": ("source",),
+    "rejected": ("source", "stage", "reason", "threshold"),
+    "splits": ("split", "label"),
+    "languages": ("lang",),
+    "languages_rejected": ("lang",),
+    "pii": ("source", "type"),
+    "pii_rows": ("source",),
+    "characters": ("split",),
+}
+
+Key = tuple[Any, ...]
+
+
+def _counted(table: pa.Table, names: Sequence[str]) -> dict[Key, int]:
+    """Returns how often each combination of values of some columns occurs; a null is a value."""
+    groups = table.select(list(names)).group_by(list(names)).aggregate([([], "count_all")])
+    columns = (groups[name].to_pylist() for name in names)
+    return dict(zip(zip(*columns, strict=True), groups["count_all"].to_pylist(), strict=True))
 
 
 def _words(texts: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(texts))))
+    """Returns the number of words of each text, three times as fast as splitting them: a word begins where a byte
+    above the space follows one that is not, or a text begins."""
+    array = pa.concat_arrays(texts.cast(pa.large_binary()).chunks or [pa.array([], pa.large_binary())])
+    lengths = np.asarray(pc.fill_null(pc.binary_length(array), 0))
+    counts = np.zeros(len(array), dtype=np.int64)
+    filled = np.flatnonzero(lengths)
+    if not len(filled):
+        return counts
+    first = np.asarray(np.cumsum(lengths) - lengths)[filled]
+    start = np.frombuffer(array.buffers()[1], dtype=np.int64)[array.offset]
+    ink = np.frombuffer(array.buffers()[2], dtype=np.uint8)[start : start + lengths.sum()] > ord(" ")
+    begins = ink.copy()
+    begins[1:] &= ~ink[:-1]
+    begins[first] = ink[first]
+    counts[filled] = np.add.reduceat(begins, first, dtype=np.int64)
+    return counts
+
+
+def _histogram(values: np.ndarray, edges: Sequence[float]) -> np.ndarray:
+    return np.asarray(np.histogram(values, bins=[*edges, np.inf])[0])
+
+
+def _scores(column: pa.ChunkedArray) -> np.ndarray:
+    """Returns the scores of a column as they were rounded: in float32 a 0.95 lies below the edge 0.95."""
+    return np.round(np.asarray(column.drop_null().cast(pa.float64())), 4)
 
 
 @dataclass
 class Tally:
     """Counters over rows. Tallies of parts add up to the tally of the whole."""
 
-    kept: Counter[str] = field(default_factory=Counter)  # source
-    rejected: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # source, stage, reason
-    splits: Counter[tuple[str, str]] = field(default_factory=Counter)  # split, label
-    languages: Counter[str] = field(default_factory=Counter)
-    pii: Counter[str] = field(default_factory=Counter)  # findings by type
-    lengths: dict[str, np.ndarray] = field(default_factory=dict)  # prompt | response -> counts per bin
+    counters: dict[str, Counter[Key]] = field(default_factory=lambda: {name: Counter() for name in COUNTERS})
+    histograms: dict[str, np.ndarray] = field(default_factory=dict)  # name -> counts per bin
 
     def add_kept(self, table: pa.Table, splits: pa.Array) -> None:
         """Counts kept WORKING rows and the split each went to."""
-        self.kept.update(table["source"].to_pylist())
-        labels = ("" if label is None else label for label in table["label"].to_pylist())
-        self.splits.update(zip(splits.to_pylist(), labels, strict=True))
-        self.languages.update(lang or "unknown" for lang in table["lang"].to_pylist())
-        self.pii.update(pc.list_flatten(table["pii"]).to_pylist())
-        for name in ("prompt", "response"):
-            counts = np.histogram(_words(table[name]), bins=[*WORD_EDGES, np.inf])[0]
-            self.lengths[name] = self.lengths.get(name, np.zeros(len(WORD_EDGES), int)) + counts
+        label = pc.fill_null(table["label"], "")
+        self._count("kept", table)
+        self._count("splits", pa.table({"split": splits, "label": label}))
+        self._count("languages", table)
+        found = pc.list_parent_indices(table["pii"])
+        sources = table["source"].take(found)
+        self._count("pii", pa.table({"source": sources, "type": pc.list_flatten(table["pii"])}))
+        self._count("pii_rows", table.filter(pc.greater(pc.list_value_length(table["pii"]), 0)))
+        characters = pa.table({"split": splits, "n": pc.add(*(pc.utf8_length(table[name]) for name in LENGTHS))})
+        sums = characters.group_by("split").aggregate([("n", "sum")])
+        self.counters["characters"].update(
+            {(split,): n for split, n in zip(sums["split"].to_pylist(), sums["n_sum"].to_pylist(), strict=True)}
+        )
+        for name in LENGTHS:
+            self._add(name, _histogram(_words(table[name]), WORD_EDGES))
+        self._add_scores(table, "kept")
 
     def add_rejected(self, table: pa.Table) -> None:
-        """Counts marked rows."""
-        columns = (table[name].to_pylist() for name in ("source", "stage", "reason"))
-        self.rejected.update(zip(*columns, strict=True))
+        """Counts marked rows. The languages are those of the rows that got as far as having one judged."""
+        self._count("rejected", table)
+        self._count("languages_rejected", table.filter(pc.is_valid(table["lang_score"])))
+        self._add_scores(table, "rejected")
+
+    def _count(self, name: str, table: pa.Table) -> None:
+        self.counters[name].update(_counted(table, COUNTERS[name]))
+
+    def _add_scores(self, table: pa.Table, fate: str) -> None:
+        for name in SCORES:
+            self._add(f"{name}/{fate}", _histogram(_scores(table[name]), SCORE_EDGES))
+
+    def _add(self, name: str, counts: np.ndarray) -> None:
+        self.histograms[name] = self.histograms.get(name, np.zeros(len(counts), dtype=np.int64)) + counts
 
     def merge(self, other: Tally) -> None:
-        for name in COUNTERS:
-            getattr(self, name).update(getattr(other, name))
-        for name, counts in other.lengths.items():
-            self.lengths[name] = self.lengths.get(name, np.zeros(len(WORD_EDGES), int)) + counts
+        for name, counter in other.counters.items():
+            self.counters[name].update(counter)
+        for name, counts in other.histograms.items():
+            self._add(name, counts)
 
     def to_json(self) -> str:
         """Returns the tally as text, for the way from a Ray actor to the driver."""
-        pairs = {name: list(getattr(self, name).items()) for name in COUNTERS}
-        return json.dumps({**pairs, "lengths": {name: counts.tolist() for name, counts in self.lengths.items()}})
+        counters = {name: list(counter.items()) for name, counter in self.counters.items()}
+        return json.dumps([counters, {name: counts.tolist() for name, counts in self.histograms.items()}])
 
     @classmethod
     def from_json(cls, text: str) -> Tally:
-        value = json.loads(text)
-        tally = cls(lengths={name: np.array(counts) for name, counts in value.pop("lengths").items()})
-        for name, pairs in value.items():
-            getattr(tally, name).update({tuple(key) if isinstance(key, list) else key: n for key, n in pairs})
-        return tally
+        counters, histograms = json.loads(text)
+        return cls(
+            {name: Counter({tuple(key): n for key, n in pairs}) for name, pairs in counters.items()},
+            {name: np.array(counts) for name, counts in histograms.items()},
+        )
+
+    def _sum(self, name: str, *columns: str) -> dict[Any, int]:
+        """Returns a counter summed over all but `columns`, sorted; with one column the keys are its values."""
+        at = [COUNTERS[name].index(column) for column in columns]
+        sums: Counter[Key] = Counter()
+        for key, count in self.counters[name].items():
+            sums[tuple(key[n] for n in at)] += count
+        ordered = sorted(sums.items(), key=lambda item: [(value is not None, value) for value in item[0]])
+        return {key if len(at) > 1 else key[0]: count for key, count in ordered}
 
     def check(self, read: Mapping[str, int]) -> None:
         """Raises `IntegrityError` unless, for every source, the rows read are the rows kept plus the rows rejected."""
-        rejected: Counter[str] = Counter()
-        for (source, _, _), count in self.rejected.items():
-            rejected[source] += count
-        for source in sorted({*read, *self.kept, *rejected}):
-            found = self.kept[source] + rejected[source]
-            if found != read.get(source, 0):
-                message = f"source {source}: {read.get(source, 0)} rows read, {self.kept[source]} kept"
-                raise IntegrityError(f"{message}, {rejected[source]} rejected: rows were lost or doubled; report this")
+        kept, rejected = self._sum("kept", "source"), self._sum("rejected", "source")
+        for source in sorted({*read, *kept, *rejected}):
+            counts = read.get(source, 0), kept.get(source, 0), rejected.get(source, 0)
+            if counts[0] != counts[1] + counts[2]:
+                message = "source {}: {} rows read, {} kept, {} rejected: rows were lost or doubled; report this"
+                raise IntegrityError(message.format(source, *counts))
 
     def metrics(self, read: Mapping[str, int]) -> dict[str, Any]:
         """Returns the content of `metrics/curate.json`; the same rows give the same value, byte for byte."""
-        reasons: dict[str, dict[str, int]] = {source: {} for source in read}
-        for (source, _, reason), count in sorted(self.rejected.items()):
-            reasons[source][reason] = reasons[source].get(reason, 0) + count
-        left = sum(read.values())
-        funnel = [{"stage": "rows read", "rows": left}]
-        for stage in STAGES:
-            left -= sum(count for (_, name, _), count in self.rejected.items() if name == stage)
-            funnel.append({"stage": stage, "rows": left})
-        labels: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
-        for (split, label), count in sorted(self.splits.items()):
-            labels[split][label] = count
+        kept = self._sum("kept", "source")
+        reasons = _nested(read, self._sum("rejected", "source", "reason"))
+        labels = _nested(SPLITS, self._sum("splits", "split", "label"))
         return {
             "sources": {
-                source: {"read": rows, "kept": self.kept[source], "rejected": reasons[source]}
+                source: {"read": rows, "kept": kept.get(source, 0), "rejected": reasons[source]}
                 for source, rows in sorted(read.items())
             },
             "splits": {split: sum(labels[split].values()) for split in SPLITS},
-            "funnel": funnel,
-            "languages": dict(sorted(self.languages.items())),
-            "pii": dict(sorted(self.pii.items())),
+            "funnel": self._funnel(sum(read.values())),
+            "reasons": self._reasons(),
+            "languages": _named(self._sum("languages", "lang")),
+            "languages_rejected": _named(self._sum("languages_rejected", "lang")),
+            "pii": self._sum("pii", "type"),
+            "pii_by_source": _nested(sorted(read), self._sum("pii", "source", "type")),
+            "pii_rows": {source: self._sum("pii_rows", "source").get(source, 0) for source in sorted(read)},
             "labels": labels,
-            "lengths": {
-                name: {"edges": list(WORD_EDGES), "counts": counts.tolist()}
-                for name, counts in sorted(self.lengths.items())
+            "lengths": {name: self._bins(name, WORD_EDGES) for name in LENGTHS},
+            "scores": {
+                name: {fate: self._bins(f"{name}/{fate}", SCORE_EDGES) for fate in ("kept", "rejected")}
+                for name in SCORES
+            },
+            "tokens_estimate": {
+                split: round(self.counters["characters"][split,] / CHARACTERS_PER_TOKEN) for split in SPLITS
             },
         }
+
+    def _stages(self) -> list[str]:
+        found = self._sum("rejected", "stage")
+        return [*STAGES, *(stage for stage in found if stage not in STAGES)]
+
+    def _funnel(self, left: int) -> list[dict[str, Any]]:
+        funnel: list[dict[str, Any]] = [{"stage": "rows read", "rows": left}]
+        rejected = self._sum("rejected", "stage")
+        for stage in self._stages():
+            left -= rejected.get(stage, 0)
+            funnel.append({"stage": stage, "rows": left})
+        return funnel
+
+    def _reasons(self) -> list[dict[str, Any]]:
+        """Returns every reason with its threshold, in the order of the stages."""
+        found = self._sum("rejected", "stage", "reason", "threshold")
+        return [
+            {"stage": stage, "reason": reason, "threshold": _plain(threshold), "rows": count}
+            for stage in self._stages()
+            for (name, reason, threshold), count in found.items()
+            if name == stage
+        ]
+
+    def _bins(self, name: str, edges: Sequence[float]) -> dict[str, Any]:
+        return {"edges": list(edges), "counts": self.histograms.get(name, np.zeros(len(edges), int)).tolist()}
+
+
+def _nested(outer: Iterable[str], counts: Mapping[Any, int]) -> dict[str, dict[str, int]]:
+    """Turns {(a, b): n} into {a: {b: n}} with an entry for each of `outer`."""
+    nested: dict[str, dict[str, int]] = {name: {} for name in outer}
+    for (name, key), count in counts.items():
+        nested[name][key] = count
+    return nested
+
+
+def _named(languages: Mapping[str | None, int]) -> dict[str, int]:
+    """Calls a language that could not be told `unknown`."""
+    return dict(sorted((lang or "unknown", count) for lang, count in languages.items()))
+
+
+def _plain(threshold: float | None) -> float | None:
+    """Returns a float32 as the number that was configured."""
+    return None if threshold is None else float(f"{threshold:.6g}")
