@@ -19,6 +19,7 @@ from rich.console import Console
 from pipeline import config
 from pipeline.errors import SolotuneError, UserError
 from pipeline.run import Run
+from pipeline.storage import refuse_credentials
 
 LOG_WIDTH = 120  # columns of what a submitted job prints
 UPLOADED = "runtime_resources/working_dir_files"  # where `ray job submit --working-dir` unpacks a folder
@@ -37,8 +38,10 @@ class Job:
 def place(path: str) -> str:
     """Returns a path as an absolute one; a URI as it is.
 
-    Raises `UserError` for a relative path inside a working folder that Ray uploaded: what is written there vanishes.
+    Raises `UserError` for a relative path inside a working folder that Ray uploaded, because what is written there
+    vanishes, and for a URI that holds credentials.
     """
+    refuse_credentials(path)
     if "://" in path or Path(path).is_absolute():
         return path
     if UPLOADED in str(Path.cwd()):

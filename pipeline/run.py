@@ -9,14 +9,10 @@ This module does not know what the stages do.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
-import os
 import time
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from pipeline import __version__
+from pipeline import __version__, storage
 from pipeline.errors import IntegrityError, MissingStageError, StorageError, UserError
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+from pipeline.storage import storage_errors
 
 
 def fingerprint(*parts: Any) -> str:
@@ -62,19 +57,6 @@ def model_version(name: str) -> str:
     return digest.hexdigest()
 
 
-@contextlib.contextmanager
-def storage_errors(where: str) -> Iterator[None]:
-    """Turns a full disk or a refused write under `where` into a `StorageError`; other errors pass."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise StorageError(f"no space left to write {where}: free some and run the same command again") from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
-            raise StorageError(f"cannot write {where}: {error.strerror or error}") from error
-        raise
-
-
 @dataclass
 class Stage:
     """A stage being written: what it has put down so far. Made by `Run.begin`, closed by `Run.commit`."""
@@ -94,19 +76,19 @@ class Run:
     @classmethod
     def open(cls, place: str) -> Run:
         """Makes the folder if it is missing; raises `StorageError` when it cannot be written."""
-        uri = place if "://" in place else str(Path(place).absolute())
-        run = cls(uri)
+        storage.refuse_credentials(place)
+        run = cls(place if "://" in place else str(Path(place).absolute()))
         try:
             filesystem, root = run._place("")
-            with storage_errors(uri):
+            with storage_errors(run.uri):
                 filesystem.create_dir(root, recursive=True)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise StorageError(f"cannot use {uri} as a run folder: {error}") from error
+        except (pa.ArrowException, OSError) as error:
+            raise StorageError(f"cannot use {run.uri} as a run folder: {error}") from error
         return run
 
     def _place(self, path: str) -> tuple[pafs.FileSystem, str]:
-        filesystem, root = pafs.FileSystem.from_uri(self.uri)
-        return filesystem, f"{root.rstrip('/')}/{path}".rstrip("/")
+        filesystem, root = storage.filesystem(self.uri)
+        return filesystem, f"{root}/{path}".rstrip("/")
 
     def local(self, path: str = "") -> Path:
         """Returns a local path, for what cannot live on an object store (checkpoints, model folders)."""
@@ -115,51 +97,46 @@ class Run:
             raise UserError(f"{self.uri} is not a local folder: this job needs one (curate works on any filesystem)")
         return Path(place)
 
+    def full(self, path: str) -> str:
+        """Returns the path or URI of something in the run, as other libraries take it."""
+        return storage.join(self.uri, path)
+
     # -- files --------------------------------------------------------------------------------------------------------
 
-    def exists(self, path: str) -> bool:
-        filesystem, place = self._place(path)
-        return bool(filesystem.get_file_info(place).type != pafs.FileType.NotFound)
+    def _sizes(self, paths: Sequence[str]) -> Iterator[int | None]:
+        """Yields sizes in bytes, None where there is no such file; one request for all of them."""
+        filesystem, _ = self._place("")
+        with storage_errors(self.uri, "read"):
+            found = filesystem.get_file_info([self._place(path)[1] for path in paths])
+        for info in found:
+            yield info.size if info.type == pafs.FileType.File else None
 
     def size(self, path: str) -> int | None:
         """Returns a file's size in bytes, None where there is no such file."""
-        filesystem, place = self._place(path)
-        info = filesystem.get_file_info(place)
-        return info.size if info.type == pafs.FileType.File else None
+        return next(self._sizes([path]))
 
-    def write_bytes(self, path: str, data: bytes) -> int:
+    def exists(self, path: str) -> bool:
+        filesystem, place = self._place(path)
+        with storage_errors(self.full(path), "read"):
+            return bool(filesystem.get_file_info(place).type != pafs.FileType.NotFound)
+
+    def write_bytes(self, path: str, data: bytes | pa.Buffer) -> int:
         """Writes a whole file or nothing; returns its size in bytes."""
         filesystem, place = self._place(path)
-        with storage_errors(f"{self.uri}/{path}"):
-            filesystem.create_dir(place.rsplit("/", 1)[0], recursive=True)
-            if not isinstance(filesystem, pafs.LocalFileSystem):
-                with filesystem.open_output_stream(place) as stream:
-                    stream.write(data)
-                return len(data)
-            self._write_local(Path(place), data)
-        return len(data)
-
-    @staticmethod
-    def _write_local(target: Path, data: bytes) -> None:
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        descriptor = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)  # the rename itself must survive a power cut
-        finally:
-            os.close(descriptor)
+        content = memoryview(data)
+        with storage_errors(self.full(path)):
+            if storage.has_folders(filesystem):
+                filesystem.create_dir(place.rsplit("/", 1)[0], recursive=True)
+            if isinstance(filesystem, pafs.LocalFileSystem):
+                storage.write_whole(Path(place), content)
+            else:
+                with filesystem.open_output_stream(place) as stream:  # the object is there once the stream is closed
+                    stream.write(content)
+        return content.nbytes
 
     def read_bytes(self, path: str) -> bytes:
         filesystem, place = self._place(path)
-        with filesystem.open_input_stream(place) as stream:
+        with storage_errors(self.full(path), "read"), filesystem.open_input_stream(place) as stream:
             return bytes(stream.read())
 
     def write_json(self, path: str, value: Any) -> int:
@@ -172,17 +149,19 @@ class Run:
         """Writes one Parquet file, whole; the same table gives the same bytes."""
         sink = pa.BufferOutputStream()
         pq.write_table(table.combine_chunks(), sink, compression="zstd", row_group_size=20_000)
-        return self.write_bytes(path, sink.getvalue().to_pybytes())
+        return self.write_bytes(path, sink.getvalue())
 
     def read_table(self, path: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
         """Reads a Parquet file; `columns` and `filters` as in `pyarrow.parquet.read_table`."""
         filesystem, place = self._place(path)
-        return pq.read_table(place, columns=columns, filters=filters, filesystem=filesystem, partitioning=None)
+        with storage_errors(self.full(path), "read"):
+            return pq.read_table(place, columns=columns, filters=filters, filesystem=filesystem, partitioning=None)
 
     def count_rows(self, path: str) -> int:
         """Returns how many rows a Parquet file says it has."""
         filesystem, place = self._place(path)
-        return int(pq.read_metadata(place, filesystem=filesystem).num_rows)
+        with storage_errors(self.full(path), "read"):
+            return int(pq.read_metadata(place, filesystem=filesystem).num_rows)
 
     def read_outputs(self, manifest: dict[str, Any], folder: str) -> pa.Table:
         """Returns the rows of all Parquet files that a finished stage has put below a folder, in the order of names."""
@@ -191,22 +170,20 @@ class Run:
     def list(self, folder: str) -> list[str]:
         """Returns the sorted paths (in the run) of the files directly in a folder; temporary names are left out."""
         filesystem, place = self._place(folder)
-        selector = pafs.FileSelector(place, allow_not_found=True)
-        names = [info.base_name for info in filesystem.get_file_info(selector) if info.type == pafs.FileType.File]
+        with storage_errors(self.full(folder), "read"):
+            found = filesystem.get_file_info(pafs.FileSelector(place, allow_not_found=True))
+        names = [info.base_name for info in found if info.type == pafs.FileType.File]
         return [f"{folder}/{name}" for name in sorted(names) if not name.startswith(".")]
 
     def delete(self, path: str) -> None:
         """Deletes a file or a folder with all it holds; nothing happens where there is none."""
         filesystem, place = self._place(path)
-        kind = filesystem.get_file_info(place).type
-        if kind == pafs.FileType.File:
-            filesystem.delete_file(place)
-        elif kind == pafs.FileType.Directory:
-            filesystem.delete_dir(place)
-
-    def full(self, path: str) -> str:
-        """Returns the path or URI of something in the run, as other libraries take it."""
-        return f"{self.uri.rstrip('/')}/{path}"
+        with storage_errors(self.full(path), "delete"):
+            kind = filesystem.get_file_info(place).type
+            if kind == pafs.FileType.File:
+                filesystem.delete_file(place)
+            elif kind == pafs.FileType.Directory:
+                filesystem.delete_dir(place)
 
     # -- stages -------------------------------------------------------------------------------------------------------
 
@@ -225,7 +202,8 @@ class Run:
             raise IntegrityError(f"{self.full(path)} is not JSON: delete it and run the job again") from error
         if key is not None and manifest["key"] != key:
             return None
-        whole = all(self.size(output) == size for output, size in manifest["outputs"].items())
+        found = self._sizes(list(manifest["outputs"]))
+        whole = all(size == wanted for size, wanted in zip(found, manifest["outputs"].values(), strict=True))
         return manifest if whole else None
 
     def require(self, stage: str) -> dict[str, Any]:
@@ -239,9 +217,15 @@ class Run:
         return manifest
 
     def begin(self, stage: str, key: str) -> Stage:
-        """Withdraws the stage's manifest and its intermediates; what follows is unfinished until `commit`."""
+        """Withdraws the stage's manifest and its intermediates; what follows is unfinished until `commit`.
+
+        A run folder belongs to one job at a time: unfinished files that a killed one left anywhere in it go as well.
+        """
         self.delete(self._manifest(stage))
         self.delete(f"stages/{stage}")
+        filesystem, root = self._place("")
+        if isinstance(filesystem, pafs.LocalFileSystem):
+            storage.sweep(Path(root))
         return Stage(stage, key)
 
     def put(self, stage: Stage, path: str, table: pa.Table) -> None:

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import IntegrityError
-from pipeline.run import Run, storage_errors
+from pipeline.run import Run
+from pipeline.storage import storage_errors
 
 STORE = "serve/keys.json"
 PLAIN = "serve/api_key"

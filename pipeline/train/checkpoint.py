@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.run import storage_errors
+from pipeline.storage import storage_errors
 
 KEPT = 2
 MANIFEST = "manifest.json"

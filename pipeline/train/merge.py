@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, IntegrityError, MissingModelError
-from pipeline.run import code_version, fingerprint, storage_errors
+from pipeline.run import code_version, fingerprint
+from pipeline.storage import storage_errors
 from pipeline.train import card, checkpoint, model, template
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline.errors import ConfigError, SolotuneError
-from pipeline.run import code_version, fingerprint, storage_errors
+from pipeline.run import code_version, fingerprint
+from pipeline.storage import storage_errors
 from pipeline.train import checkpoint, model
 from pipeline.train.pack import PACKED, SUMMARY, pack, total_steps
 

@@ -1,0 +1,119 @@
+"""Places: a path or a URI as a pyarrow filesystem, and what goes wrong there as one sentence.
+
+Output contract: a place is an absolute local path or a URI that pyarrow's filesystems read, its query included
+(`s3://bucket/runs/x?endpoint_override=minio:9000&scheme=http`). Credentials come from the environment or a profile,
+never from a place: `refuse_credentials` sees to it, because places end up in logs.
+This module does not know what is stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+
+from pyarrow import fs as pafs
+
+from pipeline.errors import StorageError, UserError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_SECRET = re.compile(r"secret|token|password|credential|signature|^sig$", re.IGNORECASE)
+_FLAT = {"s3", "gcs"}  # filesystems without folders
+
+
+def refuse_credentials(place: str) -> None:
+    """Raises `UserError`, which does not quote the place, for a URI with a password, a secret or a signature in it."""
+    if "://" not in place:
+        return
+    scheme, _, rest = place.partition("://")
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    names = [name for name, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True)]
+    # No bucket's name has a colon or an at sign; elsewhere what stands before the at sign may be an account's name.
+    inside = ":" in host or "@" in host if scheme == "s3" else ":" in host.rpartition("@")[0]
+    if inside or any(_SECRET.search(name) for name in names):
+        raise UserError(
+            f"a place given as {scheme}:// holds credentials, and places end up in logs: leave them out and set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or what the store uses) in the environment"
+        )
+
+
+@lru_cache(maxsize=64)
+def filesystem(place: str) -> tuple[pafs.FileSystem, str]:
+    """Returns the filesystem of a place and the path on it; one per process, because making an S3 client is slow."""
+    found, path = pafs.FileSystem.from_uri(place)
+    return found, path.rstrip("/")
+
+
+def has_folders(found: pafs.FileSystem) -> bool:
+    """Returns whether a file needs a folder to be in: object stores have keys only."""
+    return found.type_name not in _FLAT
+
+
+def join(place: str, path: str) -> str:
+    """Returns the place of something below a place; a URI's query stays at the end."""
+    if "://" not in place:
+        return f"{place.rstrip('/')}/{path}".rstrip("/")
+    parts = urlsplit(place)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(path)}".rstrip("/")))
+
+
+@contextlib.contextmanager
+def storage_errors(where: str, verb: str = "write") -> Iterator[None]:
+    """Turns a full disk, a refusal or an object store's error at the place `where` into a `StorageError`; other errors,
+    a missing file among them, pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageError(f"no space left to write {where}: free some and run the same command again") from error
+        if error.errno in _REFUSED:
+            raise StorageError(f"cannot {verb} {where}: {error.strerror or error}") from error
+        if error.errno is None and "://" in where:  # an object store's error is a text without a number
+            raise StorageError(f"cannot {verb} {where}: {_reason(error)}") from error
+        raise
+
+
+def _reason(error: OSError) -> str:
+    """Returns what an object store says, without pyarrow's prefix and advice and without the request's id."""
+    text = " ".join(str(error).split())
+    text = re.sub(r" \((Request ID|request id)[^)]*\)", "", text)
+    text = re.sub(r"\. To create buckets, enable .*", "", text)
+    found = re.search(r"AWS Error (\w+) during \w+ operation:? ?(.*)", text)
+    return f"{found[1]}: {found[2]}" if found else text
+
+
+# -- local files ------------------------------------------------------------------------------------------------------
+
+
+def write_whole(target: Path, data: bytes | memoryview) -> None:
+    """Puts `data` under a local name, whole or not at all, and on the disk when it returns. Its folder exists."""
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    descriptor = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)  # the rename itself must survive a power cut
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Deletes what killed processes left of `write_whole` below a folder, in which nobody else may be writing."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            if re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", name):
+                Path(path, name).unlink(missing_ok=True)
