@@ -1,8 +1,11 @@
-"""What the tests share: rows of the working schema, and the session's one Ray."""
+"""What the tests share: rows of the working schema, the session's one Ray, a local S3 server."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import threading
+import urllib.request
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -51,3 +54,63 @@ def ray_session() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+class Store:
+    """moto's S3 server, behind a gate that counts requests and can refuse some of them."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self.endpoint = ""
+        self.refusals: list[tuple[str, str, int]] = []  # method, part of path and query, status; each refuses once
+        self.requests: list[str] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        method, place = environ["REQUEST_METHOD"], f"{environ['PATH_INFO']}?{environ['QUERY_STRING']}"
+        self.requests.append(f"{method} {place}")
+        for refusal in self.refusals:
+            if refusal[0] == method and refusal[1] in place:
+                self.refusals.remove(refusal)
+                environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+                start_response(f"{refusal[2]} Refused", [("Content-Length", "0")])
+                return [b""]
+        answer: Iterable[bytes] = self._application(environ, start_response)
+        return answer
+
+    def make_bucket(self, name: str) -> None:
+        urllib.request.urlopen(urllib.request.Request(f"http://{self.endpoint}/{name}", method="PUT")).close()
+
+    def uri(self, path: str) -> str:
+        return f"s3://{path}?endpoint_override={self.endpoint}&scheme=http"
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Store]:
+    """A local S3 server with the empty bucket `bucket`, credentials for it in the environment."""
+    from moto.server import create_backend_app
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    store = Store(create_backend_app("s3"))
+    server = make_server("127.0.0.1", 0, store, threaded=True)
+    store.endpoint = f"127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    store.make_bucket("bucket")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "key-of-the-tests")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-tests")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield store
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def store(s3: Store) -> Store:
+    """The session's S3 server with nothing refused."""
+    s3.refusals.clear()
+    s3.requests.clear()
+    return s3

@@ -41,6 +41,14 @@ def test_a_place_that_cannot_be_written_is_code_two(tmp_path: Path) -> None:
     assert len(errors.strip().splitlines()) == 1
 
 
+def test_credentials_in_a_place_are_refused_and_not_repeated() -> None:
+    code, errors = run("jobs.report", str(CONFIG), "--run", "s3://KEY:SECRET@bucket/run")
+    assert code == 2
+    assert "AWS_SECRET_ACCESS_KEY" in errors
+    assert "SECRET@" not in errors
+    assert len(errors.strip().splitlines()) == 1
+
+
 def test_a_relative_place_in_an_uploaded_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / jobs.UPLOADED / "pkg"
     folder.mkdir(parents=True)
