@@ -45,7 +45,7 @@ class _Keys:
 def _keys(project: Project, inputs: Any, frozen: pa.Table) -> _Keys:
     settings = project.curate
     read = fingerprint(inputs, settings.read.model_dump(), code_version("read", "schema.py"))
-    screens = [settings.languages, settings.language.model_dump(), settings.pii.model_dump()]
+    screens = [settings.languages, *(part.model_dump() for part in (settings.quality, settings.language, settings.pii))]
     models = [model_version(name) for name in (settings.language.model, *settings.pii.ner.values()) if name]
     screen = fingerprint(read, screens, models, code_version("screen", "dedup/exact.py", "batch.py"))
     toxicity = fingerprint(

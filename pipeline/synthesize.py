@@ -47,7 +47,7 @@ def synthesize(project: Project, run: Run, console: Console) -> dict[str, Any]:
     settings = project.synthesize
     model = settings.model or project.base_model
     code = code_version("synthesize.py", "evaluate/generate.py", "dedup/novelty.py", "screen", "train/template.py")
-    screens = project.curate.model_dump(include={"languages", "language", "pii", "toxicity"})
+    screens = project.curate.model_dump(include={"languages", "quality", "language", "pii", "toxicity"})
     key = fingerprint(curated["key"], settings.model_dump(), screens, project.seed, model_version(model), code)
     if run.manifest("synthesize", key) is not None:
         console.print("  finished before: nothing has changed since")

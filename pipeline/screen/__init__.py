@@ -1,4 +1,4 @@
-"""Row stages: language, personal data, toxicity. Each marks rows or rewrites their text; none drops a row.
+"""Row stages: quality, language, personal data, toxicity. Each marks rows or rewrites their text; none drops a row.
 
 Output contract: `build` returns those of curation's first pass in order; toxicity has a pass of its own. Importing this
 package is light; the models load when the stages are built, once per Ray actor.
@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 
 def build(curate: Curate, known: KnownEntities) -> list[RowStage]:
-    """Returns new language and PII stages; raises `MissingModelError` where a model is not there."""
+    """Returns new quality, language and PII stages; raises `MissingModelError` where a model is not there."""
     from pipeline.screen.language import LanguageStage
     from pipeline.screen.pii import PiiStage
+    from pipeline.screen.quality import QualityStage
 
-    return [LanguageStage(curate.language, curate.languages), PiiStage(curate.pii, curate.languages, known)]
+    return [
+        QualityStage(curate.quality),  # first: it is the cheapest, and what it rejects need not be judged again
+        LanguageStage(curate.language, curate.languages),
+        PiiStage(curate.pii, curate.languages, known),
+    ]

@@ -13,12 +13,12 @@ from pipeline.screen.entities import KnownEntities
 
 def test_builds_the_stages_of_the_first_pass_in_order() -> None:
     stages = screen.build(Curate(), KnownEntities())
-    assert [type(stage).__name__ for stage in stages] == ["LanguageStage", "PiiStage"]
+    assert [type(stage).__name__ for stage in stages] == ["QualityStage", "LanguageStage", "PiiStage"]
 
 
 def test_importing_the_modules_imports_no_model_library() -> None:
     code = (
-        "import sys, pipeline.screen.language, pipeline.screen.pii, pipeline.screen.toxicity\n"
+        "import sys, pipeline.screen.language, pipeline.screen.quality, pipeline.screen.pii, pipeline.screen.toxicity\n"
         "print(sorted({'torch', 'transformers', 'presidio_analyzer', 'spacy', 'fasttext'} & set(sys.modules)))"
     )
     root = Path(__file__).parents[2]

@@ -1,0 +1,106 @@
+"""Measures of a text that say whether it is text: length, symbols, repetition. A batch at a time, without a loop.
+
+Output contract: every function takes a pa.StringArray without nulls and returns a float64 or int64 array with one
+value per text. Shares are between 0 and 1, of UTF-8 bytes; 0 for an empty text.
+The two measures of repetition are those of Rae et al. 2021 (Gopher, arXiv:2112.11446, table A1).
+This module knows no thresholds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+CHARACTERS_PER_TOKEN = 4
+SHORT_LINE = 10  # bytes; a shorter line (`}`, `Hello,`) may well come twice
+GRAM = 3  # words
+MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying by it loses nothing
+
+_BYTE = np.arange(256, dtype=np.uint8)
+_VISIBLE = ~np.isin(_BYTE, np.frombuffer(b" \t\n\r\v\f", np.uint8))
+_SYMBOL = (_BYTE < 128) & _VISIBLE & ~np.isin(_BYTE, np.frombuffer(
+    b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", np.uint8))  # fmt: skip
+
+
+def tokens(texts: pa.StringArray) -> np.ndarray:
+    """Returns estimated tokens: characters / 4, rounded up, as the report counts them."""
+    return -(-np.asarray(pc.utf8_length(texts), dtype=np.int64) // CHARACTERS_PER_TOKEN)
+
+
+def _content(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the bytes of all texts, and where each begins (one entry more, the end)."""
+    if not len(texts):
+        return np.empty(0, np.uint8), np.zeros(1, np.int64)
+    _, offsets, data = texts.buffers()
+    at = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    held = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+    return held[at[0] : at[-1]], at - at[0]
+
+
+def _sums(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Returns the sum of every text's values."""
+    total = np.concatenate([np.zeros(1, np.int64), np.cumsum(values, dtype=np.int64)])
+    return np.asarray(total[offsets[1:]] - total[offsets[:-1]])
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.asarray(np.minimum(part / np.maximum(whole, 1), 1.0))
+
+
+def symbols(texts: pa.StringArray) -> np.ndarray:
+    """Returns the share of ASCII punctuation and control characters in what is not white space."""
+    data, offsets = _content(texts)
+    return _share(_sums(_SYMBOL[data], offsets), _sums(_VISIBLE[data], offsets))
+
+
+def repeated_lines(texts: pa.StringArray) -> np.ndarray:
+    """Returns the share of a text that lies in lines which repeat an earlier one of the same text."""
+    split = pc.split_pattern(texts, "\n")
+    lines = pc.utf8_trim_whitespace(pc.list_flatten(split))
+    row = np.asarray(pc.list_parent_indices(split), dtype=np.int64)
+    length = np.asarray(pc.binary_length(lines), dtype=np.int64)
+    long = length >= SHORT_LINE
+    row, length, lines = row[long], length[long], lines.filter(pa.array(long))
+    code = np.asarray(lines.dictionary_encode().indices, dtype=np.int64)
+    key = row * np.int64(len(code) + 1) + code
+    order = np.argsort(key, kind="stable")
+    again = np.zeros(len(key), dtype=bool)
+    again[order[1:]] = key[order[1:]] == key[order[:-1]]
+    repeated = np.bincount(row[again], weights=length[again], minlength=len(texts))
+    return _share(repeated, np.asarray(pc.binary_length(texts), dtype=np.int64))
+
+
+def top_gram(texts: pa.StringArray) -> np.ndarray:
+    """Returns the share of a text that its most frequent sequence of three words makes up; 0 if none comes thrice."""
+    split = pc.ascii_split_whitespace(texts)
+    words = pc.list_flatten(split)
+    row = np.asarray(pc.list_parent_indices(split), dtype=np.int64)
+    found = np.zeros(len(texts))
+    if len(row) < GRAM:
+        return found
+    code = np.asarray(words.dictionary_encode().indices).astype(np.uint64)
+    length = np.asarray(pc.binary_length(words), dtype=np.int64)
+    ends = len(row) - GRAM + 1
+    key = row[:ends].astype(np.uint64)
+    size = np.full(ends, GRAM - 1, dtype=np.int64)  # the spaces between them
+    for shift in range(GRAM):
+        key = (key * MIX) ^ code[shift : shift + ends]
+        key ^= key >> np.uint64(29)
+        size += length[shift : shift + ends]
+    whole = np.flatnonzero(row[:ends] == row[GRAM - 1 :])  # all of it in one text
+    key = key[whole]
+    often = _thrice(key)
+    place = np.minimum(np.searchsorted(often, key), max(len(often) - 1, 0))
+    hits = np.flatnonzero(often[place] == key) if len(often) else np.empty(0, np.int64)
+    count = np.bincount(place[hits], minlength=len(often))
+    at = whole[hits]
+    np.maximum.at(found, row[at], count[place[hits]] * size[at])
+    return _share(found, np.asarray(pc.binary_length(texts), dtype=np.int64))
+
+
+def _thrice(key: np.ndarray) -> np.ndarray:
+    """Returns the values that occur three times or more, sorted."""
+    key = np.sort(key)
+    third = np.flatnonzero(key[2:] == key[:-2])
+    return np.unique(key[third])
