@@ -24,6 +24,14 @@ from pipeline.storage import refuse_credentials
 LOG_WIDTH = 120  # columns of what a submitted job prints
 UPLOADED = "runtime_resources/working_dir_files"  # where `ray job submit --working-dir` unpacks a folder
 
+SETTINGS = {  # what a user sets in the environment stays
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait are slow as soon as processes share a core
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # Ray's notes to its developers, on the driver's stderr
+}
+PRIVATE = {  # for a Ray that ends with the job
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # seconds until all give up when its GCS is gone: it won't be back
+}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -64,16 +72,22 @@ def _deliberate(error: BaseException | None) -> SolotuneError | None:
 
 
 def _start_ray() -> None:
-    """Joins the cluster that runs this job, or starts a private Ray for a job run by hand."""
+    """Joins the cluster that runs this job or that `RAY_ADDRESS` names, or starts a private Ray."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address.startswith(("http://", "https://")) and "RAY_JOB_ID" not in os.environ:
+        raise UserError(f"RAY_ADDRESS={address} takes jobs, not drivers: start this one with `ray job submit`")
+    joins = "RAY_JOB_ID" in os.environ or bool(address)
+    for name, value in {**SETTINGS, **({} if joins else PRIVATE)}.items():
+        os.environ.setdefault(name, value)
     import ray
 
-    # Threads that spin while they wait make torch many times slower as soon as two processes share a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    submitted = "RAY_JOB_ID" in os.environ or "RAY_ADDRESS" in os.environ
-    # What a worker prints stays in Ray's logs: progress and errors reach the driver, which says them once.
-    address = "auto" if submitted else None
+    # "local" and not the default, which would join any Ray that somebody started on this machine. What a worker prints
+    # stays in Ray's logs: progress and errors reach the driver, which says them once.
     ray.init(
-        address=address, include_dashboard=None if submitted else False, log_to_driver=False, logging_level="WARNING"
+        address="auto" if joins else "local",
+        include_dashboard=None if joins else False,
+        log_to_driver=False,
+        logging_level="WARNING",
     )
 
 

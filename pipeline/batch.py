@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.read import InputFile
 
 PAGES_PER_UNIT = 200  # Markdown pages are small: one task reads many
+RETRIES = 10  # of a task or an actor whose process or node is lost; a unit that ends its process each time ends the job
 
 Summary = dict[str, Any]
 
@@ -90,7 +91,8 @@ def spread(
 
     `make()` returns the function that does one unit. With `actors` a pool of so many actors calls it once each, for
     what is costly to load; without, tasks call it for every unit. `blocks`: how many blocks Ray Data makes of the
-    units (None: one each).
+    units (None: one each). A unit whose process or node is lost is done again, at most `RETRIES` times, elsewhere if
+    need be; an error that `work` raises is not.
     """
     import ray
 
@@ -98,7 +100,9 @@ def spread(
     items = [{"unit": number} for number in range(units)]
     dataset = ray.data.from_items(items, override_num_blocks=max(1, min(blocks or units, units)))
     if actors is None:
-        done = dataset.map_batches(_PerUnit(make).__call__, batch_size=1, batch_format="pyarrow", num_cpus=1)
+        done = dataset.map_batches(
+            _PerUnit(make).__call__, batch_size=1, batch_format="pyarrow", num_cpus=1, max_retries=RETRIES
+        )
     else:
         done = dataset.map_batches(
             _PerUnit,
@@ -108,6 +112,8 @@ def spread(
             compute=ray.data.ActorPoolStrategy(size=min(actors, units)),
             num_cpus=1,
             num_gpus=num_gpus,
+            max_restarts=RETRIES,
+            max_task_retries=RETRIES,
         )
     yield from done.iter_rows()
 

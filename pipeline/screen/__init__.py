@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 def build(curate: Curate, known: KnownEntities) -> list[RowStage]:
     """Returns new quality, language and PII stages; raises `MissingModelError` where a model is not there."""
+    from pipeline.lean import without
     from pipeline.screen.language import LanguageStage
     from pipeline.screen.pii import PiiStage
     from pipeline.screen.quality import QualityStage
 
-    return [
-        QualityStage(curate.quality),  # first: it is the cheapest, and what it rejects need not be judged again
-        LanguageStage(curate.language, curate.languages),
-        PiiStage(curate.pii, curate.languages, known),
-    ]
+    # Patterns need neither, and a spaCy model only when it is a transformer (`de_dep_news_trf`).
+    unused = () if any(name.endswith("_trf") for name in curate.pii.ner.values()) else ("torch", "transformers")
+    with without(*unused):
+        return [
+            QualityStage(curate.quality),  # first: it is the cheapest, and what it rejects need not be judged again
+            LanguageStage(curate.language, curate.languages),
+            PiiStage(curate.pii, curate.languages, known),
+        ]
