@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,10 +27,10 @@ UPLOADED = "runtime_resources/working_dir_files"  # where `ray job submit --work
 
 SETTINGS = {  # what a user sets in the environment stays
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait are slow as soon as processes share a core
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # Ray's notes to its developers, on the driver's stderr
 }
 PRIVATE = {  # for a Ray that ends with the job
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # seconds until all give up when its GCS is gone: it won't be back
+    "RAY_AUTH_MODE": "token",  # its ports listen on every interface: nobody else may use them
 }
 
 
@@ -79,16 +80,22 @@ def _start_ray() -> None:
     joins = "RAY_JOB_ID" in os.environ or bool(address)
     for name, value in {**SETTINGS, **({} if joins else PRIVATE)}.items():
         os.environ.setdefault(name, value)
+    if not joins:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     import ray
 
     # "local" and not the default, which would join any Ray that somebody started on this machine. What a worker prints
     # stays in Ray's logs: progress and errors reach the driver, which says them once.
-    ray.init(
-        address="auto" if joins else "local",
-        include_dashboard=None if joins else False,
-        log_to_driver=False,
-        logging_level="WARNING",
-    )
+    try:
+        ray.init(
+            address="auto" if joins else "local",
+            include_dashboard=None if joins else False,
+            log_to_driver=False,
+            logging_level="WARNING",
+        )
+    except ConnectionError as error:
+        where = f"at RAY_ADDRESS={address}" if address else "on this machine"
+        raise UserError(f"no Ray cluster answers {where}, or not to this token (see docs/cluster.md)") from error
 
 
 def main(verb: Callable[[Job], None], purpose: str, takes_input: bool = False, needs_ray: bool = True) -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pipeline.read import InputFile
 
 PAGES_PER_UNIT = 200  # Markdown pages are small: one task reads many
-RETRIES = 10  # of a task or an actor whose process or node is lost; a unit that ends its process each time ends the job
 
 Summary = dict[str, Any]
 
@@ -91,8 +90,9 @@ def spread(
 
     `make()` returns the function that does one unit. With `actors` a pool of so many actors calls it once each, for
     what is costly to load; without, tasks call it for every unit. `blocks`: how many blocks Ray Data makes of the
-    units (None: one each). A unit whose process or node is lost is done again, at most `RETRIES` times, elsewhere if
-    need be; an error that `work` raises is not.
+    units (None: one each). A unit whose process or node is lost is done again, elsewhere if need be, as often as it
+    takes: Ray Data's own policy (`max_restarts` and both kinds of `max_retries` are -1), which the tests hold it to. An
+    error that `work` raises ends the job.
     """
     import ray
 
@@ -101,7 +101,10 @@ def spread(
     dataset = ray.data.from_items(items, override_num_blocks=max(1, min(blocks or units, units)))
     if actors is None:
         done = dataset.map_batches(
-            _PerUnit(make).__call__, batch_size=1, batch_format="pyarrow", num_cpus=1, max_retries=RETRIES
+            _PerUnit(make).__call__,
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=1,
         )
     else:
         done = dataset.map_batches(
@@ -112,8 +115,6 @@ def spread(
             compute=ray.data.ActorPoolStrategy(size=min(actors, units)),
             num_cpus=1,
             num_gpus=num_gpus,
-            max_restarts=RETRIES,
-            max_task_retries=RETRIES,
         )
     yield from done.iter_rows()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,24 @@ def test_every_unit_is_done_once(ray_session: None, blocks: int | None) -> None:
 
     done = list(batch.spread(make, 5, blocks, actors=1))
     assert sorted(row["square"] for row in done) == [0, 1, 4, 9, 16]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("actors", [None, 2])
+def test_a_unit_whose_process_is_lost_is_done_again(ray_session: None, actors: int | None, tmp_path: Path) -> None:
+    def make() -> Callable[[int], Iterator[batch.Summary]]:
+        def work(number: int) -> Iterator[batch.Summary]:
+            seen = tmp_path / str(number)
+            if number == 1 and not seen.exists():
+                seen.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield {"unit": number}
+
+        return work
+
+    done = [row["unit"] for row in batch.spread(make, 4, actors=actors)]
+    assert sorted(done) == [0, 1, 2, 3]
+    assert (tmp_path / "1").exists()
 
 
 @pytest.mark.ray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,40 @@ def test_credentials_in_a_place_are_refused_and_not_repeated() -> None:
     assert "AWS_SECRET_ACCESS_KEY" in errors
     assert "SECRET@" not in errors
     assert len(errors.strip().splitlines()) == 1
+
+
+def test_an_address_for_jobs_is_not_one_for_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_JOB_ID", raising=False)
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with pytest.raises(UserError, match="ray job submit"):
+        jobs._start_ray()
+
+
+def test_a_job_run_by_hand_has_a_ray_of_its_own_behind_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    asked: dict[str, object] = {}
+    for name in ("RAY_JOB_ID", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", *jobs.SETTINGS, *jobs.PRIVATE):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(ray, "init", lambda **options: asked.update(options))
+    jobs._start_ray()
+    assert asked["address"] == "local"
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def refuse(**_: object) -> None:
+        raise ConnectionError("Failed to connect")
+
+    monkeypatch.delenv("RAY_JOB_ID", raising=False)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(UserError, match=r"no Ray cluster answers at RAY_ADDRESS=127\.0\.0\.1:1"):
+        jobs._start_ray()
 
 
 def test_a_relative_place_in_an_uploaded_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
 """Curations in which random processes are killed: `python -m tests.cluster.kill_trials --trials N --seed S --out FILE`.
 
 A trial runs `jobs.curate` on a small dump, kills one process of it with SIGKILL at a random moment (the driver, a Ray
-worker, the raylet or the GCS) and in one of four trials another one later, and repeats the same command until it ends
-with 0. Drivers and workers are killed on a Ray head that serves all trials, raylet and GCS in a Ray private to the job.
+worker, the raylet, the GCS or an agent of the raylet, which ends with it) and in one of four trials another one later,
+and repeats the same command until it ends with 0. Drivers and workers are killed on a Ray head that serves all trials,
+what a node cannot live without in a Ray private to the job.
 Output contract: a JSON line per trial in FILE; exit code 1 unless the files of every trial are, byte by byte, those of
 an undisturbed run and nothing unfinished is left. The same seed draws the same targets and moments.
 """
@@ -28,7 +29,7 @@ import psutil
 
 from tests.cluster.nodes import Cluster, cluster, config, curate, dump, end, left_over, outcome
 
-TARGETS = {"driver": 4, "worker": 4, "raylet": 1, "gcs": 1}  # how often each is drawn
+TARGETS = {"driver": 10, "worker": 10, "raylet": 2, "gcs": 2, "agent": 1}  # how often each is drawn
 ATTEMPTS = 4  # how often the command is given before the trial counts as failed
 LIMIT = 240.0  # seconds that one command may take
 
@@ -62,7 +63,7 @@ def draw(rng: random.Random) -> list[Kill]:
 
 
 def _name(process: psutil.Process) -> str:
-    """Returns driver, worker, raylet, gcs or nothing: what a process of a Ray is."""
+    """Returns worker, agent, raylet, gcs or nothing: what a process of a Ray is."""
     try:
         line = process.cmdline()
     except psutil.Error:
@@ -70,7 +71,7 @@ def _name(process: psutil.Process) -> str:
     if not line:
         return ""
     if line[0].startswith("ray::"):
-        return "worker"
+        return "agent" if line[0].endswith("Agent") else "worker"
     return {"raylet": "raylet", "gcs_server": "gcs"}.get(Path(line[0]).name, "")
 
 
@@ -168,7 +169,7 @@ def trials(folder: Path, numbers: range, seed: int) -> Iterator[dict[str, Any]]:
     """Runs trials in a folder and yields what happened in each."""
     with bench(folder) as shared:
         for number in numbers:
-            if shared.head.head.process.poll() is not None:
+            if not any(_name(process) == "raylet" for process in shared.head.head.processes()):
                 raise RuntimeError("the shared Ray head is gone")
             yield trial(shared, number, seed)
 
