@@ -134,12 +134,20 @@ class Toxicity(Settings):
 class Dedup(Settings):
     """MinHash LSH, every candidate pair verified by exact Jaccard similarity of word shingles.
 
-    42 bands of 6 hashes miss a pair at exactly 0.8 three times in a million; 32 of 8 miss 0.28 % of them."""
+    42 bands of 6 hashes miss a pair at exactly 0.8 three times in a million; 32 of 8 miss 0.28 % of them. A text
+    shorter than a shingle is one shingle. Short texts are near duplicates only if nearly equal: one word changed among
+    4 to 6 leaves at most a third of their 3-word shingles in common.
 
-    threshold: Share = 0.8
+    `star`: a dropped row reaches the threshold with the row it repeats. `components`: of all rows that a chain of near
+    duplicates joins one is kept; the similarity a dropped row has with it is told, but may be below the threshold."""
+
+    mode: Literal["star", "components"] = "star"
+    threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
     shingle_words: Positive = 3
     bands: Positive = 42
     rows: Positive = 6
+    bucket_cap: Annotated[int, Field(ge=2)] = 64  # rows of a bucket that are all compared with one another
+    audit_rows: Annotated[int, Field(ge=0)] = 200  # rows compared with all others to state the recall; 0: no audit
 
 
 class Split(Settings):

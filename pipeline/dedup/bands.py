@@ -8,17 +8,19 @@ Output contract: pairs are candidates, not decisions; `verify` judges them. This
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from pipeline.dedup.shingles import Shingles, mix
 
-HUBS = 64  # a row is paired with at most so many others of its bucket: the best by priority
+HUBS = 4  # in a bucket over the cap a row is paired with so many others: the best by priority
+FINER = 3  # how often a bucket over the cap is cut: by the keys of so many more bands
 PAIRS = 1 << 22  # made at a time
 
 _WORK = 512  # shingles permuted at a time: with 256 permutations half a megabyte, so a core's cache holds them
 _LOW = np.uint64(0xFFFFFFFF)
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def permutations(count: int) -> np.ndarray:
@@ -48,22 +50,34 @@ def keys(signature: np.ndarray, bands: int) -> np.ndarray:
     slices = signature.reshape(len(signature), bands, signature.shape[1] // bands).astype(np.uint64)
     key = np.zeros((len(signature), bands), dtype=np.uint64)
     for column in range(slices.shape[2]):
-        key = mix(key * np.uint64(0x9E3779B97F4A7C15) + slices[:, :, column])
+        key = mix(key * _ODD + slices[:, :, column])
     return np.ascontiguousarray(key.T)
 
 
-def pairs(key: np.ndarray, hubs: int = HUBS) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def pairs(keys: Sequence[np.ndarray], cap: int, hubs: int = HUBS) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (better, worse), the positions of rows that have the same key, about `PAIRS` at a time.
 
-    `key` is one band's column, rows in order of priority. In a bucket of more than `hubs` rows each row is paired with
-    the `hubs` best ones only, so that the work grows with the rows and not with their square.
+    `keys[0]` is one band's column, rows in order of priority, and the others those of the next bands. In a bucket of
+    more than `cap` rows each row is paired with the `hubs` best ones only, so that the work grows with the rows and not
+    with their square; and the bucket is cut by the next band's keys into smaller ones, for which the same holds: rows
+    that stay together agree in more and more hashes. A pair may come more than once.
     """
-    order = np.argsort(key, kind="stable")
-    sorted_key = key[order]
-    new = np.ones(len(key), dtype=bool)
-    new[1:] = sorted_key[1:] != sorted_key[:-1]
-    start = np.maximum.accumulate(np.where(new, np.arange(len(key)), 0))
-    partners = np.minimum(np.arange(len(key)) - start, hubs)
+    rows, key = np.arange(len(keys[0])), keys[0]
+    for finer in [*keys[1:], None]:
+        order, start, size = _buckets(key)
+        over = size > cap
+        partners = np.arange(len(key)) - start
+        partners = np.where(over, np.minimum(partners, hubs), partners)
+        for better, worse in _spelled_out(start, partners):
+            yield rows[order[better]], rows[order[worse]]
+        if finer is None or not over.any():
+            return
+        left = np.sort(order[over])
+        rows, key = rows[left], mix(key[left] * _ODD + finer[rows[left]])
+
+
+def _spelled_out(start: np.ndarray, partners: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields (better, worse): each place is the worse one in so many pairs, with the first places of its bucket."""
     worse = np.flatnonzero(partners)
     total = np.cumsum(partners[worse])
     for at in range(0, int(total[-1]) if len(total) else 0, PAIRS):
@@ -72,12 +86,28 @@ def pairs(key: np.ndarray, hubs: int = HUBS) -> Iterator[tuple[np.ndarray, np.nd
         count = partners[chunk]
         ends = np.cumsum(count)
         step = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - count, count)
-        yield order[np.repeat(start[chunk], count) + step], order[np.repeat(chunk, count)]
+        yield np.repeat(start[chunk], count) + step, np.repeat(chunk, count)
 
 
-def full_buckets(key: np.ndarray, hubs: int = HUBS) -> int:
-    """Returns how many buckets of a band's column hold more rows than `pairs` compares with one another."""
-    return int((np.unique(key, return_counts=True)[1] > hubs).sum())
+def crowded(key: np.ndarray, cap: int) -> tuple[np.ndarray, int, int]:
+    """Returns which rows are in a bucket of more than `cap` (boolean), how many such buckets there are, and how many
+    rows the largest bucket of all holds."""
+    order, start, size = _buckets(key)
+    inside = np.zeros(len(key), dtype=bool)
+    inside[order[size > cap]] = True
+    buckets = int(((size > cap) & (start == np.arange(len(key)))).sum())
+    return inside, buckets, int(size.max(initial=0))
+
+
+def _buckets(key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the positions in order of key and, for each place in that order, where its bucket starts and how many
+    rows it holds."""
+    order = np.argsort(key, kind="stable")
+    new = np.ones(len(key), dtype=bool)
+    new[1:] = key[order[1:]] != key[order[:-1]]
+    first = np.flatnonzero(new)
+    size = np.diff(np.append(first, len(key)))
+    return order, np.repeat(first, size), np.repeat(size, size)
 
 
 def _fmix32(values: np.ndarray) -> np.ndarray:

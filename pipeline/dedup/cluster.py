@@ -1,7 +1,8 @@
 """From verified pairs to decisions: which rows stay, which repeat one that stays, which belong together.
 
-Output contract: of two rows joined by an edge at most one is kept; a dropped row names a kept one it has an edge to.
-Both functions are pure, and their result does not depend on the order of the edges. This module does not read files.
+Output contract: of two rows joined by an edge at most one is kept, `fixed` rows excepted; a row that `star` drops names
+a kept one it has an edge to. All functions are pure, and their result does not depend on the order of the edges.
+Memory: some 40 bytes an edge. This module does not read files.
 """
 
 from __future__ import annotations
@@ -19,14 +20,9 @@ class Edges:
     b: np.ndarray
     jaccard: np.ndarray
 
-    def both_ways(self) -> Edges:
-        """Returns every edge twice, once from each end."""
-        a, b = np.concatenate((self.a, self.b)), np.concatenate((self.b, self.a))
-        return Edges(a, b, np.concatenate((self.jaccard, self.jaccard)))
-
 
 @dataclass(frozen=True)
-class Star:
+class Kept:
     """One entry per row: is it kept; if not, which kept row it repeats (else -1); how similar the two are (else 0)."""
 
     kept: np.ndarray
@@ -43,22 +39,42 @@ def components(n: int, edges: Edges) -> np.ndarray:
     return np.asarray(connected_components(graph, directed=False)[1])
 
 
-def star(n: int, edges: Edges, rank: np.ndarray) -> Star:
+def star(n: int, edges: Edges, rank: np.ndarray, fixed: int = 0) -> Kept:
     """Goes through the rows from the best `rank` (0, all distinct) on and keeps each that no kept row is an edge away
-    from; a dropped row's twin is the kept one most similar to it, of several the best-ranked."""
-    both = edges.both_ways()
-    by_row = np.argsort(both.a, kind="stable")
-    neighbours = both.b[by_row]
-    starts = np.searchsorted(both.a[by_row], np.arange(n + 1))
+    from; a dropped row's twin is the kept one most similar to it, of several the best-ranked. The first `fixed` rows
+    are kept whatever they resemble."""
+    first = rank[edges.a] < rank[edges.b]
+    better, worse = np.where(first, edges.a, edges.b), np.where(first, edges.b, edges.a)
+    open_ = worse >= fixed
+    better, worse = better[open_], worse[open_]
+    starts = np.concatenate(([0], np.cumsum(np.bincount(better, minlength=n))))
+    worse = worse[np.argsort(better, kind="stable")]
     kept = np.ones(n, dtype=bool)
-    touched = np.flatnonzero(np.diff(starts))
-    for row in touched[np.argsort(rank[touched])].tolist():
-        if kept[row]:  # a neighbour that ranks higher and is kept would have dropped this row: all of these rank lower
-            kept[neighbours[starts[row] : starts[row + 1]]] = False
+    heads = np.flatnonzero(np.diff(starts))
+    for row in heads[np.argsort(rank[heads])].tolist():
+        if kept[row]:  # a kept neighbour that ranks higher would have dropped this row: all that are left rank lower
+            kept[worse[starts[row] : starts[row + 1]]] = False
+    return _nearest(n, edges, rank, kept)
+
+
+def _nearest(n: int, edges: Edges, rank: np.ndarray, kept: np.ndarray) -> Kept:
+    """Gives every dropped row the kept neighbour with the greatest (similarity, priority), as one integer each."""
+    best = np.zeros(n, dtype=np.uint64)
+    for row, other in ((edges.a, edges.b), (edges.b, edges.a)):
+        links = np.flatnonzero(~kept[row] & kept[other])
+        similar = edges.jaccard[links].view(np.uint32).astype(np.uint64)  # floats above 0 sort as their bits do
+        np.maximum.at(best, row[links], similar << np.uint64(32) | (n - rank[other[links]]).astype(np.uint64))
+    by_rank = np.empty(n, dtype=np.int64)
+    by_rank[rank] = np.arange(n)
+    found = best > 0
     twin = np.full(n, -1, dtype=np.int64)
-    jaccard = np.zeros(n, dtype=np.float32)
-    links = np.flatnonzero(~kept[both.a] & kept[both.b])
-    links = links[np.lexsort((-rank[both.b[links]], both.jaccard[links]))]  # the best comes last, and last write wins
-    twin[both.a[links]] = both.b[links]
-    jaccard[both.a[links]] = both.jaccard[links]
-    return Star(kept, twin, jaccard)
+    twin[found] = by_rank[n - (best[found] & np.uint64((1 << 32) - 1)).astype(np.int64)]
+    return Kept(kept, twin, (best >> np.uint64(32)).astype(np.uint32).view(np.float32))
+
+
+def best_of_component(component: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    """Returns for each row the number of the best-ranked row of its component."""
+    order = np.argsort(rank)
+    best = np.empty(len(rank), dtype=np.int64)
+    best[component[order[::-1]]] = order[::-1]  # the best comes last, and last write wins
+    return np.asarray(best[component])

@@ -1,7 +1,9 @@
 """The rows that take part in near-duplicate detection: their ids, their order of priority, their doubles.
 
-Priority, best first: a resolved ticket, a longer answer, a newer one, the smaller id.
-Output contract: rows are numbered in the order of the parts; nothing else here depends on how the parts are cut.
+Priority, best first: rows of earlier indices in the order of the indices; then a resolved ticket, a longer answer, a
+newer one, the smaller id.
+Output contract: rows are numbered in the order of the parts, earlier indices first, the run's own rows last; nothing
+else here depends on how the parts are cut.
 This module reads the band tables that `near` writes, and of them only what it needs.
 """
 
@@ -14,57 +16,115 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.dedup.index import Index, Part, kept_groups
 from pipeline.errors import IntegrityError
-from pipeline.run import Run
+
+READ = pa.schema(
+    {
+        "id": pa.string(),
+        "resolved": pa.bool_(),
+        "length": pa.int32(),
+        "created_at": pa.timestamp("us", tz="UTC"),
+        "size": pa.int32(),
+        "digest": pa.binary(16),
+    }
+)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of all parts, numbered in the order of the parts: what is known of each beside its sets and keys."""
+    """The rows of all parts: what is known of each beside its sets and keys."""
 
     ids: pa.Array
+    starts: np.ndarray  # number of the first row of every part, and how many rows there are at the end
+    held: np.ndarray  # how many shingles the tables hold before every part, and at the end
+    own: int  # number of the first of the run's own rows: those before it are earlier ones
+    source: np.ndarray  # number of the index an earlier row is from (int32)
+    groups: pa.Array  # of the earlier rows; null where their own run did not keep them: such a row counts for nothing
     id_rank: np.ndarray
     rank: np.ndarray  # 0: the row one would keep before all others
-    sizes: np.ndarray  # distinct shingles
+    sizes: np.ndarray  # distinct shingles; 0 as well for an earlier row that was not kept
     double: np.ndarray  # the number of the best row with the same shingle set: its own, if it is that row
+
+    def __len__(self) -> int:
+        return len(self.rank)
 
     @property
     def distinct(self) -> np.ndarray:
         """The numbers of the rows that enter the bands, best first."""
-        numbers = np.flatnonzero((self.double == np.arange(len(self.double))) & (self.sizes > 0))
+        numbers = np.flatnonzero((self.double == np.arange(len(self))) & (self.sizes > 0))
         return np.asarray(numbers[np.argsort(self.rank[numbers])])
 
+    @property
+    def earlier(self) -> np.ndarray:
+        """Whether each row is an earlier one: kept whatever it resembles."""
+        return np.asarray(np.arange(len(self)) < self.own)
 
-def read_rows(run: Run, paths: Sequence[str]) -> Rows:
-    """Reads the band tables at `paths`, at least one; raises `IntegrityError` when an id occurs twice."""
-    names = ["id", "resolved", "length", "created_at", "size", "digest"]
-    table = pa.concat_tables([run.read_table(path, columns=names) for path in paths]).combine_chunks()
-    ids = table["id"].combine_chunks() if table.num_rows else pa.array([], pa.string())
-    by_id = np.asarray(pc.sort_indices(ids))
-    ordered = ids.take(pa.array(by_id))
-    twice = ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1])) if len(ids) else ids
+
+def read_rows(earlier: Sequence[Index], parts: Sequence[Part]) -> Rows:
+    """Reads the band tables of the indices and of the run's own `parts`; raises `IntegrityError` when the run has an
+    id twice."""
+    tables = [[part.run.read_table(part.bands, columns=READ.names) for part in index.parts] for index in earlier]
+    tables.append([part.run.read_table(part.bands, columns=READ.names) for part in parts])
+    counts = [sum(table.num_rows for table in group) for group in tables]
+    starts = np.concatenate(([0], np.cumsum([table.num_rows for group in tables for table in group], dtype=np.int64)))
+    table = pa.concat_tables([READ.empty_table(), *(table for group in tables for table in group)])
+    ids = pa.concat_arrays(table["id"].chunks)
+    own = sum(counts[:-1])
+    source = np.repeat(np.arange(len(tables), dtype=np.int32), counts)
+    cuts = np.cumsum(counts[:-1])
+    pieces = [
+        kept_groups(index, ids[cut - count : cut]) for index, cut, count in zip(earlier, cuts, counts[:-1], strict=True)
+    ]
+    groups = pa.concat_arrays([pa.array([], pa.string()), *pieces])
+    sizes = np.asarray(table["size"], dtype=np.int64)
+    held = np.concatenate(([0], np.cumsum(sizes)))[starts]
+    sizes[:own][np.asarray(pc.is_null(groups), dtype=bool)] = 0
+    id_rank = _id_rank(ids, own)
+    rank = _rank(table, source, id_rank)
+    double = _doubles(table["digest"], rank, sizes)
+    return Rows(ids, starts, held, own, source[:own], groups, id_rank, rank, sizes, double)
+
+
+def _id_rank(ids: pa.Array, own: int) -> np.ndarray:
+    by_id = np.asarray(pc.sort_indices(ids)).astype(np.int64)
+    mine = by_id[by_id >= own]
+    ordered = ids.take(pa.array(mine))
+    twice = ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1])) if len(ordered) else ordered
     if len(twice):
         raise IntegrityError(f"two unmarked rows have the id {twice[0]}: exact duplicates must be marked before")
-    id_rank = np.empty(len(ids), dtype=np.int64)
-    id_rank[by_id] = np.arange(len(ids))
+    return _positions(by_id)
+
+
+def _positions(order: np.ndarray) -> np.ndarray:
+    """Returns where in `order`, a permutation, each number stands."""
+    at = np.empty(len(order), dtype=np.int64)
+    at[order] = np.arange(len(order))
+    return at
+
+
+def _rank(table: pa.Table, source: np.ndarray, id_rank: np.ndarray) -> np.ndarray:
     created = np.asarray(pc.fill_null(pc.cast(table["created_at"], pa.int64()), -(1 << 62)))
-    resolved = np.asarray(pc.fill_null(table["resolved"], False))
-    by_rank = np.lexsort((id_rank, -created, -np.asarray(table["length"], dtype=np.int64), ~resolved))
-    rank = np.empty(len(ids), dtype=np.int64)
-    rank[by_rank] = np.arange(len(ids))
-    sizes = np.asarray(table["size"], dtype=np.int64)
-    return Rows(ids, id_rank, rank, sizes, _doubles(table["digest"], rank, sizes))
+    resolved = np.asarray(pc.fill_null(table["resolved"], False), dtype=bool)
+    length = np.asarray(table["length"], dtype=np.int64)
+    return _positions(np.lexsort((id_rank, -created, -length, ~resolved, source)))
 
 
 def _doubles(digests: pa.ChunkedArray, rank: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Returns for each row the number of the best-ranked one with the same set; a row without a shingle is its own."""
-    number = np.arange(len(rank))
-    if not len(rank):
-        return number
-    words = np.frombuffer(b"".join(digests.to_pylist()), dtype=np.uint64).reshape(-1, 2)
-    order = np.lexsort((rank, words[:, 0], words[:, 1]))
+    double = np.arange(len(rank))
+    full = np.flatnonzero(sizes)
+    if not len(full):
+        return double
+    words = np.concatenate([_words(chunk) for chunk in digests.chunks if len(chunk)])[full]
+    order = np.lexsort((rank[full], words[:, 0], words[:, 1]))
     new = np.ones(len(order), dtype=bool)
     new[1:] = (words[order[1:]] != words[order[:-1]]).any(axis=1)
-    double = np.empty_like(number)
-    double[order] = order[new][np.cumsum(new) - 1]
-    return np.where(sizes > 0, double, number)
+    double[full[order]] = full[order[new]][np.cumsum(new) - 1]
+    return double
+
+
+def _words(chunk: pa.FixedSizeBinaryArray) -> np.ndarray:
+    """Returns 16-byte digests as two uint64 each, without a Python object per row."""
+    data = np.frombuffer(chunk.buffers()[1], dtype=np.uint64)
+    return np.asarray(data[2 * chunk.offset : 2 * (chunk.offset + len(chunk))].reshape(-1, 2))

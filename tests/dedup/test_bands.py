@@ -34,7 +34,7 @@ def test_no_rows() -> None:
     signature = bands.signatures(shingles.shingle([], 3), bands.permutations(12))
     assert signature.shape == (0, 12)
     assert bands.keys(signature, 4).shape == (4, 0)
-    assert list(bands.pairs(np.empty(0, np.uint64))) == []
+    assert list(bands.pairs([np.empty(0, np.uint64)] * 2, 64)) == []
 
 
 def test_keys_are_equal_where_slices_are() -> None:
@@ -48,8 +48,8 @@ def test_keys_are_equal_where_slices_are() -> None:
     ]
 
 
-def collect(key: np.ndarray, hubs: int) -> list[tuple[int, int]]:
-    return [pair for a, b in bands.pairs(key, hubs) for pair in zip(a.tolist(), b.tolist(), strict=True)]
+def collect(key: np.ndarray, cap: int, hubs: int = bands.HUBS) -> list[tuple[int, int]]:
+    return [pair for a, b in bands.pairs([key], cap, hubs) for pair in zip(a.tolist(), b.tolist(), strict=True)]
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 22])
@@ -62,12 +62,35 @@ def test_pairs_are_all_within_a_bucket(chunk: int, monkeypatch: pytest.MonkeyPat
 
 def test_a_large_bucket_is_paired_with_its_best_rows_only() -> None:
     key = np.zeros(1000, dtype=np.uint64)
-    found = collect(key, 5)
-    assert len(found) == 10 + 995 * 5
-    assert {a for a, b in found} == {0, 1, 2, 3, 4}
+    key[990:] = 7  # a bucket of ten is not over the cap: all 45 pairs
+    found = collect(key, 10, hubs=5)
+    assert len(found) == 10 + 985 * 5 + 45
+    assert {a for a, b in found if b < 990} == {0, 1, 2, 3, 4}
     assert all(a < b for a, b in found)
-    assert bands.full_buckets(key, 5) == 1
-    assert bands.full_buckets(key, 1000) == 0
+
+
+def test_a_large_bucket_is_cut_by_the_next_keys() -> None:
+    """Six rows in one bucket, two and four by the next key, two and two by the one after."""
+    first = np.array([1, 1, 1, 9, 1, 1, 1], np.uint64)
+    second = np.array([5, 4, 5, 4, 4, 4, 4], np.uint64)
+    third = np.array([7, 7, 6, 7, 8, 8, 7], np.uint64)
+
+    def found(*keys: np.ndarray) -> set[tuple[int, int]]:
+        return {pair for a, b in bands.pairs(keys, 2, hubs=1) for pair in zip(a.tolist(), b.tolist(), strict=True)}
+
+    best = {(0, row) for row in (1, 2, 4, 5, 6)}
+    assert found(first) == best
+    assert found(first, second) == best | {(1, 4), (1, 5), (1, 6)}
+    assert found(first, second, third) == best | {(1, 4), (1, 5), (1, 6), (4, 5)}
+
+
+def test_crowded_buckets_are_counted() -> None:
+    inside, buckets, largest = bands.crowded(np.array([5, 9, 5, 5, 9, 1, 9, 9], np.uint64), 2)
+    assert inside.tolist() == [True, True, True, True, True, False, True, True]
+    assert (buckets, largest) == (2, 4)
+    inside, buckets, largest = bands.crowded(np.array([5, 9, 5, 5, 9, 1, 9, 9], np.uint64), 3)
+    assert (inside.sum(), buckets, largest) == (4, 1, 4)
+    assert bands.crowded(np.empty(0, np.uint64), 2)[1:] == (0, 0)
 
 
 def test_pairs_at_the_threshold_are_found() -> None:

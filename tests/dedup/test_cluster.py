@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.dedup.cluster import Edges, components, star
+from pipeline.dedup.cluster import Edges, best_of_component, components, star
 
 
 def edges(*triples: tuple[int, int, float]) -> Edges:
@@ -40,6 +40,20 @@ def test_components() -> None:
     assert labels[0] == labels[1] == labels[4]
     assert labels[3] == labels[5]
     assert len({labels[0], labels[2], labels[3]}) == 3
+
+
+def test_fixed_rows_stay_and_drop_others() -> None:
+    """Rows 0 and 1 are earlier ones that resemble each other: both stay; 2 repeats the one it is more like."""
+    found = star(4, edges((0, 1, 0.95), (1, 2, 0.9), (0, 2, 0.8), (2, 3, 0.99)), np.array([0, 1, 2, 3]), fixed=2)
+    assert found.kept.tolist() == [True, True, False, True]
+    assert found.twin.tolist() == [-1, -1, 3, -1]
+    found = star(4, edges((0, 1, 0.95), (1, 2, 0.9), (0, 2, 0.8)), np.array([1, 0, 3, 2]), fixed=2)
+    assert (found.kept.tolist(), found.twin.tolist()) == ([True, True, False, True], [-1, -1, 1, -1])
+
+
+def test_best_of_component() -> None:
+    best = best_of_component(np.array([0, 1, 0, 2, 1]), np.array([3, 4, 0, 2, 1]))
+    assert best.tolist() == [2, 4, 2, 3, 4]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,0 +1,169 @@
+"""How many near duplicates the bands found: a sample of rows against all rows, exactly, without any band.
+
+Output contract: of the sampled rows (drawn by a hash of the id among rows with distinct sets) every pair that reaches
+the threshold is counted, and of those the ones that are edges: the achieved recall, with its 95 % Wilson interval; the
+pairs both of whose rows were kept; and for some edges the similarity once more, from the texts, by a regular expression
+and Python's sets. All from the rows at hand: two runs on the same rows report the same.
+Cost: two readings of the shingle tables and a product with the sample's sets, part by part, in a task per block.
+This module changes no decision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from pipeline.config import Dedup
+from pipeline.dedup import shingles
+from pipeline.dedup.cluster import Edges, Kept
+from pipeline.dedup.edges import Blocks, encode, read_sets
+from pipeline.dedup.rows import Rows
+from pipeline.dedup.tasks import each, shared
+from pipeline.run import Run
+
+CHECKED = 50  # edges that are computed once more from the texts
+_FILTER = 20  # bits: a table of 1 MB tells which hashes cannot be in the sample
+
+
+def audit(
+    run: Run, parts: Sequence[str], cut: Blocks, rows: Rows, edges: Edges, judged: Kept, settings: Dedup
+) -> dict[str, Any]:
+    """Returns the report. `parts` are the run's own WORKING tables, in the order of their rows."""
+    sample = _sample(rows, settings.audit_rows)
+    active = np.zeros(len(rows), dtype=bool)
+    active[rows.distinct] = True
+    common = shared((cut, sample, rows.sizes, active, settings.threshold))
+    sets = shingles.concat([shingles.concat(found) for found in each(_fetch, [(b, common) for b in range(len(cut))])])
+    held = shared(sets)
+    pairs = np.concatenate([np.empty(0, np.uint64), *each(_compare, [(b, held, common) for b in range(len(cut))])])
+    pairs = np.unique(pairs)
+    drawn = np.zeros(len(rows), dtype=bool)
+    drawn[sample] = True
+    touched = drawn[edges.a] | drawn[edges.b]
+    mine = Edges(edges.a[touched], edges.b[touched], edges.jaccard[touched])
+    found = np.isin(pairs, encode(mine.a, mine.b))
+    a, b = (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64((1 << 32) - 1)).astype(np.int64)
+    checked, right = _recompute(run, parts, cut, rows, mine, settings)
+    recall, interval = share(int(found.sum()), len(pairs))
+    return {
+        "rows": len(sample),
+        "pairs": len(pairs),
+        "found": int(found.sum()),
+        "recall": recall,
+        "interval": interval,
+        "both_kept": int((judged.kept[a] & judged.kept[b]).sum()),
+        "edges_checked": checked,
+        "edges_right": right,
+    }
+
+
+def share(part: int, whole: int) -> tuple[float | None, list[float] | None]:
+    """Returns a proportion and its 95 % Wilson interval, None for both where there is nothing to count."""
+    if not whole:
+        return None, None
+    from scipy.stats import binomtest
+
+    interval = binomtest(part, whole).proportion_ci(0.95, "wilson")
+    return round(part / whole, 6), [round(float(interval.low), 6), round(float(interval.high), 6)]
+
+
+def _sample(rows: Rows, count: int) -> np.ndarray:
+    """Returns the sorted numbers of `count` of the run's own rows (all, if there are fewer) with distinct sets."""
+    distinct = np.sort(rows.distinct)
+    distinct = distinct[distinct >= rows.own]
+
+    def draws() -> Iterator[tuple[bytes, int]]:
+        for start in range(0, len(distinct), 1 << 16):  # the ids of a few rows at a time are Python objects
+            numbers = distinct[start : start + (1 << 16)]
+            for identity, number in zip(rows.ids.take(numbers).to_pylist(), numbers.tolist(), strict=True):
+                yield hashlib.blake2b(identity.encode(), digest_size=8).digest(), number
+
+    return np.array(sorted(number for _, number in heapq.nsmallest(count, draws())), dtype=np.int64)
+
+
+def _fetch(block: int, common: Any) -> list[shingles.Shingles]:
+    """Returns the sets of the sampled rows of a block."""
+    cut, sample, _, _, _ = common
+    found = []
+    for part in range(cut.cuts[block], cut.cuts[block + 1]):
+        chosen = sample[(sample >= cut.starts[part]) & (sample < cut.starts[part + 1])] - cut.starts[part]
+        if len(chosen):
+            sets = read_sets(cut.parts[part])
+            values = [sets.values[sets.offsets[row] : sets.offsets[row + 1]] for row in chosen]
+            found.append(shingles.Shingles(np.concatenate(values), shingles.offsets_of(sets.sizes[chosen])))
+    return found
+
+
+def _compare(block: int, sets: shingles.Shingles, common: Any) -> np.ndarray:
+    """Returns the pairs of a sampled row and a row of the block whose similarity reaches the threshold."""
+    from scipy.sparse import csr_array
+
+    cut, sample, sizes, active, threshold = common
+    hashes, column = np.unique(sets.values, return_inverse=True)
+    mask = np.uint64((1 << _FILTER) - 1)
+    maybe = np.zeros(1 << _FILTER, dtype=bool)
+    maybe[hashes & mask] = True
+    shape = (len(sample), len(hashes))
+    sampled = csr_array((np.ones(len(column), np.int32), column, sets.offsets), shape=shape).T.tocsr()
+    pairs = [np.empty(0, np.uint64)]
+    for part in range(cut.cuts[block], cut.cuts[block + 1]):
+        others = read_sets(cut.parts[part])
+        hits = np.flatnonzero(maybe[others.values & mask])
+        at = np.minimum(np.searchsorted(hashes, others.values[hits]), max(len(hashes) - 1, 0))
+        exact = hashes[at] == others.values[hits]
+        row = np.searchsorted(others.offsets, hits[exact], side="right") - 1
+        shape = (len(others.sizes), len(hashes))
+        common_ = (csr_array((np.ones(len(row), np.int32), (row, at[exact])), shape=shape) @ sampled).tocoo()
+        number, other = cut.starts[part] + common_.row.astype(np.int64), sample[common_.col]
+        near = common_.data >= threshold * (sizes[number] + sizes[other] - common_.data)
+        near &= active[number] & (number != other)
+        pairs.append(encode(number[near], other[near]))
+    return np.concatenate(pairs)
+
+
+# -- precision, from the texts ----------------------------------------------------------------------------------------
+
+
+def _recompute(
+    run: Run, parts: Sequence[str], cut: Blocks, rows: Rows, edges: Edges, settings: Dedup
+) -> tuple[int, int]:
+    """Returns how many edges between the run's own rows were computed once more, and how many of them came out the
+    same and at the threshold or above."""
+    chosen = np.flatnonzero((edges.a >= rows.own) & (edges.b >= rows.own))
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(CHECKED, len(chosen))).astype(int)]
+    wanted = np.unique(np.concatenate((edges.a[chosen], edges.b[chosen]))).astype(np.int64)
+    starts = cut.starts[len(cut.parts) - len(parts) :]
+    at = np.searchsorted(starts, wanted, side="right") - 1
+    calls = [(run, parts[part], wanted[at == part] - starts[part]) for part in np.unique(at).tolist()]
+    texts = dict(zip(wanted.tolist(), itertools.chain.from_iterable(each(_texts, calls)), strict=True))
+    right = 0
+    for edge in chosen.tolist():
+        one, other = (_grams(texts[int(end[edge])], settings.shingle_words) for end in (edges.a, edges.b))
+        jaccard = len(one & other) / len(one | other)
+        right += int(jaccard >= settings.threshold and np.float32(jaccard) == edges.jaccard[edge])
+    return len(chosen), right
+
+
+def _texts(run: Run, part: str, chosen: np.ndarray) -> list[str]:
+    """Returns what is compared of some of a part's unmarked rows."""
+    table = run.read_table(part, columns=["prompt", "response", "stage"])
+    return list(texts_of(table.filter(pc.is_null(table["stage"])).take(chosen)))
+
+
+def texts_of(table: Any) -> list[str]:
+    """Returns the text of each row, question and answer, that duplicates are looked for in."""
+    columns = (table[name] for name in ("prompt", "response"))
+    return list(pc.binary_join_element_wise(*columns, "\n", null_handling="replace").to_pylist())
+
+
+def _grams(text: str, words: int) -> set[tuple[str, ...]]:
+    tokens = re.findall(r"\w+", unicodedata.normalize("NFKC", text).lower())
+    return {tuple(tokens[at : at + words]) for at in range(max(1, len(tokens) - words + 1))}

@@ -1,0 +1,175 @@
+"""Candidate pairs and verified edges, a Ray task per few band columns and per block of rows.
+
+Output contract: `candidates` leaves every pair of rows that share a band key (in buckets over the cap: some of them),
+once, in `pairs/`; `verified` turns what lies there into `edges/`: the pairs whose exact Jaccard similarity reaches a
+threshold. Rows are numbered in the order of the parts. A pair is one integer, the lower number in its upper half; its
+file is named by the block of the lower row. Nothing depends on how many tasks the work is cut into.
+Memory: a task holds a few band columns and their pairs, or two blocks of `BLOCK` shingles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import batch
+from pipeline.config import Dedup
+from pipeline.dedup import bands, cluster, shingles, verify
+from pipeline.dedup.index import Part
+from pipeline.dedup.rows import Rows
+from pipeline.dedup.tasks import each, shared
+from pipeline.run import Run
+
+BLOCK = 1 << 23  # shingles that `verify` loads at a time, 64 MB; parts are never cut
+
+_HALF = np.uint64(32)
+_LOWER = np.uint64((1 << 32) - 1)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Runs of consecutive parts: `cuts` are the numbers of their first parts and of the end, `starts` the numbers of
+    every part's first row and of the end."""
+
+    parts: tuple[Part, ...]
+    starts: np.ndarray
+    cuts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.cuts) - 1
+
+    @property
+    def first(self) -> np.ndarray:
+        """The number of the first row of every block, and of the end."""
+        return np.asarray(self.starts[list(self.cuts)])
+
+    def load(self, block: int) -> shingles.Shingles:
+        return shingles.concat([read_sets(part) for part in self.parts[self.cuts[block] : self.cuts[block + 1]]])
+
+
+def read_sets(part: Part) -> shingles.Shingles:
+    return shingles.Shingles.from_arrow(part.run.read_table(part.shingles)["shingles"])
+
+
+def blocks(parts: Sequence[Part], rows: Rows) -> Blocks:
+    """Returns blocks of at most `BLOCK` shingles, a single part excepted."""
+    cuts = [0]
+    for part in range(1, len(parts)):
+        if rows.held[part + 1] - rows.held[cuts[-1]] > BLOCK:
+            cuts.append(part)
+    return Blocks(tuple(parts), rows.starts, (*cuts, len(parts)))
+
+
+# -- candidates -------------------------------------------------------------------------------------------------------
+
+
+def candidates(run: Run, folder: str, cut: Blocks, rows: Rows, settings: Dedup) -> dict[str, int]:
+    """Writes the candidate pairs; returns the report on buckets over the cap: how many over all bands, how many rows
+    are in one, the size of the largest bucket of all."""
+    columns = np.array_split(np.arange(settings.bands), min(settings.bands, 2 * batch.cpus()))
+    common = shared((cut, rows.distinct, rows.sizes, settings))
+    found = each(_pairs, [(run, folder, task, chosen, common) for task, chosen in enumerate(columns)])
+    inside = np.zeros(len(rows), dtype=bool)
+    for _, hot, _ in found:
+        inside[hot] = True
+    largest = max((largest for _, _, largest in found), default=0)
+    return {"buckets": sum(buckets for buckets, _, _ in found), "rows": int(inside.sum()), "largest": largest}
+
+
+def _pairs(run: Run, folder: str, task: int, columns: np.ndarray, common: Any) -> tuple[int, np.ndarray, int]:
+    """Writes the pairs of a few band columns, a file per block; returns how many buckets are over the cap, the rows in
+    them, and the size of the largest bucket. Sizes alone rule out a pair whose smaller set is less than the threshold's
+    share of the larger."""
+    cut, distinct, sizes, settings = common
+    last = [(columns[-1] + step) % settings.bands for step in range(1, min(bands.FINER, settings.bands - 1) + 1)]
+    names = [band_name(column) for column in [*columns, *last]]
+    table = pa.concat_tables([part.run.read_table(part.bands, columns=sorted({*names})) for part in cut.parts])
+    pairs = np.empty(0, dtype=np.uint64)
+    hot = np.zeros(len(distinct), dtype=bool)
+    buckets = largest = 0
+    keys = [np.asarray(table[name])[distinct] for name in names]
+    for at in range(len(columns)):
+        inside, count, size = bands.crowded(keys[at], settings.bucket_cap)
+        hot, buckets, largest = hot | inside, buckets + count, max(largest, size)
+        found = [pairs]
+        for better, worse in bands.pairs(keys[at : at + len(last) + 1], settings.bucket_cap):
+            a, b = distinct[better], distinct[worse]
+            close = np.minimum(sizes[a], sizes[b]) >= settings.threshold * np.maximum(sizes[a], sizes[b])
+            found.append(encode(a[close], b[close]))
+        pairs = _distinct(np.concatenate(found))
+    write_pairs(run, folder, task, cut, pairs)
+    return buckets, distinct[hot], largest
+
+
+def band_name(number: int) -> str:
+    return f"band_{number:02d}"
+
+
+def encode(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Returns one uint64 per pair of row numbers, whichever way round it is given."""
+    low, high = np.minimum(a, b).astype(np.uint64), np.maximum(a, b).astype(np.uint64)
+    return np.asarray(low << _HALF | high)
+
+
+def write_pairs(run: Run, folder: str, task: int, cut: Blocks, pairs: np.ndarray) -> None:
+    """Writes sorted pairs, a file per block of the lower row."""
+    at = np.searchsorted(pairs, cut.first.astype(np.uint64) << _HALF)
+    for block in range(len(cut)):
+        chosen = pa.table({"pair": pairs[at[block] : at[block + 1]]})
+        run.write_table(_pair_file(folder, block, task), chosen)
+
+
+def _pair_file(folder: str, block: int, task: int) -> str:
+    return f"{folder}/pairs/{block:05d}-{task:05d}.parquet"
+
+
+def _distinct(values: np.ndarray) -> np.ndarray:
+    """Sorts `values` in place and returns each once; np.unique hashes them, 30 times slower on millions of pairs."""
+    values.sort()
+    first = np.ones(len(values), dtype=bool)
+    first[1:] = values[1:] != values[:-1]
+    return np.asarray(values[first])
+
+
+# -- edges ------------------------------------------------------------------------------------------------------------
+
+
+def verified(run: Run, folder: str, kind: str, cut: Blocks, threshold: float) -> tuple[int, cluster.Edges]:
+    """Judges the pairs in `pairs/`, which are deleted, and leaves those that reach the threshold in `kind/`; returns
+    how many pairs there were, and the edges."""
+    tasks = len({path.rsplit("-", 1)[1] for path in run.list(f"{folder}/pairs")})
+    counts = each(_verify, [(run, folder, kind, tasks, block, cut, threshold) for block in range(len(cut))])
+    run.delete(f"{folder}/pairs")
+    tables = [run.read_table(edge_file(folder, kind, block)) for block in range(len(cut))]
+    columns = [np.concatenate([np.asarray(table[name]) for table in tables]) for name in ("a", "b", "jaccard")]
+    return sum(counts), cluster.Edges(*columns)
+
+
+def edge_file(folder: str, kind: str, block: int) -> str:
+    return f"{folder}/{kind}/{block:05d}.parquet"
+
+
+def _verify(run: Run, folder: str, kind: str, tasks: int, block: int, cut: Blocks, threshold: float) -> int:
+    """Writes the edges whose lower row is in `block`; returns how many pairs it checked."""
+    files = [run.read_table(_pair_file(folder, block, task)) for task in range(tasks)]
+    pairs = _distinct(np.concatenate([np.asarray(file["pair"]) for file in files]))
+    a, b = (pairs >> _HALF).astype(np.int64), (pairs & _LOWER).astype(np.int64)
+    left = cut.load(block) if len(pairs) else None
+    edges: list[tuple[np.ndarray, ...]] = [(np.empty(0),) * 3]
+    for other in range(block, len(cut)):
+        inside = np.flatnonzero((b >= cut.first[other]) & (b < cut.first[other + 1]))
+        if left is not None and len(inside):
+            right = left if other == block else cut.load(other)
+            ours, theirs = a[inside] - cut.first[block], b[inside] - cut.first[other]
+            jaccard = verify.jaccard(left, right, ours, theirs)
+            reached = jaccard >= threshold
+            edges.append((a[inside][reached], b[inside][reached], jaccard[reached]))
+    types = {"a": pa.uint32(), "b": pa.uint32(), "jaccard": pa.float32()}
+    columns = zip(*edges, strict=True)
+    arrays = [pa.array(np.concatenate(c)).cast(t) for c, t in zip(columns, types.values(), strict=True)]
+    run.write_table(edge_file(folder, kind, block), pa.table(arrays, names=list(types)))
+    return len(pairs)
