@@ -1,7 +1,7 @@
 """Data-Juicer's `document_minhash_deduplicator` on JSON lines of {id, text}; run by an interpreter that has it.
 
-Run: `PYTHON data_juicer_minhash.py INPUT OUTPUT WORKERS`. Output contract: OUTPUT/kept.txt holds the ids that are kept;
-the last line printed is {"seconds": S}, the executor's run from file to file, imports excluded.
+Run: `PYTHON data_juicer_minhash.py INPUT OUTPUT WORKERS`. Output contract: OUTPUT/kept.txt holds the ids that are kept,
+OUTPUT/seconds.json the time: the executor's run from file to file, imports excluded.
 Words cut at white space after punctuation is removed, lower case, 3-grams, its default 256 permutations, threshold 0.8,
 for which it chooses bands and rows itself; it verifies nothing.
 """
@@ -48,7 +48,7 @@ def main(source: str, target: str, workers: int) -> None:
     seconds = time.perf_counter() - start
     lines = Path(target, "kept.jsonl").read_text(encoding="utf-8").splitlines()
     Path(target, "kept.txt").write_text("\n".join(json.loads(line)["id"] for line in lines), encoding="utf-8")
-    print(json.dumps({"seconds": seconds}))
+    Path(target, "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
 
 
 if __name__ == "__main__":
