@@ -172,6 +172,7 @@ class Curate(Settings):
     toxicity: Toxicity = Toxicity()
     dedup: Dedup = Dedup()
     split: Split = Split()
+    licences: dict[str, str] = {}  # glob on the source's name -> licence of its content, for the data card
     blocks: Positive | None = (
         None  # how many blocks Ray Data cuts the input into; null: by size. Never changes the output
     )

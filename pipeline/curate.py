@@ -2,10 +2,10 @@
 
 Five stages, each with its manifest: `read` (parts of WORKING rows), `screen` (exact duplicates, language, personal
 data), `toxicity` (the parts again, with more marks), `dedup` (one decision per row), `curate` (split, shards, counts).
-Output contract: `data/{train,val,golden}/*.parquet` (RECORD), `rejects/*.parquet` (REJECT), `metrics/curate.json`,
-committed as stage `curate`. For every source read = kept + rejected. The same input and configuration give the same
-bytes whatever the number of blocks, nodes or interruptions. Once the stage is finished, `stages/read`, the only place
-that holds personal data, is deleted.
+Output contract: `data/{train,val,golden}/*.parquet` (RECORD), `rejects/*.parquet` (REJECT), `metrics/curate.json` and
+the data card `data/README.md`, committed as stage `curate`. For every source read = kept + rejected. The same input and
+configuration give the same bytes whatever the number of blocks, nodes or interruptions. Once the stage is finished,
+`stages/read`, the only place that holds personal data, is deleted.
 This module decides the order of things; how each is done is in `read`, `screen`, `dedup` and `split`.
 """
 
@@ -23,12 +23,14 @@ from rich.console import Console
 from pipeline import batch, golden, schema
 from pipeline.config import Project
 from pipeline.progress import Meter
+from pipeline.report import datacard
 from pipeline.run import Run, code_version, fingerprint, model_version
 from pipeline.tally import SPLITS, Tally
 
 SHARD_ROWS = 25_000  # rows per output shard, whole parts; a shard is assembled in one task's memory
 DECISIONS = "stages/dedup/decisions.parquet"
 SPLIT = "stages/curate/split.parquet"
+CARD = "data/README.md"
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ def _keys(project: Project, inputs: Any, frozen: pa.Table) -> _Keys:
         screen, settings.toxicity.model_dump(exclude={"batch_tokens"}), model_version(settings.toxicity.model)
     )
     dedup = fingerprint(toxicity, settings.dedup.model_dump(), code_version("dedup"))
-    split = [settings.split.model_dump(), project.seed, frozen["id"].to_pylist()]
-    curate = fingerprint(dedup, split, code_version("split.py", "golden.py", "tally.py", "curate.py"))
+    split = [settings.split.model_dump(), project.seed, frozen["id"].to_pylist(), project.name, settings.licences]
+    code = code_version("split.py", "golden.py", "tally.py", "curate.py", *datacard.WRITTEN_BY)
+    curate = fingerprint(dedup, split, code)
     return _Keys(read, screen, toxicity, dedup, curate)
 
 
@@ -80,7 +83,9 @@ def curate(project: Project, run: Run, inputs: Sequence[str], console: Console) 
 
     toxicity = run.manifest("toxicity", keys.toxicity) or _toxicity(project, run, keys.toxicity, screen(), console)
     dedup = run.manifest("dedup", keys.dedup) or _dedup(project, run, keys.dedup, toxicity, console)
-    metrics = _finish(project, run, keys.curate, toxicity, dedup, frozen, digests, console)
+    metrics = _finish(
+        project, run, keys.curate, toxicity, dedup, frozen, datacard.provenance(project, found.files), console
+    )
     run.delete("stages/read")
     return metrics
 
@@ -156,10 +161,10 @@ def _finish(
     toxicity: dict[str, Any],
     dedup: dict[str, Any],
     frozen: pa.Table,
-    inputs: Any,
+    made: dict[str, Any],
     console: Console,
 ) -> dict[str, Any]:
-    """Stage `curate`: the split, the output shards, the counts."""
+    """Stage `curate`: the split, the output shards, the counts, the data card."""
     import ray
 
     stage = run.begin("curate", key)
@@ -184,8 +189,11 @@ def _finish(
     metrics |= {manifest["stage"]: manifest["report"] for manifest in (toxicity, dedup) if manifest["report"]}
     metrics["split"] = {**split, "carried": carried.num_rows}
     metrics["splits"]["golden"] += carried.num_rows
+    metrics["provenance"] = made
     run.put_json(stage, "metrics/curate.json", metrics)
-    run.commit(stage, inputs=inputs, rows=metrics["splits"])
+    run.write_bytes(CARD, datacard.render(project.name, metrics).encode())
+    run.add(stage, [CARD])
+    run.commit(stage, inputs=made["inputs"], rows=metrics["splits"])
     return metrics
 
 

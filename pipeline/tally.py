@@ -200,11 +200,18 @@ class Tally:
     def _reasons(self) -> list[dict[str, Any]]:
         """Returns every reason with its threshold, in the order of the stages."""
         found = self._sum("rejected", "stage", "reason", "threshold")
+        by_source = self._sum("rejected", *COUNTERS["rejected"])
         return [
-            {"stage": stage, "reason": reason, "threshold": _plain(threshold), "rows": count}
+            {
+                "stage": stage,
+                "reason": key[1],
+                "threshold": _plain(key[2]),
+                "rows": count,
+                "by_source": {source: n for (source, *rest), n in by_source.items() if tuple(rest) == key},
+            }
             for stage in self._stages()
-            for (name, reason, threshold), count in found.items()
-            if name == stage
+            for key, count in found.items()
+            if key[0] == stage
         ]
 
     def _bins(self, name: str, edges: Sequence[float]) -> dict[str, Any]:

@@ -53,8 +53,8 @@ def test_a_lost_or_doubled_row_is_an_error(tally: Tally, read: dict[str, int]) -
 def test_reasons_come_in_the_order_of_the_stages_with_their_thresholds(tally: Tally) -> None:
     reasons = tally.metrics({"tickets": 4})["reasons"]
     assert reasons == [
-        {"stage": "read", "reason": "empty_prompt", "threshold": None, "rows": 1},
-        {"stage": "language", "reason": "language", "threshold": 0.95, "rows": 1},
+        {"stage": "read", "reason": "empty_prompt", "threshold": None, "rows": 1, "by_source": {"tickets": 1}},
+        {"stage": "language", "reason": "language", "threshold": 0.95, "rows": 1, "by_source": {"tickets": 1}},
     ]
 
 

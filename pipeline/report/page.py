@@ -13,18 +13,10 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.config import Project
-from pipeline.report.plots import bars, histogram, lines
+from pipeline.report import curation
+from pipeline.report.elements import card
+from pipeline.report.plots import bars, lines
 from pipeline.run import Run
-
-STAGE_NAMES = {
-    "rows read": "rows read",
-    "read": "readable and complete",
-    "exact": "after exact duplicates",
-    "language": "in the expected languages",
-    "toxicity": "after toxicity",
-    "dedup": "after near duplicates",
-}
-LANGUAGE_NAMES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "nl": "Dutch"}
 
 
 def write(project: Project, run: Run) -> str:
@@ -69,10 +61,6 @@ def _headline(found: dict[str, Any]) -> str:
     return " ".join(parts) or "No job has finished yet."
 
 
-def _card(title: str, body: str) -> str:
-    return f'<div class="card"><h3>{escape(title)}</h3>{body}</div>'
-
-
 def _missing(title: str, job: str) -> str:
     return f'<h2>{title}</h2><p class="none">Not yet: run <code>jobs.{job}</code> on this run folder.</p>'
 
@@ -99,46 +87,7 @@ def _tiles(found: dict[str, Any]) -> str:
 
 def _curation(found: dict[str, Any]) -> str:
     curate = found.get("curate")
-    if curate is None:
-        return _missing("Curation", "curate")
-    reasons: dict[str, int] = {}
-    for source in curate["sources"].values():
-        for reason, count in source["rejected"].items():
-            reasons[reason] = reasons.get(reason, 0) + count
-    worst = sorted(((reason.replace("_", " "), n) for reason, n in reasons.items()), key=lambda item: -item[1])
-    funnel = [(STAGE_NAMES.get(step["stage"], step["stage"]), step["rows"]) for step in curate["funnel"]]
-    languages = [(LANGUAGE_NAMES.get(lang, lang), n) for lang, n in curate["languages"].items()]
-    personal = [(kind.replace("_", " ").lower(), n) for kind, n in curate["pii"].items()]
-    lengths = curate["lengths"]
-    cards = [
-        _card("From rows read to rows kept", bars(funnel)),
-        _card("Why rows were rejected", bars(worst, tone="b")),
-        _card("Languages of the rows kept", bars(sorted(languages, key=lambda item: -item[1]))),
-        _card(
-            "Personal details replaced, by type",
-            bars(sorted(personal, key=lambda item: -item[1]), tone="c"),
-        ),
-        *(
-            _card(f"Length of the {name}s", histogram(lengths[name]["edges"], lengths[name]["counts"], "words"))
-            for name in ("prompt", "response")
-            if name in lengths
-        ),
-    ]
-    splits = ", ".join(f"{n:,} {split}" for split, n in curate["splits"].items())
-    body = f'<p class="lead">{splits} rows.</p><div class="grid2">{"".join(cards)}</div>'
-    return f"<h2>Curation</h2>{_sources(curate)}{body}"
-
-
-def _sources(curate: dict[str, Any]) -> str:
-    reasons = sorted({reason for source in curate["sources"].values() for reason in source["rejected"]})
-    head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in ["source", "read", "kept", *reasons])
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{source['read']:,}</td><td>{source['kept']:,}</td>"
-        + "".join(f"<td>{source['rejected'].get(reason, 0):,}</td>" for reason in reasons)
-        + "</tr>"
-        for name, source in curate["sources"].items()
-    )
-    return f'<div class="card scroll sources"><table><tr>{head}</tr>{rows}</table></div>'
+    return _missing("Curation", "curate") if curate is None else curation.section(curate)
 
 
 def _synthesis(found: dict[str, Any]) -> str:
@@ -151,7 +100,7 @@ def _synthesis(found: dict[str, Any]) -> str:
         f'<div class="tuned"><h4>rephrased</h4><p>{escape(pair["variant"])}</p></div></div>'
         for pair in synthesize["samples"][:3]
     )
-    cards = _card("What became of the variants", bars(outcome)) + _card("Examples", pairs or '<p class="none">none</p>')
+    cards = card("What became of the variants", bars(outcome)) + card("Examples", pairs or '<p class="none">none</p>')
     lead = f"{synthesize['generated']:,} variants of {synthesize['seeds']:,} training questions, same answers."
     return f'<h2>Synthetic questions</h2><p class="lead">{lead}</p><div class="grid2">{cards}</div>'
 
@@ -175,10 +124,10 @@ def _training(found: dict[str, Any]) -> str:
     ]
     table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in facts)
     cards = [
-        _card("Loss", lines([("training", loss), ("validation", held)], "step", "loss")),
-        _card("Facts", f"<table>{table}</table>"),
-        _card("Learning rate", lines(rate, "step", "learning rate")),
-        _card("Gradient norm", lines(norm, "step", "gradient norm")),
+        card("Loss", lines([("training", loss), ("validation", held)], "step", "loss")),
+        card("Facts", f"<table>{table}</table>"),
+        card("Learning rate", lines(rate, "step", "learning rate")),
+        card("Gradient norm", lines(norm, "step", "gradient norm")),
     ]
     return f'<h2>Training</h2><div class="grid2">{"".join(cards)}</div>'
 

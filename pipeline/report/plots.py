@@ -35,11 +35,47 @@ def histogram(edges: Sequence[int], counts: Sequence[int], unit: str) -> str:
     top = max(counts, default=0) or 1
     labels = [f"{low}–{high - 1}" for low, high in itertools.pairwise(edges)] + [f"{edges[-1]}+"]
     columns = "".join(
-        f'<div class="column" title="{label} {unit}: {count:,}"><div class="rise"><b>{count or ""}</b>'
+        f'<div class="column" title="{label} {unit}: {count:,}"><div class="rise"><b>{_short(count)}</b>'
         f'<i style="height:{88 * count / top:.1f}%"></i></div><span>{label}</span></div>'
         for label, count in zip(labels, counts, strict=True)
     )
     return f'<div class="histogram">{columns}</div><p class="unit">{escape(unit)}</p>'
+
+
+def scores(edges: Sequence[float], series: Sequence[tuple[str, Sequence[int]]], threshold: float | None) -> str:
+    """Returns stacked columns of scores from 0 to 1, one per bin, with a line at the threshold; up to two series."""
+    tops = [*edges[1:], 1.0]
+    totals = [sum(counts) for counts in zip(*(counts for _, counts in series), strict=True)]
+    most = max(totals, default=0) or 1
+    columns = []
+    for at, (low, high) in enumerate(zip(edges, tops, strict=True)):
+        label = f"{low:g}–{high:g}"
+        told = ", ".join(f"{counts[at]:,} {name}" for name, counts in series)
+        parts = "".join(
+            f'<i class="{tone}" style="height:{88 * counts[at] / most:.1f}%"></i>'
+            for tone, (_, counts) in reversed(list(zip("ab", series, strict=False)))
+            if counts[at]
+        )
+        columns.append(
+            f'<div class="column" title="{label}: {escape(told)}"><div class="rise"><b>{_short(totals[at])}</b>{parts}'
+            f"</div><span>{label}</span></div>"
+        )
+    line = ""
+    if threshold is not None:
+        at = max(n for n, low in enumerate(edges) if low <= threshold)
+        across = 100 * (at + (threshold - edges[at]) / ((tops[at] - edges[at]) or 1)) / len(edges)
+        line = f'<div class="threshold" style="left:{across:.2f}%"><b>{threshold:g}</b></div>'
+    legend = "".join(
+        f'<span><i class="{tone}"></i>{escape(name)}</span>' for tone, (name, _) in zip("ab", series, strict=False)
+    )
+    return f'<div class="legend">{legend}</div><div class="histogram">{"".join(columns)}{line}</div>'
+
+
+def _short(count: int) -> str:
+    """Returns a count in at most five characters; nothing for none."""
+    if count < 10_000:
+        return f"{count:,}" if count else ""
+    return f"{count / 1e6:.1f}M" if count >= 999_500 else f"{count / 1000:.0f}k"
 
 
 def _ticks(low: float, high: float, count: int = 4) -> list[float]:

@@ -1,0 +1,173 @@
+"""The page's section on curation: for whoever must answer for the data, and for whoever paid for it.
+
+Output contract: HTML made of `metrics/curate.json` alone. What a run did not measure is not there: a part is shown only
+where the metrics have its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from pipeline.report import findings, words
+from pipeline.report.elements import card, folded, paragraph, table
+from pipeline.report.plots import bars, histogram, scores
+
+Metrics = Mapping[str, Any]
+LABELS = 15  # rows of the label table before the rest folds
+
+
+def section(curate: Metrics) -> str:
+    """Returns the whole section."""
+    splits = ", ".join(f"{n:,} {split}" for split, n in curate["splits"].items())
+    cards = [_funnel(curate), _reasons(curate), *_language(curate), *_personal(curate), *_audits(curate)]
+    cards += [*_lengths(curate), _labels(curate), _provenance(curate)]
+    body = f'{_sources(curate)}<div class="grid2">{"".join(cards)}</div>'
+    return f'<h2>Curation</h2><p class="lead">{splits} rows.</p>{body}'
+
+
+def _sources(curate: Metrics) -> str:
+    sources = curate["sources"]
+    reasons = sorted({reason for source in sources.values() for reason in source["rejected"]})
+    rows = [
+        [name, source["read"], source["kept"], *(source["rejected"].get(reason, 0) for reason in reasons)]
+        for name, source in sources.items()
+    ]
+    head = ["source", "read", "kept", *map(words.plain, reasons)]
+    return f'<div class="card sources"><h3>Every row is kept or rejected for one reason</h3>{table(head, rows)}</div>'
+
+
+def _funnel(curate: Metrics) -> str:
+    steps = [(words.FUNNEL.get(step["stage"], step["stage"]), step["rows"]) for step in curate["funnel"]]
+    return card("From rows read to rows kept", bars(steps))
+
+
+def _reasons(curate: Metrics) -> str:
+    title = "Why rows were rejected"
+    if "reasons" not in curate:
+        totals: dict[str, int] = {}
+        for source in curate["sources"].values():
+            for name, count in source["rejected"].items():
+                totals[name] = totals.get(name, 0) + count
+        worst = sorted(totals.items(), key=lambda item: -item[1])
+        return card(title, bars([(words.plain(name), count) for name, count in worst], tone="b"))
+    rows = [
+        (
+            words.reason(found["reason"]),
+            found["stage"],
+            "" if found["threshold"] is None else f"{found['threshold']:g}",
+            found["rows"],
+        )
+        for found in curate["reasons"]
+    ]
+    body = table(("the row", "stage", "threshold", "rows"), rows, words=2) if rows else '<p class="none">none</p>'
+    return card(title, body)
+
+
+def _threshold(curate: Metrics, name: str) -> float | None:
+    settings = curate["provenance"]["settings"] if "provenance" in curate else {}
+    return settings.get(name)
+
+
+def _language(curate: Metrics) -> list[str]:
+    kept = sorted(curate["languages"].items(), key=lambda item: -item[1])
+    body = bars([(words.language(code), n) for code, n in kept])
+    if rejected := curate.get("languages_rejected"):
+        worst = sorted(rejected.items(), key=lambda item: -item[1])
+        body += "<h4>of rejected rows</h4>" + bars([(words.language(code), n) for code, n in worst], tone="b")
+    cards = [card("Languages of the rows kept", body)]
+    if "scores" in curate:
+        plot = _scores(curate, "lang_score", _threshold(curate, "language.threshold"))
+        note = (
+            "How sure the language is, among the expected ones.",
+            "Rejected rows right of the line were taken by another stage.",
+        )
+        cards.append(card("Language score", plot + paragraph(note)))
+    return cards
+
+
+def _scores(curate: Metrics, name: str, threshold: float | None) -> str:
+    found = curate["scores"][name]
+    series = [(fate, found[fate]["counts"]) for fate in ("kept", "rejected")]
+    return scores(found["kept"]["edges"], series, threshold)
+
+
+def _personal(curate: Metrics) -> list[str]:
+    types = sorted(curate["pii"].items(), key=lambda item: -item[1])
+    body = bars([(words.personal(kind), n) for kind, n in types], tone="c")
+    if "pii_rows" in curate:
+        touched, kept = sum(curate["pii_rows"].values()), sum(s["kept"] for s in curate["sources"].values())
+        body += paragraph([f"{words.counted(touched, 'kept row')} of {kept:,} had any."])
+    if "leaks" in curate:
+        body += "<h4>leak audit</h4>" + paragraph(findings.leaks(curate["leaks"]))
+    cards = [card("Personal details replaced, by type", body)]
+    if len(curate.get("pii_by_source", ())) > 1:
+        sources = curate["pii_by_source"]
+        rows = [(words.personal(kind), *(found.get(kind, 0) for found in sources.values())) for kind, _ in types]
+        rows.append(("rows with any", *(curate["pii_rows"][source] for source in sources)))
+        cards.append(card("Personal details, by source", table(("type", *sources), rows)))
+    return cards
+
+
+def _audits(curate: Metrics) -> list[str]:
+    cards = []
+    scored = curate["scores"]["toxicity"] if "scores" in curate else None
+    plot = ""
+    if scored and sum(sum(scored[fate]["counts"]) for fate in scored):
+        plot = _scores(curate, "toxicity", _threshold(curate, "toxicity.threshold"))
+    note = paragraph(findings.toxicity(curate["toxicity"])) if "toxicity" in curate else ""
+    if plot or note:
+        cards.append(card("Toxicity of the rows scored", plot + note))
+    if "dedup" in curate:
+        cards.append(card("Near duplicates", paragraph(findings.near_duplicates(curate["dedup"]))))
+    return cards
+
+
+def _labels(curate: Metrics) -> str:
+    labels = curate["labels"]
+    names = sorted({name for counts in labels.values() for name in counts})
+    names.sort(key=lambda name: -sum(counts.get(name, 0) for counts in labels.values()))
+    rows = [(name or "(none)", *(counts.get(name, 0) for counts in labels.values())) for name in names]
+    head = ("label", *labels)
+    body = table(head, rows[:LABELS]) if rows else '<p class="none">none</p>'
+    if rows[LABELS:]:
+        body += folded(f"{len(rows) - LABELS:,} more labels", table(head, rows[LABELS:]))
+    if "split" in curate and (sentences := findings.split(curate["split"])):
+        body += paragraph(sentences)
+    return card("Labels in each split", body, wide=True)
+
+
+def _lengths(curate: Metrics) -> list[str]:
+    return [
+        card(f"Length of the {name}s", histogram(found["edges"], found["counts"], "words"))
+        for name, found in sorted(curate["lengths"].items())
+    ]
+
+
+def _provenance(curate: Metrics) -> str:
+    if "provenance" not in curate:
+        return ""
+    made = curate["provenance"]
+    models = [(role, model["name"], model["version"]) for role, model in made["models"].items()]
+    settings = [(f"curate.{name}", words.setting(value)) for name, value in made["settings"].items()]
+    licences = [
+        (source, licence, sum(file["source"] == source for file in made["inputs"]))
+        for source, licence in made["licences"].items()
+    ]
+    files = [(file["path"], file["source"], file["blake2b"], file["bytes"]) for file in made["inputs"]]
+    lead = (
+        f"solotune {escape(made['version'])}, curation code {escape(made['code'])}, seed {made['seed']}. The data card "
+        "is <code>data/README.md</code>; what became of a row: <code>python -m jobs.why RUN ROW</code>."
+    )
+    body = (
+        f'<p class="note">{lead}</p>'
+        + table(("source", "licence", "files"), licences, words=2)
+        + table(("model for", "name", "version or BLAKE2b"), models, words=3)
+        + folded(words.counted(len(settings), "setting"), table(("setting", "value"), settings, words=2))
+        + folded(
+            f"{words.counted(len(files), 'input file')} with BLAKE2b digests",
+            table(("file", "source", "BLAKE2b-128", "bytes"), files, words=3),
+        )
+    )
+    return card("What this was made of", body, wide=True)

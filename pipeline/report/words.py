@@ -1,0 +1,83 @@
+"""What stages, reasons, languages and types of personal data are called where people read them.
+
+Output contract: every name has a wording; one that is not listed is spelt out, so a new reason needs no entry here.
+"""
+
+from __future__ import annotations
+
+FUNNEL = {  # stage -> the rows that are left after it
+    "rows read": "rows read",
+    "read": "readable and complete",
+    "exact": "after exact duplicates",
+    "quality": "after quality checks",
+    "language": "in the expected languages",
+    "toxicity": "after toxicity",
+    "dedup": "after near duplicates",
+}
+REASONS = {
+    "unreadable": "cannot be parsed",
+    "empty_prompt": "has no question",
+    "empty_response": "has no answer",
+    "exact_duplicate": "has the same content as another row",
+    "language": "not clearly in an expected language",
+    "toxicity": "toxic",
+    "near_duplicate": "nearly the same as a kept row",
+    "empty_text": "has no words left",
+}
+LANGUAGES = {
+    "cs": "Czech",
+    "da": "Danish",
+    "de": "German",
+    "en": "English",
+    "es": "Spanish",
+    "fi": "Finnish",
+    "fr": "French",
+    "it": "Italian",
+    "nl": "Dutch",
+    "pl": "Polish",
+    "pt": "Portuguese",
+    "sv": "Swedish",
+    "tr": "Turkish",
+    "unknown": "cannot be told",
+}
+PERSONAL = {
+    "CREDIT_CARD": "card number",
+    "DE_ID_CARD": "German identity card",
+    "DE_TAX_ID": "German tax id",
+    "DE_VAT_ID": "German VAT id",
+    "EMAIL_ADDRESS": "e-mail address",
+    "IBAN_CODE": "IBAN",
+    "IP_ADDRESS": "IP address",
+    "URL_CREDENTIALS": "URL with credentials",
+}
+
+
+def plain(name: str) -> str:
+    """Returns an identifier as words."""
+    return name.replace("_", " ")
+
+
+def reason(name: str) -> str:
+    return REASONS.get(name, plain(name))
+
+
+def language(code: str | None) -> str:
+    return LANGUAGES.get(code or "unknown", str(code))
+
+
+def personal(kind: str) -> str:
+    return PERSONAL.get(kind, plain(kind).lower())
+
+
+def setting(value: object) -> str:
+    """Returns a setting's value as one would say it."""
+    if value is None or value == []:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(setting, value)) if isinstance(value, list) else str(value)
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Returns `1 row`, `2 rows`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

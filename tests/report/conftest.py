@@ -1,0 +1,49 @@
+"""What a curation writes into `metrics/curate.json`, with every part that may be there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline import schema
+from pipeline.config import Project
+from pipeline.read.files import InputFile
+from pipeline.report import datacard
+from pipeline.tally import Tally
+
+
+def input_file(source: str, path: str) -> InputFile:
+    return InputFile(source, "csv", f"/home/anna/{path}", path, None, 1234, "0123456789abcdef" * 2, "utf-8", False)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "my-model").mkdir()
+    (tmp_path / "my-model" / "weights").write_bytes(b"w")
+    curate = {"toxicity": {"model": str(tmp_path / "my-model")}, "licences": {"wiki*": "CC-BY-4.0"}}
+    return Project.model_validate({"name": "acme", "base_model": "o/m", "curate": curate})
+
+
+@pytest.fixture
+def metrics(make_working: Any, project: Project) -> dict[str, Any]:
+    judged = {"lang": "en", "lang_score": 0.99, "toxicity": 0.1, "response": "yes"}
+    rows = [{"prompt": f"row {n}", "label": f"<label {n}>", "pii": ["PERSON"], **judged} for n in range(20)]
+    kept = make_working([*rows, {"prompt": "page", "source": "wiki", **judged}])
+    lost = make_working([{"prompt": "bonjour", "lang": "fr", "lang_score": 0.2}])
+    tally = Tally()
+    tally.add_kept(kept, pa.array(["train"] * 20 + ["golden"]))
+    tally.add_rejected(schema.mark(lost, np.array([True]), "language", "language", [0.2], 0.95))
+    metrics = tally.metrics({"tickets": 21, "wiki": 1})
+    metrics["dedup"] = {"rows": 21, "identical": 1, "candidates": 9, "edges": 3, "capped_buckets": 2}
+    metrics["dedup"]["audit"] = {"sample_rows": 20, "true_pairs": 4, "found_pairs": 3, "recall": 0.75}
+    metrics["dedup"]["audit"] |= {"recall_low": 0.301, "recall_high": 0.954, "precision": 1.0}
+    metrics["toxicity"] = {"rows": 22, "scored": 5, "recall": 0.9951, "recall_low": 0.99, "recall_high": 0.999}
+    metrics["leaks"] = {"rows": 20, "findings": {"PERSON": 3, "IBAN_CODE": 0}, "per_1000": 150.0}
+    metrics["split"] = {"pooled": {"": 1, "<small>": 2}, "large_groups": {"groups": 1, "rows": 9, "largest": 9}}
+    metrics["split"] |= {"frozen": {"ids": 4, "present": 1, "with_their_group": 2}, "carried": 3}
+    files = [input_file("tickets", "tickets|2.csv"), input_file("wiki", "wiki.csv")]
+    return {**metrics, "provenance": datacard.provenance(project, files)}
