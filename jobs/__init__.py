@@ -7,10 +7,11 @@ A verb's module holds what is particular to it; the work is in `pipeline` and `s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +99,27 @@ def _start_ray() -> None:
         raise UserError(f"no Ray cluster answers {where}, or not to this token (see docs/cluster.md)") from error
 
 
+@contextlib.contextmanager
+def one_line_errors(verb: str) -> Iterator[None]:
+    """Turns a deliberate error into one line on stderr and its exit code; any other keeps its traceback."""
+    try:
+        yield
+    except Exception as error:
+        ours = _deliberate(error)
+        if ours is None:
+            raise
+        print(f"{verb}: {str(ours).splitlines()[0]}", file=sys.stderr)  # Ray Data appends lines of its own
+        raise SystemExit(ours.exit_code) from None
+
+
+def console() -> Console:
+    """Returns the console of a job: as wide as the terminal, or as a log is."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
+    return console
+
+
 def main(verb: Callable[[Job], None], purpose: str, takes_input: bool = False, needs_ray: bool = True) -> None:
     """Parses the command line, loads the configuration, calls the verb and turns an error into a line and a code."""
     parser = argparse.ArgumentParser(prog=f"python -m jobs.{verb.__name__}", description=purpose)
@@ -106,20 +128,11 @@ def main(verb: Callable[[Job], None], purpose: str, takes_input: bool = False, n
         parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="files, folders or URIs to read")
     parser.add_argument("--run", required=True, metavar="DIR", help="run folder: a path or a URI")
     args = parser.parse_args()
-    try:
+    with one_line_errors(verb.__name__):
         project = config.load(args.config)
         inputs = tuple(place(path) for path in args.input) if takes_input else ()
         run = Run.open(place(args.run))
         run.write_bytes("config.yaml", yaml.safe_dump(project.model_dump(mode="json"), sort_keys=False).encode())
         if needs_ray:
             _start_ray()
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = LOG_WIDTH
-        verb(Job(project, run, inputs, console))
-    except Exception as error:
-        ours = _deliberate(error)
-        if ours is None:
-            raise
-        print(f"{verb.__name__}: {str(ours).splitlines()[0]}", file=sys.stderr)  # Ray Data appends lines of its own
-        raise SystemExit(ours.exit_code) from None
+        verb(Job(project, run, inputs, console()))

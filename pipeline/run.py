@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
@@ -74,14 +75,15 @@ class Run:
     uri: str
 
     @classmethod
-    def open(cls, place: str) -> Run:
-        """Makes the folder if it is missing; raises `StorageError` when it cannot be written."""
+    def open(cls, place: str, make: bool = True) -> Run:
+        """Makes the folder if it is missing, unless told not to; raises `StorageError` when it cannot be used."""
         storage.refuse_credentials(place)
         run = cls(place if "://" in place else str(Path(place).absolute()))
         try:
             filesystem, root = run._place("")
-            with storage_errors(run.uri):
-                filesystem.create_dir(root, recursive=True)
+            if make:
+                with storage_errors(run.uri):
+                    filesystem.create_dir(root, recursive=True)
         except (pa.ArrowException, OSError) as error:
             raise StorageError(f"cannot use {run.uri} as a run folder: {error}") from error
         return run
@@ -156,6 +158,27 @@ class Run:
         filesystem, place = self._place(path)
         with storage_errors(self.full(path), "read"):
             return pq.read_table(place, columns=columns, filters=filters, filesystem=filesystem, partitioning=None)
+
+    def scan(self, paths: Sequence[str], schema: pa.Schema, where: Any) -> pa.Table:
+        """Returns the rows of many Parquet files for which `where`, a `pyarrow.dataset` expression, holds.
+
+        They have the columns of `schema` (null where a file lacks one) and `file`, the path in the run. Only these
+        columns are read, which are also those that `where` may name, and no row group whose statistics rule it out.
+        """
+        import pyarrow.dataset as ds
+
+        columns = [*schema.names, "__filename"]
+        if not paths:
+            return pa.table(
+                [pa.array([], field.type) for field in schema] + [pa.array([], pa.string())], [*schema.names, "file"]
+            )
+        filesystem, root = self._place("")
+        places = [f"{root}/{path}" for path in paths]
+        with storage_errors(self.uri, "read"):
+            dataset = ds.dataset(places, schema=schema, format="parquet", filesystem=filesystem)
+            table = dataset.to_table(columns=columns, filter=where)
+        files = pc.utf8_slice_codeunits(table["__filename"], start=len(root) + 1)
+        return table.drop_columns(["__filename"]).append_column("file", files)
 
     def count_rows(self, path: str) -> int:
         """Returns how many rows a Parquet file says it has."""

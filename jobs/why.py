@@ -1,0 +1,33 @@
+"""Tells why rows are where they are: every stage, score, threshold, twin and split. Shows no personal data.
+
+A row goes by its id (its first 6 digits or more), its id in the dump, alone or as SOURCE:ID, or by PATH:LINE.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from jobs import console, one_line_errors, place
+from pipeline.report import terminal
+from pipeline.run import Run
+from pipeline.why import tell
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m jobs.why", description=__doc__)
+    parser.add_argument("run", metavar="RUN", help="run folder: a path or a URI")
+    parser.add_argument("rows", nargs="+", metavar="ROW", help="id, id in the dump, SOURCE:ID or PATH:LINE")
+    parser.add_argument("--text", action="store_true", help="also show the scrubbed text of rows that were kept")
+    args = parser.parse_args()
+    with one_line_errors("why"):
+        run, screen = Run.open(place(args.run), make=False), console()
+        for name in args.rows:
+            stories = tell(run, name, args.text)
+            for story in stories:
+                terminal.story(story, screen)
+            if not stories[0].steps:
+                screen.print(f"\n{len(stories):,} rows: give the id of one for its whole story")
+
+
+if __name__ == "__main__":
+    main()

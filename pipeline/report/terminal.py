@@ -1,0 +1,64 @@
+"""What a job prints for a person to check by hand, as rich tables.
+
+Output contract: `counts` prints how read = kept + rejected, by reason, `story` what became of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.report import findings, words
+
+if TYPE_CHECKING:
+    from pipeline.why import Story
+
+COLUMNS = 6  # sources that fit beside one another
+
+
+def counts(metrics: Mapping[str, Any], console: Console) -> None:
+    """Prints the content of `metrics/curate.json`; the sources have a column each where they fit."""
+    sources = metrics["sources"]
+    shown = sources if 1 < len(sources) <= COLUMNS else {}
+    table = Table("stage", "rows", "threshold", *map(escape, shown), words.counted(len(sources), "source"))
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for name in ("read", "kept"):
+        numbers = [*(source[name] for source in shown.values()), sum(source[name] for source in sources.values())]
+        table.add_row("", name, "", *(f"{number:,}" for number in numbers))
+    table.add_section()
+    for found in metrics["reasons"]:
+        limit = "" if found["threshold"] is None else f"{found['threshold']:g}"
+        numbers = [*(found["by_source"].get(source, 0) for source in shown), found["rows"]]
+        table.add_row(
+            found["stage"],
+            words.plain(found["reason"]),
+            limit,
+            *(f"{number:,}" if number else "" for number in numbers),
+        )
+    console.print(table)
+    console.print("   ".join(f"{name} {count:,}" for name, count in metrics["splits"].items()))
+    personal = "   ".join(f"{kind} {count:,}" for kind, count in metrics["pii"].items())
+    console.print(f"personal data replaced: {personal or 'none found'}")
+    for sentence in findings.audits(metrics):
+        console.print(escape(sentence))
+
+
+def story(found: Story, console: Console) -> None:
+    """Prints the verdict on a row, then a table with a line per stage, where the story has them."""
+    console.print(f"\n[bold]{escape(found.name)}[/]  {found.id}\n{escape(found.verdict)}")
+    if not found.steps:
+        return
+    table = Table("stage", "what happened", "score", "threshold")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for step in found.steps:
+        numbers = ("" if value is None else f"{value:.4g}" for value in (step.score, step.threshold))
+        table.add_row(step.stage, escape(step.happened), *numbers)
+    console.print(table)
+    for name, text in zip(("question", "answer"), found.text or (), strict=False):
+        console.print(f"[bold]{name}[/]\n{escape(text)}\n")
