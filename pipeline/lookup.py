@@ -3,8 +3,9 @@
 A name is a row's id (32 hex digits, or at least 6 of them that no other id begins with), its id in the dump, either as
 `SOURCE:ID` or as it is, or the place it was read from, `PATH:LINE`.
 Output contract: `Lookup.find` returns every row that a name means, `Lookup.of` those with an id. A row is a dict
-of the columns SEEN, with the marks and the group that `dedup` gave it, its `split` and the `file` it was found in. The
-text of a row is not in it and not read, but by `Lookup.text`, which returns the scrubbed text of a kept one.
+of the columns SEEN, with the marks and the group that `dedup` gave it, its `split`, the `file` it was found in and the
+`twin_run`, the place of an earlier run that has its twin. The text of a row is not in it and not read, but by
+`Lookup.text`, which returns the scrubbed text of a kept one.
 Cost: two or three scans of a few columns, about two seconds over a million rows; nothing needs Ray.
 """
 
@@ -138,13 +139,15 @@ class Lookup:
         if not ids:
             return
         decided = self._table(DECISIONS, "dedup", ids)
-        twins = {fate["twin"] for fate in decided.values() if fate["twin"]} - set(self._rows) - ids
+        twins = {fate["twin"] for fate in decided.values() if fate["twin"] and not fate.get("twin_run")}
+        twins -= ids | set(self._rows)
         decided |= self._table(DECISIONS, "dedup", twins)
         ids |= twins
         split = self._table(SPLIT, "curate", ids)
         self._rows.update({identity: [] for identity in ids})
         for row in self.run.scan(self.tables, SEEN, pc.field("id").isin(list(ids))).to_pylist():
             self._rows[row["id"]].append(row)
+            row["twin_run"] = None
             if row["file"] not in self.parts:
                 row["split"] = None if row["stage"] else "golden" if row["file"] == CARRIED else "train"
                 continue
@@ -152,7 +155,8 @@ class Lookup:
             if fate is not None:
                 row["group"] = fate["group"]
             if fate is not None and not fate["kept"]:
-                row |= {"stage": "dedup", "reason": fate["reason"], "score": fate["jaccard"], "twin": fate["twin"]}
+                row |= {"stage": "dedup", "reason": fate["reason"], "score": fate["jaccard"]}
+                row |= {"twin": fate["twin"], "twin_run": fate.get("twin_run")}
             row["split"] = None if row["stage"] else split.get(row["id"], {}).get("split")
 
     def _table(self, path: str, stage: str, ids: Collection[str]) -> dict[str, Row]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.errors import UserError
 from pipeline.lookup import Lookup, Row
 from pipeline.report import datacard, words
 from pipeline.run import Run
@@ -140,12 +141,16 @@ class _Narrator:
     def _quality(self, row: Row) -> Step:
         if row["stage"] == "quality":
             return self._rejected("quality", row, words.reason(row["reason"]))
-        return Step("quality", "passed every check")
+        rules = sum(
+            name.startswith("quality.") and isinstance(value, int | float) for name, value in self._settings.items()
+        )
+        return Step("quality", f"passed {words.counted(rules, 'rule')}")
 
     def _language(self, row: Row) -> Step:
         name, threshold = words.language(row["lang"]), self._threshold("language.threshold")
         if row["stage"] == "language":
-            return self._rejected("language", row, f"{words.reason(row['reason'])}; the likeliest is {name}")
+            likeliest = f"; the likeliest is {name}" if row["lang"] else ""
+            return self._rejected("language", row, words.reason(row["reason"]) + likeliest)
         score = row["lang_score"]
         if score is not None and threshold is not None and score < threshold - 1e-6:
             return Step(
@@ -229,11 +234,18 @@ class _Narrator:
         )
 
     def _twin(self, row: Row) -> str:
-        twin = self._row(row["twin"])
+        twin = None if row["twin_run"] else self._row(row["twin"])
         return _name(twin) if twin else str(row["twin"])
 
     def _other(self, row: Row) -> str:
-        return self._fate(row["twin"], exact=row["stage"] == "exact")
+        """Returns name, id and fate of the twin, which may be in an earlier run."""
+        if row["twin_run"] is None:
+            return self._fate(row["twin"], exact=row["stage"] == "exact")
+        try:
+            earlier = _Narrator(Lookup(Run.open(row["twin_run"], make=False)), {})
+        except UserError:
+            return f"{row['twin']} of the earlier run {row['twin_run']}, which cannot be read any more"
+        return f"{earlier._fate(row['twin'])} of the earlier run {row['twin_run']}"
 
     def _fate(self, identity: str, exact: bool = False) -> str:
         """Returns name, id and fate of another row."""

@@ -116,7 +116,8 @@ def curate(run: Run, table: pa.Table, fates: dict[str, str]) -> None:
     rejected = pa.concat_tables([table.filter(pc.is_valid(table["stage"])), near])
     run.put(stage, "rejects/part-00000.parquet", rejected.select(schema.REJECT.names))
     run.put(stage, golden.GOLDEN + "/frozen.parquet", schema.RECORD.empty_table())
-    run.put_json(stage, "metrics/curate.json", {"provenance": {"settings": {"language.threshold": 0.94}}})
+    settings = {"language.threshold": 0.94, "quality.too_short": 4, "quality.too_long": None}
+    run.put_json(stage, "metrics/curate.json", {"provenance": {"settings": settings}})
     run.commit(stage, inputs=[], rows={})
 
 
@@ -135,12 +136,13 @@ def told(story: Story) -> dict[str, str]:
 def test_a_kept_row_tells_every_stage(run: Run) -> None:
     (story,) = tell(run, "zendesk:101")
     assert [step.stage for step in story.steps] == [
-        *("read", "exact", "language", "pii", "toxicity", "dedup", "split", "now")
+        *("read", "exact", "quality", "language", "pii", "toxicity", "dedup", "split", "now")
     ]
     assert "learns" in story.verdict
     steps = told(story)
     assert steps["read"].startswith("zendesk.csv, line 2")
     assert "2 rows" in steps["exact"]
+    assert steps["quality"] == "passed 1 rule"
     assert "of 2 rows, 1 kept" in steps["dedup"]
     assert "goes to train" in steps["split"]
     assert "data/train/part-00000.parquet" in steps["now"]
@@ -218,6 +220,23 @@ def test_a_rephrasing_names_its_parent_and_the_parent_counts_it(tmp_path: Path) 
     assert "invented fact" in told(bad)["synthesize"]
     assert "kept, in train" in told(bad)["synthesize"]
     assert "rejects/synthetic/" in told(bad)["now"]
+
+
+def test_a_twin_in_an_earlier_run_is_named_as_that_run_knows_it(tmp_path: Path) -> None:
+    earlier, run = write(tmp_path / "earlier"), write(tmp_path / "later")
+    path, twin = "stages/dedup/decisions.parquet", identity("101", "freshdesk")
+    decided = run.read_table(path).to_pylist()
+    for row in decided:
+        row["twin_run"] = None if row["kept"] else earlier.uri
+        row["twin"] = None if row["kept"] else twin
+    run.write_table(path, pa.Table.from_pylist(decided))
+    (story,) = tell(run, "103")
+    expected = f"freshdesk 101 ({twin[:12]}; kept, in golden) of the earlier run {earlier.uri}"
+    assert expected in told(story)["dedup"]
+    assert twin in story.verdict
+    earlier.delete("stages")
+    (story,) = tell(run, "103")
+    assert "cannot be read any more" in told(story)["dedup"]
 
 
 # -- nothing personal -------------------------------------------------------------------------------------------------

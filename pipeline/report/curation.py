@@ -100,7 +100,7 @@ def _personal(curate: Metrics) -> list[str]:
         touched, kept = sum(curate["pii_rows"].values()), sum(s["kept"] for s in curate["sources"].values())
         body += paragraph([f"{words.counted(touched, 'kept row')} of {kept:,} had any."])
     if "leaks" in curate:
-        body += "<h4>leak audit</h4>" + paragraph(findings.leaks(curate["leaks"]))
+        body += "<h4>leak audit</h4>" + paragraph(findings.leaks(curate["leaks"])) + _leaks(curate["leaks"]["types"])
     cards = [card("Personal details replaced, by type", body)]
     if len(curate.get("pii_by_source", ())) > 1:
         sources = curate["pii_by_source"]
@@ -108,6 +108,17 @@ def _personal(curate: Metrics) -> list[str]:
         rows.append(("rows with any", *(curate["pii_rows"][source] for source in sources)))
         cards.append(card("Personal details, by source", table(("type", *sources), rows)))
     return cards
+
+
+def _leaks(types: Metrics) -> str:
+    if not types:
+        return ""
+    rows = [
+        (words.personal(kind), found["findings"], f"{found['rows_per_1000']:,.1f}") for kind, found in types.items()
+    ]
+    ids = [(words.personal(kind), " ".join(name[:12] for name in found["first_ids"])) for kind, found in types.items()]
+    look = folded("rows to look at", table(("what", "ids, for jobs.why RUN ID --text"), ids, words=2))
+    return table(("what", "found", "rows in 1,000"), rows) + look
 
 
 def _audits(curate: Metrics) -> list[str]:
@@ -120,7 +131,8 @@ def _audits(curate: Metrics) -> list[str]:
     if plot or note:
         cards.append(card("Toxicity of the rows scored", plot + note))
     if "dedup" in curate:
-        cards.append(card("Near duplicates", paragraph(findings.near_duplicates(curate["dedup"]))))
+        found = findings.near_duplicates(curate["dedup"])
+        cards.append(card("Near duplicates", "".join(paragraph([sentence]) for sentence in found)))
     return cards
 
 

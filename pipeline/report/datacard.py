@@ -207,6 +207,10 @@ def _content(metrics: Mapping[str, Any]) -> list[str]:
     ):
         if key in metrics:
             sections += [f"## {title}", " ".join(sentences(metrics[key]))]
+    if "leaks" in metrics:
+        leaks = metrics["leaks"]["types"].items()
+        rows = [(words.personal(kind), found["findings"], found["rows_per_1000"]) for kind, found in leaks]
+        sections.insert(6, _table(("what the leak audit finds", "findings", "rows in 1,000"), rows))
     return sections
 
 

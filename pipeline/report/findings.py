@@ -6,7 +6,7 @@ and says nothing that is not in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.report.words import counted, personal
@@ -21,12 +21,11 @@ def share(value: float) -> str:
     return f"{100 * value:.{digits}f} %"
 
 
-def recall(part: Metrics) -> str:
+def recall(value: float, interval: Sequence[float] | None) -> str:
     """Returns a recall with its 95 % interval, where there is one."""
-    text = share(part["recall"])
-    if part.get("recall_low") is not None:
-        text += f" (95 % interval {share(part['recall_low'])} to {share(part['recall_high'])})"
-    return text
+    if not interval:
+        return share(value)
+    return f"{share(value)} (95 % interval {share(interval[0])} to {share(interval[1])})"
 
 
 def near_duplicates(dedup: Metrics) -> list[str]:
@@ -35,48 +34,57 @@ def near_duplicates(dedup: Metrics) -> list[str]:
         f"{counted(dedup['candidates'], 'pair')} compared word by word, {dedup['edges']:,} of them alike enough; "
         f"{counted(dedup['identical'], 'more row')} had exactly the words of another. No row is dropped on an estimate."
     ]
+    if earlier := dedup.get("earlier"):
+        sentences.append(f"Compared with {counted(earlier, 'row')} of earlier runs or golden sets as well.")
     audit = dedup.get("audit")
-    if audit and audit["true_pairs"]:
-        precision = f" and {share(audit['precision'])} of what was dropped rightly so" if "precision" in audit else ""
+    if audit and audit["pairs"]:
+        found = recall(audit["recall"], audit["interval"])
         sentences.append(
-            f"Audit: {counted(audit['sample_rows'], 'row')} compared with all others have "
-            f"{counted(audit['true_pairs'], 'true pair')}, of which {audit['found_pairs']:,} were found: recall "
-            f"{recall(audit)}{precision}."
+            f"Audit: {counted(audit['rows'], 'row')} compared with all others have {counted(audit['pairs'], 'pair')} "
+            f"alike enough, of which {audit['found']:,} were found: recall {found}. In "
+            f"{counted(audit['both_kept'], 'pair')} both rows are kept."
         )
     elif audit:
-        sentences.append(f"Audit: {counted(audit['sample_rows'], 'row')} compared with all others have no near pair.")
-    if capped := dedup.get("capped_buckets"):
+        sentences.append(f"Audit: {counted(audit['rows'], 'row')} compared with all others: no pair is alike enough.")
+    if audit and audit["edges_checked"]:
         sentences.append(
-            f"{counted(capped, 'bucket')} held so many rows that they were compared with the best row only, not each "
-            "with each."
+            f"{audit['edges_right']:,} of {counted(audit['edges_checked'], 'similarity', 'similarities')} computed "
+            "once more from the texts are right."
+        )
+    capped = dedup.get("capped")
+    if capped and capped["buckets"]:
+        sentences.append(
+            f"{counted(capped['buckets'], 'bucket')} held more than {capped['cap']:,} rows, the largest "
+            f"{capped['largest']:,}: of these not all were compared with one another, which the audit includes."
         )
     return sentences
 
 
 def toxicity(part: Metrics) -> list[str]:
     """Returns sentences on the screen before the toxicity model, and on what it may have missed."""
-    sentences = [f"{part['scored']:,} of {counted(part['rows'], 'row')} scored by the toxicity model."]
+    sentences = []
+    if "scored" in part and "rows" in part:
+        sentences.append(f"{part['scored']:,} of {counted(part['rows'], 'row')} scored by the toxicity model.")
     if part.get("recall") is not None:
         sentences.append(
-            f"The others were passed by a screen fitted in this run; it finds {recall(part)} of the rows that the "
-            "model would drop, by an audit of a sample of what it passed."
+            "The others were passed by a screen fitted in this run. Of the rows that the model would drop "
+            f"{recall(part['recall'], part['recall_interval'])} are dropped, by an audit of "
+            f"{counted(part['audited'], 'row')} that the screen had passed; at most {part['missed_at_most']:,.0f} "
+            "toxic rows are left."
         )
     return sentences
 
 
 def leaks(part: Metrics) -> list[str]:
     """Returns sentences on what a second, stricter search still finds in kept rows, and on what that means."""
-    found = ", ".join(f"{personal(kind)} {count:,}" for kind, count in sorted(part["findings"].items()) if count)
-    meaning = (
-        "This is an upper bound of what was missed: the second search also takes for personal data what is none, such "
-        "as an order number for a phone number."
-    )
-    if not found:
-        return [f"A second, stricter search of {counted(part['rows'], 'kept row')} finds nothing more."]
+    rows = counted(part["rows"], "kept row")
+    if not part["types"]:
+        return [f"A second, stricter search of {rows} finds nothing more."]
+    found = ", ".join(f"{personal(kind)} {part['types'][kind]['findings']:,}" for kind in sorted(part["types"]))
     return [
-        f"A second, stricter search of {counted(part['rows'], 'kept row')} still finds {part['per_1000']:,.1f} details "
-        f"per 1,000 rows: {found}.",
-        meaning,
+        f"A second, stricter search of {rows} finds something in {part['rows_with_findings']:,}: {found}.",
+        "This is more than was missed: the search is built to find too much, such as an order number for a phone "
+        "number. Each kind has rows to look at.",
     ]
 
 

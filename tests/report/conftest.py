@@ -38,11 +38,14 @@ def metrics(make_working: Any, project: Project) -> dict[str, Any]:
     tally.add_kept(kept, pa.array(["train"] * 20 + ["golden"]))
     tally.add_rejected(schema.mark(lost, np.array([True]), "language", "language", [0.2], 0.95))
     metrics = tally.metrics({"tickets": 21, "wiki": 1})
-    metrics["dedup"] = {"rows": 21, "identical": 1, "candidates": 9, "edges": 3, "capped_buckets": 2}
-    metrics["dedup"]["audit"] = {"sample_rows": 20, "true_pairs": 4, "found_pairs": 3, "recall": 0.75}
-    metrics["dedup"]["audit"] |= {"recall_low": 0.301, "recall_high": 0.954, "precision": 1.0}
-    metrics["toxicity"] = {"rows": 22, "scored": 5, "recall": 0.9951, "recall_low": 0.99, "recall_high": 0.999}
-    metrics["leaks"] = {"rows": 20, "findings": {"PERSON": 3, "IBAN_CODE": 0}, "per_1000": 150.0}
+    metrics["dedup"] = {"rows": 21, "earlier": 7, "identical": 1, "candidates": 9, "edges": 3}
+    metrics["dedup"]["capped"] = {"cap": 64, "buckets": 2, "rows": 190, "largest": 100}
+    audit = {"rows": 20, "pairs": 4, "found": 3, "recall": 0.75, "interval": [0.301, 0.954], "both_kept": 1}
+    metrics["dedup"]["audit"] = {**audit, "edges_checked": 3, "edges_right": 3}
+    metrics["toxicity"] = {"rows": 22, "scored": 5, "dropped": 1, "audited": 4, "audit_found": 0, "missed_at_most": 2.0}
+    metrics["toxicity"] |= {"recall": 0.9951, "recall_interval": [0.99, 0.999]}
+    person = {"findings": 3, "rows": 2, "rows_per_1000": 100.0, "first_ids": ["c0ffee" * 5, "decade" * 5]}
+    metrics["leaks"] = {"rows": 20, "rows_with_findings": 2, "types": {"PERSON": person}}
     metrics["split"] = {"pooled": {"": 1, "<small>": 2}, "large_groups": {"groups": 1, "rows": 9, "largest": 9}}
     metrics["split"] |= {"frozen": {"ids": 4, "present": 1, "with_their_group": 2}, "carried": 3}
     files = [input_file("tickets", "tickets|2.csv"), input_file("wiki", "wiki.csv")]

@@ -23,7 +23,11 @@ def test_it_shows_what_was_measured(metrics: dict[str, Any]) -> None:
         "20 kept rows of 21 had any.",
         "3 were found: recall 75.0 % (95 % interval 30.1 % to 95.4 %)",
         "99.51 % (95 % interval 99.0 % to 99.90 %)",
-        "150.0 details per 1,000 rows: person 3.",
+        "7 rows of earlier runs",
+        "2 buckets held more than 64 rows, the largest 100",
+        "finds something in 2: person 3.",
+        "person 3 100.0 rows to look at",
+        "c0ffeec0ffee decadedecade",
         "2 labels too small",
         "3 golden rows of earlier dumps are carried over.",
         "wiki CC-BY-4.0 1",
@@ -90,3 +94,14 @@ def test_columns_stack_to_their_sum() -> None:
     assert heights == [("b", "22.0"), ("a", "66.0"), ("a", "22.0")]
     assert "&lt;lost&gt;" in html
     assert "<b>40</b>" in html
+
+
+def test_audits_that_found_nothing_say_so(metrics: dict[str, Any]) -> None:
+    metrics["dedup"]["audit"] |= {"pairs": 0, "found": 0, "recall": None, "interval": None, "edges_checked": 0}
+    metrics["leaks"] = {"rows": 20, "rows_with_findings": 0, "types": {}}
+    metrics["toxicity"] |= {"recall": None, "recall_interval": None}
+    shown = text(section(metrics))
+    assert "no pair is alike enough" in shown
+    assert "finds nothing more" in shown
+    assert "5 of 22 rows scored by the toxicity model." in shown
+    assert "None" not in shown

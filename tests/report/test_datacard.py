@@ -30,6 +30,15 @@ def test_the_front_matter_is_that_of_a_dataset_card(metrics: dict[str, Any]) -> 
     ]
 
 
+def test_the_hub_reads_the_card(metrics: dict[str, Any]) -> None:
+    from huggingface_hub import DatasetCard
+
+    card = DatasetCard(datacard.render("acme: support & more", metrics))
+    assert card.data.pretty_name == "acme: support & more"
+    assert card.data.language == ["en"]
+    assert card.text.lstrip().startswith("# acme: support & more")
+
+
 def test_a_licence_nobody_stated_is_not_made_up(metrics: dict[str, Any]) -> None:
     metrics["provenance"]["licences"] = {"tickets": datacard.NOT_STATED, "wiki": datacard.NOT_STATED}
     card = datacard.render("acme", metrics)
