@@ -63,11 +63,14 @@ def _parent(row: Row, lookup: Lookup) -> str | None:
 
 
 def _settings(run: Run, lookup: Lookup) -> Mapping[str, Any]:
-    """Returns the settings of the curation: those it recorded, or of an unfinished one those in the run folder."""
+    """Returns the settings of the curation: those it recorded, or of an unfinished one those in the run folder;
+    none where a curation that no job started is not finished."""
     if "curate" in lookup.done:
         metrics = run.read_json("metrics/curate.json")
         if "provenance" in metrics:
             return dict(metrics["provenance"]["settings"])
+    if not run.exists("config.yaml"):
+        return {}
     return datacard.flat(yaml.safe_load(run.read_bytes("config.yaml"))["curate"])
 
 

@@ -286,6 +286,20 @@ def test_an_id_names_its_copies_as_well(run: Run) -> None:
     assert [story.name for story in tell(run, identity("101"))] == ["zendesk 101", "zendesk 102"]
 
 
+def test_a_name_of_many_rows_lists_them_in_brief(tmp_path: Path) -> None:
+    run = write(tmp_path, "toxicity")
+    many = pa.concat_tables([working().slice(3, 1)] * 12)
+    many = many.set_column(schema.WORKING.get_field_index("line"), schema.WORKING.field("line"), pa.array(range(12)))
+    stage = run.begin("toxicity", "key of toxicity")
+    run.put(stage, "stages/toxicity/00000-00000.parquet", many)
+    run.commit(stage, inputs="key of screen", rows={"zendesk": 12})
+    stories = tell(run, "104")
+    assert [story.steps for story in stories] == [()] * 12
+    assert "language" in stories[0].verdict
+    done = command(run.uri, "104")
+    assert "12 rows: give the id of one" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -341,6 +355,13 @@ def test_stages_left_of_an_earlier_curation_do_not_count(tmp_path: Path) -> None
     run.commit(stage, inputs="key of read", rows={"freshdesk": 2, "zendesk": 5})
     (story,) = tell(run, "zendesk:101")
     assert "toxicity, dedup, curate" in story.verdict
+
+
+def test_without_a_configuration_thresholds_are_left_out(tmp_path: Path) -> None:
+    run = write(tmp_path, "toxicity")
+    run.delete("config.yaml")
+    (story,) = tell(run, "zendesk:101")
+    assert {step.threshold for step in story.steps} == {None}
 
 
 def test_while_reading_it_tells_of_the_rows_read_so_far(tmp_path: Path) -> None:
