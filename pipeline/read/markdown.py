@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from pipeline.config import Markdown
-from pipeline.read.clean import plain
+from pipeline.read.markup import plain
 from pipeline.read.mdx import without_components, without_modules
 from pipeline.read.rows import UNDEFINED, Row, parse_time
 

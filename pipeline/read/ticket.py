@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
-from pipeline.read.clean import own_words, plain, without_quotes
+from pipeline.read.clean import answer_words, own_words
 from pipeline.read.csvfile import records
+from pipeline.read.markup import plain
 from pipeline.read.places import open_lines
 from pipeline.read.rows import RESOLVED, Row, parse_time, people
 
@@ -89,7 +90,7 @@ class Layout:
         return Row(
             line,
             question(plain(value("subject")), own_words(plain(value("description")))),
-            without_quotes(plain(value("answer"))),
+            answer_words(plain(value("answer"))),
             source_id=value("id"),
             label=value("label") or None,
             created_at=parse_time(value("created")),

@@ -13,7 +13,8 @@ import pytest
 
 from pipeline.config import Read
 from pipeline.read import discover
-from pipeline.read.clean import own_words, plain, without_quotes
+from pipeline.read.clean import own_words, without_quotes
+from pipeline.read.markup import plain
 
 SAMPLE = Path(__file__).parents[2] / "assets" / "sample"
 
