@@ -81,8 +81,9 @@ class Read(Settings):
 
 
 class Quality(Settings):
-    """Rules that reject, in this order, rows nobody should learn from; null turns one off. A rejected row's reason is
-    the name of the setting. Tokens are estimated as characters / 4, of one text or of question and answer together.
+    """Rules that reject rows nobody should learn from, in this order, `shared_answer` last; null turns one off. The
+    reason of a rejected row is the name of the setting. Tokens are estimated as characters / 4, of one text or of
+    question and answer together.
 
     The defaults reject only what is certain: no kept row of the bundled sample, and of 18,573 rows of three real sets
     four, all tables of contents of 40,000 tokens and more."""
@@ -92,6 +93,7 @@ class Quality(Settings):
     system_message: Positive | None = 300  # longest note of the ticket system: merged, closed, satisfaction survey
     template_answer: Positive | None = 150  # longest "we have received your request and will get back to you"
     template_phrases: tuple[Annotated[str, Field(min_length=3)], ...] = ()  # your own: an answer with one is a template
+    shared_answer: Positive | None = None  # most different tickets with one answer; off: it may be the best answer
     answer_repeats_question: Share | None = 0.9  # share of words that answer and question have in common
     answer_too_short: Positive | None = 2  # an answer of fewer tokens
     too_short: Positive | None = 4  # question and answer of fewer tokens

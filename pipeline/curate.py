@@ -107,15 +107,18 @@ def _screen(project: Project, run: Run, key: str, read: dict[str, Any], console:
     from pipeline import screen
     from pipeline.dedup.exact import ExactStage, winners
     from pipeline.screen.entities import KnownEntities
+    from pipeline.screen.shared import shared_answers
 
     parts = sorted(read["outputs"])
     stage = run.begin("screen", key)
     first = winners(run, parts)
     settings = project.curate
+    limit = settings.quality.shared_answer
+    shared = None if limit is None else shared_answers(run, parts, limit)
     known = KnownEntities.collect(run.read_table(part, columns=["entities"]) for part in parts)
 
     def make() -> list[batch.RowStage]:
-        return [ExactStage(first), *screen.build(settings, known)]
+        return [ExactStage(first), *screen.build(settings, known, shared)]
 
     with Meter(console, "language, personal data", sum(read["rows"].values())) as meter:
         for part in batch.screen_parts(run, parts, "stages/screen", make, settings.blocks):
