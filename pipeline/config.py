@@ -8,11 +8,21 @@ This module does not touch the run folder and imports no model library.
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from pipeline.errors import ConfigError
 
@@ -39,6 +49,28 @@ name of a model that comes with the project (`tiny-base`, `toxicity-small`, `ner
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
+
+
+def _beside(value: Any, info: ValidationInfo) -> Any:
+    """Makes a path absolute, seen from the configuration file's folder."""
+    folder = (info.context or {}).get("folder")
+    return str((Path(folder) / value).resolve()) if isinstance(value, str) and folder is not None else value
+
+
+def _compiles(value: str) -> str:
+    """Refuses what is no regular expression, and one that matches where nothing stands."""
+    try:
+        found = re.compile(value, re.IGNORECASE | re.MULTILINE | re.DOTALL)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    if any(match.group() == "" for text in ("", "a 1", "\n") for match in found.finditer(text)):
+        raise ValueError("matches the empty text: every number would be found everywhere")
+    return value
+
+
+KeyFile = Annotated[str, BeforeValidator(_beside)]
+TypeName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$")]
+Expression = Annotated[str, AfterValidator(_compiles)]
 
 
 class Settings(BaseModel):
@@ -116,13 +148,17 @@ class Language(Settings):
 
 
 class Pii(Settings):
-    """Presidio. Findings are replaced by a typed placeholder such as `<EMAIL_ADDRESS>`."""
+    """Presidio. Findings are replaced by a typed placeholder such as `<EMAIL_ADDRESS>`, or by a keyed tag."""
 
-    ner: dict[
-        str, str
-    ] = {}  # language -> installed spaCy model, e.g. {en: en_core_web_sm}; none: patterns and known entities
+    ner: dict[str, ModelName] = {}  # language -> model for names in free text: `ner-small`, an installed spaCy package
+    # such as de_core_news_sm, or a transformers hub name or folder; none: patterns and known entities alone
+    entities: tuple[Literal["PERSON", "LOCATION", "ORGANIZATION"], ...] = ("PERSON",)  # of what the models find
+    patterns: dict[TypeName, tuple[Expression, ...]] = {}  # own numbers, e.g. {CUSTOMER_ID: ['\bKD-\d{6}\b']}
     known_entities: bool = True
     score_threshold: Share = 0.4
+    mode: Literal["placeholder", "pseudonym", "hash"] = "placeholder"  # see pipeline/screen/pseudonyms.py
+    key: KeyFile | None = None  # of pseudonyms and hashes; null: one of the run's own, in its folder `secret`
+    audit_rows: Positive = 1_000  # kept rows that the leak audit reads again
 
 
 class Toxicity(Settings):

@@ -14,6 +14,9 @@ from pipeline.errors import ConfigError
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 
+PII = "name: a\nbase_model: o/m\ncurate: {pii: {%s}}\n"
+
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "project.yaml"
     path.write_text(text)
@@ -48,6 +51,13 @@ def test_misspelt_key_in_a_list_is_explained_too(tmp_path: Path) -> None:
         ("name: a\n", "base_model: Field required"),
         ("name: a\nbase_model: o/m\nseed: x\n", "seed"),
         ("name: a\nbase_model: o/m\ncurate: {dedup: {threshold: 1.5}}\n", "curate.dedup.threshold"),
+        (PII % "patterns: {A_1: ['[a']}", r"patterns\.A_1\.0: .*not a regular expression"),
+        (PII % "patterns: {A_1: ['x', 'a*']}", r"patterns\.A_1\.1: .*matches the empty text"),
+        (PII % r"patterns: {A_1: ['\b']}", r"patterns\.A_1\.0: .*matches the empty text"),
+        (PII % "patterns: {a_1: ['x']}", "patterns.a_1"),
+        (PII % "patterns: {A_: ['x']}", "patterns.A_"),
+        (PII % "mode: mask", "curate.pii.mode"),
+        (PII % "entities: [DATE]", "curate.pii.entities"),
     ],
 )
 def test_wrong_files_are_one_clear_error(tmp_path: Path, text: str, message: str) -> None:
@@ -65,6 +75,14 @@ def test_paths_are_seen_from_the_file_and_hub_names_stay(tmp_path: Path) -> None
     project = load(path)
     assert project.base_model == str(tmp_path / "models/x")
     assert project.synthesize.model == "org/model"
+
+
+def test_personal_data_settings_are_read(tmp_path: Path) -> None:
+    text = PII % r"patterns: {CUSTOMER_ID: ['\bKD-\d{6}\b']}, mode: hash, key: secret/key, ner: {en: ./ner}"
+    settings = load(write(tmp_path, text)).curate.pii
+    assert settings.patterns == {"CUSTOMER_ID": (r"\bKD-\d{6}\b",)}
+    assert settings.key == str(tmp_path / "secret/key")
+    assert settings.ner == {"en": str(tmp_path / "ner")}
 
 
 def test_importing_the_pipeline_imports_no_torch() -> None:

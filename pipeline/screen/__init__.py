@@ -16,24 +16,28 @@ if TYPE_CHECKING:
     from pipeline.screen.entities import KnownEntities
 
 
-def build(curate: Curate, known: KnownEntities, shared: pa.Table | None = None) -> list[RowStage]:
+def build(
+    curate: Curate, known: KnownEntities, key: bytes | None = None, shared: pa.Table | None = None
+) -> list[RowStage]:
     """Returns new quality, language and PII stages; raises `MissingModelError` where a model is not there.
 
-    `shared`: what `shared_answers` found in the whole input; without it the rule `shared_answer` is not run.
+    `key`: for pseudonyms and hashes, see `pseudonyms.key_of`. `shared`: what `shared_answers` found in the whole input;
+    without it the rule `shared_answer` is not run.
     """
     from pipeline.lean import without
     from pipeline.screen.language import LanguageStage
+    from pipeline.screen.ner import needs_torch
     from pipeline.screen.pii import PiiStage
     from pipeline.screen.quality import QualityStage
     from pipeline.screen.shared import SharedAnswerStage
 
-    # Patterns need neither, and a spaCy model only when it is a transformer (`de_dep_news_trf`).
-    unused = () if any(name.endswith("_trf") for name in curate.pii.ner.values()) else ("torch", "transformers")
+    # Patterns need neither, and an NER model only when it is a transformer.
+    unused = () if any(map(needs_torch, curate.pii.ner.values())) else ("torch", "transformers")
     limit = curate.quality.shared_answer
     with without(*unused):
         return [
             QualityStage(curate.quality),  # first: it is the cheapest, and what it rejects need not be judged again
             *([] if shared is None or limit is None else [SharedAnswerStage(shared, limit)]),
             LanguageStage(curate.language, curate.languages),
-            PiiStage(curate.pii, curate.languages, known),
+            PiiStage(curate.pii, curate.languages, known, key),
         ]

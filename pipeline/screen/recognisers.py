@@ -1,24 +1,27 @@
 """The Presidio recognisers of a language, and for each the cheap condition without which it cannot find anything.
 
-Output contract: `recognisers(language)` returns new Presidio recognisers, one per type of `NEEDS`; where
-`NEEDS[type]` does not match a text, that type's recogniser finds nothing in it (tests hold them to it). They work
-without network, model or context words: every pattern either carries a checksum or is specific enough.
-Presidio's own are used as they are or with more patterns; three are ours because Presidio's are not right for support
-text: its phone matcher takes `2147483647` and `35984-2` for numbers and misses labelled ones, its e-mail recogniser
-downloads a suffix list, its tax id knows one notation and lets 10 % of random numbers pass.
+Output contract: `recognisers(language, patterns)` returns new Presidio recognisers, one per type of `NEEDS` and one per
+configured pattern type; where the RE2 expression `NEEDS[type]` does not match a text, that type's recogniser finds
+nothing in it (tests hold them to it). They work without network, model or context words: every pattern carries a
+checksum, a label before it, or is specific enough.
+Presidio's own are used as they are or with more patterns. Some are ours because Presidio's are not right for support
+text: its phone matcher (see `telephone`); its e-mail recogniser downloads a suffix list; its tax id knows one notation
+and lets 10 % of random numbers pass; its identity card takes the ninth character for the check digit, which is the
+tenth (specimen card: number L01X00T47, machine-readable L01X00T471), so it refuses nine in ten real ones.
+Digits are those of ASCII: Presidio's checksums raise `ValueError` for digits that are younger than Python's tables.
 This module imports Presidio: import it inside the function that needs it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-import phonenumbers
+import regex
 import tldextract
-from presidio_analyzer import LocalRecognizer, Pattern, PatternRecognizer, RecognizerResult
+from presidio_analyzer import Pattern, PatternRecognizer
 from presidio_analyzer.predefined_recognizers import (
     CreditCardRecognizer,
     DeTaxIdRecognizer,
@@ -28,19 +31,55 @@ from presidio_analyzer.predefined_recognizers import (
     IpRecognizer,
 )
 
-REGIONS = ("DE", "AT", "CH", "GB", "FR", "IT", "ES", "NL", "PL", "US")  # where a number without +… may be from
+from pipeline.screen.telephone import NEEDS as TELEPHONE_NEEDS
+from pipeline.screen.telephone import TelephoneRecognizer
 
-ANY = re.compile(r"[@\d]|::|://")  # without one of these no recogniser finds anything
-NEEDS = {
-    "EMAIL_ADDRESS": re.compile("@"),
-    "IBAN_CODE": re.compile(r"[0-9]{2}(?<=[A-Za-z]{2}[0-9]{2})[ -]?[A-Za-z0-9]{4}"),
-    "PHONE_NUMBER": re.compile(r"\d(?:[^\d\n]{0,3}\d){6}"),
-    "CREDIT_CARD": re.compile(r"\d{4}[- ]?\d{4}[- ]?\d{2}"),
-    "IP_ADDRESS": re.compile(r"::|:[0-9A-Fa-f]{1,4}:|\d\.\d{1,3}\.\d{1,3}\.\d"),
-    "URL_CREDENTIALS": re.compile("://"),
-    "DE_TAX_ID": re.compile(r"\d{2}[ /.-]?\d{3}[ /.-]?\d{3}[ /.-]?\d{3}"),
-    "DE_VAT_ID": re.compile(r"[Dd][Ee][\s.-]?\d{3}"),
+_GROUPS = r"[- ]?[0-9]{4}[- ]?[0-9]{4}[- ]?[0-9]{4}"
+CARDS = [  # the schemes' own prefixes and lengths, all held to Luhn by Presidio's recogniser
+    Pattern("Visa", rf"\b4[0-9]{{3}}{_GROUPS}(?:[- ]?[0-9]{{3}})?\b|\b4[0-9]{{12}}\b", 0.3),
+    Pattern(
+        "Mastercard",
+        rf"\b(?:5[1-5][0-9][0-9]|22(?:2[1-9]|[3-9][0-9])|2[3-6][0-9][0-9]|27(?:[01][0-9]|20)){_GROUPS}\b",
+        0.3,
+    ),
+    Pattern("American Express", r"\b3[47][0-9][0-9][- ]?[0-9]{6}[- ]?[0-9]{5}\b", 0.3),
+    Pattern("Diners Club", r"\b3(?:0[0-5]|[689][0-9])[0-9][- ]?[0-9]{6}[- ]?[0-9]{4}\b", 0.3),
+    Pattern("Discover, UnionPay", rf"\b(?:6011|6[245][0-9][0-9]){_GROUPS}(?:[- ]?[0-9]{{1,3}})?\b", 0.3),
+    Pattern("JCB", rf"\b35[0-9][0-9]{_GROUPS}\b|\b(?:2131|1800)[0-9]{{11}}\b", 0.3),
+    Pattern(
+        "Maestro",
+        r"\b(?:50(?:18|20|38)|5893|6304|6759|676[123])[- ]?[0-9]{4}[- ]?[0-9]{4}(?:[- ]?[0-9]{1,4}){0,2}\b",
+        0.3,
+    ),
+]
+
+CARD_NAMED = Pattern(  # Maestro's whole range, 12 digits and more: anywhere it would pass one in ten order numbers
+    "Maestro after its name",
+    r"\b(?=(?:5[06-9]|6[0-9])(?:[- ]?[0-9]){10,17}\b)(?<=(?:card|karte|maestro)[^0-9\n]{0,24})"
+    r"[0-9](?:[- ]?[0-9]){11,18}\b",
+    0.3,
+)
+VAT_ID = Pattern("USt-IdNr.", r"\bDE[\s.-]?[0-9]{3}[\s.-]?[0-9]{3}[\s.-]?[0-9]{3}\b", 0.4)
+_ID = "CFGHJKLMNPRTVWXYZ"  # the letters of document numbers: none that reads like a digit or makes a word
+_CARD_WORD = r"(?:personalausweis|ausweis|reisepass|identity card|id card|passport)\w*|perso"
+_TAX = "|".join(f"[1-9][0-9](?:{gap}[0-9]{{3}}){{3}}" for gap in ("", " ", "/", "[.]", "-"))
+NEEDS = {  # RE2 syntax: pyarrow runs them over whole columns
+    "EMAIL_ADDRESS": "@",
+    "PHONE_NUMBER": TELEPHONE_NEEDS,
+    "IP_ADDRESS": r"::|(?:[0-9A-Fa-f]{1,4}:){6}|[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",
+    "URL_CREDENTIALS": "://",
+    "DE_TAX_ID": rf"(?:^|[^\w.,-])(?:{_TAX})(?:[^\w-]|$)",
+    "DE_ID_CARD": rf"[{_ID}][0-9{_ID}]{{8}}[0-9]|[0-9]{{10}} ?D|"
+    rf"(?i:(?:{_CARD_WORD})\S*[^0-9\n]{{0,30}}[0-9{_ID}]{{9}})",
+    "IBAN_CODE": r"[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{4}){2}|[a-z]{2}[0-9]{2}(?:[a-z0-9]{11}|(?:[ -][0-9]{4}){3})",
+    "CREDIT_CARD": "|".join(card.regex for card in CARDS)
+    + "|(?i:card|karte|maestro)[^0-9\n]{0,24}[56][0-9](?:[- ]?[0-9]){10}",
+    "DE_VAT_ID": r"(?i)\bDE[\s.-]?[0-9]{3}",
 }
+ANY = "|".join(  # holds where one of `NEEDS` does, and costs no more than one of them
+    ("@", "://", "[0-9](?:[^0-9]{0,3}[0-9]){6}", NEEDS["IP_ADDRESS"], NEEDS["IBAN_CODE"], rf"(?i:[0-9{_ID}]{{9}})")
+)
+
 
 LOWER_IBAN = Pattern(  # three groups, as Presidio's IBAN recogniser expects them
     "IBAN in lower case",
@@ -48,27 +87,43 @@ LOWER_IBAN = Pattern(  # three groups, as Presidio's IBAN recogniser expects the
     r"(?![A-Za-z0-9])",
     0.5,
 )
-_GROUPS = r"[- ]?\d{4}[- ]?\d{4}[- ]?\d{4}"
-CARDS = [  # the schemes' own prefixes and lengths, all held to Luhn by Presidio's recogniser
-    Pattern("Visa", rf"\b4\d{{3}}{_GROUPS}(?:[- ]?\d{{3}})?\b|\b4\d{{12}}\b", 0.3),
-    Pattern("Mastercard", rf"\b(?:5[1-5]\d\d|22(?:2[1-9]|[3-9]\d)|2[3-6]\d\d|27(?:[01]\d|20)){_GROUPS}\b", 0.3),
-    Pattern("American Express", r"\b3[47]\d\d[- ]?\d{6}[- ]?\d{5}\b", 0.3),
-    Pattern("Diners Club", r"\b3(?:0[0-5]|[689]\d)\d[- ]?\d{6}[- ]?\d{4}\b", 0.3),
-    Pattern("Discover, UnionPay", rf"\b(?:6011|6[245]\d\d){_GROUPS}(?:[- ]?\d{{1,3}})?\b", 0.3),
-    Pattern("JCB", rf"\b35\d\d{_GROUPS}\b|\b(?:2131|1800)\d{{11}}\b", 0.3),
-    Pattern("Maestro", r"\b(?:50(?:18|20|38)|5893|6304|6759|676[123])[- ]?\d{4}[- ]?\d{4}(?:[- ]?\d{1,4}){0,2}\b", 0.3),
-]
 
 
-def recognisers(language: str) -> list[Any]:
-    """Returns new recognisers that answer to `language`; what they find does not depend on it."""
-    kinds = (OfflineEmailRecognizer, TelephoneRecognizer, IpRecognizer, CredentialsRecognizer, SpacedTaxIdRecognizer)
-    return [
+def recognisers(language: str, patterns: Mapping[str, Sequence[str]] | None = None) -> list[Any]:
+    """Returns new recognisers that answer to `language`; what they find does not depend on it.
+
+    `patterns`: type -> regular expressions of the project's own (customer and contract numbers). Context words are
+    off: with a model Presidio would raise scores by them that are over the threshold anyway.
+    """
+    kinds = (
+        OfflineEmailRecognizer,
+        TelephoneRecognizer,
+        IpRecognizer,
+        CredentialsRecognizer,
+        SpacedTaxIdRecognizer,
+        IdentityCardRecognizer,
+    )
+    found = [
         *(kind(supported_language=language) for kind in kinds),
         IbanRecognizer(supported_language=language, patterns=[*IbanRecognizer.PATTERNS, LOWER_IBAN]),
-        CreditCardRecognizer(supported_language=language, patterns=CARDS),
-        DeVatIdRecognizer(supported_language=language, strict_checksum=True),
+        CreditCardRecognizer(supported_language=language, patterns=[*CARDS, CARD_NAMED]),
+        DeVatIdRecognizer(supported_language=language, patterns=[VAT_ID], strict_checksum=True),
+        *(configured(name, expressions, language) for name, expressions in (patterns or {}).items()),
     ]
+    for recogniser in found:
+        recogniser.context = None
+    return found
+
+
+def configured(name: str, expressions: Sequence[str], language: str) -> Any:
+    """Returns a recogniser for a type of the project's own; a match is certain (score 1.0), letter case is ignored."""
+    patterns = [Pattern(f"{name} {number}", text, 1.0) for number, text in enumerate(expressions, 1)]
+    return PatternRecognizer(name, name=name, patterns=patterns, supported_language=language)
+
+
+def expressions(recogniser: Any) -> list[Callable[[str], Any]]:
+    """Returns the searches without which a `configured` recogniser finds nothing: its own expressions."""
+    return [regex.compile(pattern.regex, recogniser.global_regex_flags).search for pattern in recogniser.patterns]
 
 
 class OfflineEmailRecognizer(EmailRecognizer):  # type: ignore[misc]
@@ -111,7 +166,9 @@ class SpacedTaxIdRecognizer(DeTaxIdRecognizer):  # type: ignore[misc]
     digit repeat; with the rule, 0.4 % of random 11-digit numbers pass instead of 10 %.
     """
 
-    PATTERNS = (Pattern("Steuer-ID", r"(?<![\w.,-])[1-9]\d([ /.-]?)\d{3}\1\d{3}\1\d{3}(?![\w-])(?![.,]\d)", 0.5),)
+    PATTERNS = (
+        Pattern("Steuer-ID", r"(?<![\w.,-])[1-9][0-9]([ /.-]?)[0-9]{3}\1[0-9]{3}\1[0-9]{3}(?![\w-])(?![.,][0-9])", 0.5),
+    )
 
     def __init__(self, supported_language: str) -> None:
         super().__init__(patterns=list(self.PATTERNS), supported_language=supported_language)
@@ -123,101 +180,38 @@ class SpacedTaxIdRecognizer(DeTaxIdRecognizer):  # type: ignore[misc]
         return single and bool(super().validate_result(digits))
 
 
-class TelephoneRecognizer(LocalRecognizer):  # type: ignore[misc]
-    """Phone numbers in the forms people write, checked by libphonenumber.
+class IdentityCardRecognizer(PatternRecognizer):  # type: ignore[misc]
+    """The number of a German identity card or passport: nine characters, and a tenth as check digit (ICAO 9303).
 
-    International (`+49 …`, `0049 …`), national with its zero (`030 …`, `0171/…`), American (`212-555-0123`), and
-    digits after a word for telephone. International, American and labelled (`Tel.: …`) ones need a possible length, the
-    rest a valid number of one of `REGIONS`. Digits that follow a word for order, ticket, invoice, … are not one.
+    Since 2010 letters and digits, before ten digits and a `D`. With check digit it is found anywhere; the nine
+    characters alone, as they are printed on the card, and ten digits without the `D` only after a word for the card.
     """
 
-    SCORE = 0.4
-    SEPARATED = r"(?:(?: ?\(0\) ?|[ ./()–-]{1,3})?\d)"
-    END = r"(?: ?(?:x|ext\.?|Durchwahl) ?\d{1,5})?(?!\w|-\w*\d)"
-    FRESH = r"(?<!\d[ -])"  # not inside a longer number written in groups
-    INTERNATIONAL = re.compile(rf"(?<![\w+])\(?(?:\+ ?\(?|{FRESH}00)[1-9]{SEPARATED}{{6,15}}{END}")
-    NATIONAL = re.compile(rf"(?<![\w.,:/+#-]){FRESH}\(?0[1-9]{SEPARATED}{{5,12}}{END}")
-    AMERICAN = re.compile(
-        rf"(?<![\w.,:/+#-]){FRESH}(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])\d{{3}}[ .-]\d{{4}}{END}"
+    _LABEL = (  # looked back for last: it is the dearest to look for
+        r"(?<=\b(?i:(?:personalausweis|ausweis|reisepass|identity card|id card|passport)\w*|perso)\b[^\d\n]{0,30})"
     )
-    BARE = re.compile(rf"(?<![\w.,+#-])\(?\d{SEPARATED}{{6,11}}{END}")
-    LABEL = re.compile(  # "Tel.: ", "phone number is "
-        r"(?:phone|tel|mobile?|handy|fax|telefon|rufnummer|whatsapp)(?:number|nummer)?(?: ?(?:number|nummer|no|nr))?"
-        r"\.?(?: is| ist| lautet)?:?\s{0,2}$",
-        re.IGNORECASE,
+    _START = r"(?<![\w-])"
+    _NINE = r"[CFGHJKLMNPRTVWXYZ][0-9CFGHJKLMNPRTVWXYZ]{8}"
+    _ANY_CASE = r"[CFGHJKLMNPRTVWXYZcfghjklmnprtvwxyz][0-9CFGHJKLMNPRTVWXYZcfghjklmnprtvwxyz]{8}"
+    PATTERNS = (
+        Pattern("serial and check digit", rf"{_START}(?=[A-Z]*[0-9]){_NINE}[0-9]D?\b(?!-)", 0.5),
+        Pattern("old serial, check digit, D", rf"{_START}[0-9]{{10}} ?D\b", 0.5),
+        Pattern("serial after its name", rf"{_START}(?={_ANY_CASE}\b)(?=[A-Za-z]*[0-9]){_LABEL}\w{{9}}", 0.6),
+        Pattern("old serial after its name", rf"{_START}(?=[0-9]{{10}}(?![\w-])){_LABEL}[0-9]{{10}}", 0.5),
     )
-    CALL = re.compile(
-        r"(?:phone|\btel|mobile|\bcell|call|handy|mobil|rufnummer|anruf|whatsapp|\bfax|erreich|reach)[^\d\n]{0,32}$",
-        re.IGNORECASE,
-    )
-    REFERENCE = re.compile(
-        r"(?:order|ticket|case|invoice|article|item|customer|reference|transaction|account|tracking|contract|iban|"
-        r"bestell\w*|auftrags?\w*|rechnungs?\w*|kunden\w*|vorgangs?\w*|artikel\w*|konto\w*|referenz\w*|sendungs?\w*|"
-        r"vertrags?\w*)[ -]?(?:number|no|nr|nummer|id)?\.?(?: is| ist| lautet)?:? ?#?\(?$",
-        re.IGNORECASE,
-    )
-    DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-](?:(?:19|20)\d\d|\d\d(?![./ -]?\d))")
+    _VALUES = {char: value for value, char in enumerate("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")}  # noqa: RUF012
 
     def __init__(self, supported_language: str) -> None:
-        super().__init__(supported_entities=["PHONE_NUMBER"], supported_language=supported_language)
+        super().__init__(
+            supported_entity="DE_ID_CARD",
+            patterns=list(self.PATTERNS),
+            supported_language=supported_language,
+            global_regex_flags=re.MULTILINE,
+        )
 
-    def load(self) -> None:
-        """Nothing to load: the numbering plans are part of phonenumbers."""
-
-    def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[Any]:
-        spans = dict.fromkeys(self._spans(text))
-        return [
-            RecognizerResult(
-                entity_type="PHONE_NUMBER",
-                start=start,
-                end=end,
-                score=self.SCORE,
-                recognition_metadata={
-                    RecognizerResult.RECOGNIZER_NAME_KEY: self.name,
-                    RecognizerResult.RECOGNIZER_IDENTIFIER_KEY: self.id,
-                },
-            )
-            for start, end in spans
-        ]
-
-    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        for match in self.INTERNATIONAL.finditer(text):
-            yield from self._accepted(text, *match.span(), (None,), valid=match.group().lstrip("(").startswith("00"))
-        for match in self.AMERICAN.finditer(text):
-            yield from self._accepted(text, *match.span(), ("US",), valid=False)
-        for match in self.NATIONAL.finditer(text):
-            long = re.search(r"\D", match.group()) or len(match.group()) >= 9
-            if long and not self.DATE.match(match.group()) and not self.REFERENCE.search(_before(text, match)):
-                yield from self._accepted(text, *match.span(), REGIONS, valid=True)
-        for match in self.BARE.finditer(text):
-            before = _before(text, match)
-            if self.LABEL.search(before):
-                yield from self._accepted(text, *match.span(), REGIONS, valid=False)
-            elif self.CALL.search(before) and not (self.REFERENCE.search(before) or self.DATE.match(match.group())):
-                yield from self._accepted(text, *match.span(), REGIONS, valid=True)
-
-    def _accepted(
-        self, text: str, start: int, end: int, regions: tuple[str | None, ...], valid: bool
-    ) -> Iterator[tuple[int, int]]:
-        """Yields the longest beginning of the candidate, cut between its groups of digits, that is a phone number."""
-        while sum(char.isdigit() for char in text[start:end]) >= 7:
-            number = re.sub(r"^\(?00", "+", text[start:end]) if regions == (None,) else text[start:end]
-            if any(_is_number(number, region, valid) for region in regions):
-                yield start, end
-                return
-            shorter = re.search(r"\D+\d+\D*$", text[start:end])
-            if shorter is None:
-                return
-            end = start + shorter.start()
-
-
-def _before(text: str, match: re.Match[str]) -> str:
-    return text[max(0, match.start() - 48) : match.start()]
-
-
-def _is_number(number: str, region: str | None, valid: bool) -> bool:
-    try:
-        parsed = phonenumbers.parse(number.replace("(0)", ""), region)
-    except phonenumbers.NumberParseException:
-        return False
-    return bool(phonenumbers.is_valid_number(parsed) if valid else phonenumbers.is_possible_number(parsed))
+    def validate_result(self, pattern_text: str) -> bool | None:
+        """Returns whether the check digit is right, None where there is none."""
+        if len(pattern_text) == 9:
+            return None
+        weighted = (self._VALUES[char] * (7, 3, 1)[at % 3] for at, char in enumerate(pattern_text[:9].upper()))
+        return sum(weighted) % 10 == int(pattern_text[9])

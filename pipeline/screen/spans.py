@@ -1,14 +1,15 @@
-"""Findings of personal data in one text, and their replacement by typed placeholders.
+"""Findings of personal data in one text, and their replacement.
 
 Output contract: `merge` returns findings that do not overlap, in reading order; `replace` returns the text with each of
-them replaced by `<TYPE>`. Overlapping findings become one that covers them all, so nothing that any recogniser found
-is left standing; it is named after the one with the highest score, then the longest, the earliest, the first by type.
+them replaced by what `name` calls it, `<TYPE>` by default. Overlapping findings become one that covers them all, so
+nothing that any recogniser found is left standing; it is named after the one with the highest score, then the longest,
+the earliest, the first by type.
 This module does not search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 
@@ -19,6 +20,7 @@ class Finding(NamedTuple):
     end: int
     type: str
     score: float
+    key: str = ""  # whom or what it means, where the finder knows more than the written form
 
 
 def _rank(finding: Finding) -> tuple[float, int, int, str]:
@@ -32,18 +34,26 @@ def merge(findings: Iterable[Finding]) -> list[Finding]:
     for finding in sorted(findings):
         if merged and finding.start < merged[-1].end:
             names[-1] = min(names[-1], finding, key=_rank)
-            end = max(merged[-1].end, finding.end)
-            merged[-1] = Finding(merged[-1].start, end, names[-1].type, names[-1].score)
+            merged[-1] = names[-1]._replace(start=merged[-1].start, end=max(merged[-1].end, finding.end))
         else:
             merged.append(finding)
             names.append(finding)
     return merged
 
 
-def replace(text: str, findings: Sequence[Finding]) -> str:
-    """Replaces findings, as `merge` returns them, by `<TYPE>`."""
+Name = Callable[[str, Finding], str]
+"""(the text that a finding covers, the finding) -> what stands in its place."""
+
+
+def placeholder(_: str, finding: Finding) -> str:
+    """Returns `<TYPE>`."""
+    return f"<{finding.type}>"
+
+
+def replace(text: str, findings: Sequence[Finding], name: Name = placeholder) -> str:
+    """Replaces findings, as `merge` returns them, by their names."""
     pieces, position = [], 0
     for finding in findings:
-        pieces += [text[position : finding.start], f"<{finding.type}>"]
+        pieces += [text[position : finding.start], name(text[finding.start : finding.end], finding)]
         position = finding.end
     return "".join(pieces) + text[position:]

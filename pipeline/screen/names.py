@@ -1,0 +1,75 @@
+"""Words of people's names: how they are folded, inflected, and told from everyday words, teams and companies.
+
+Output contract: `name_words` gives a person's name as folded words, first name first, whatever its written form
+(`Schmidt, Anna`; `Dr. Anna SCHMIDT`); `forms` what a word of a text may be a form of. Spellings of one name meet:
+letter case, umlauts (`ü` = `ue`) and apostrophes are folded.
+This module knows German and English; it searches no text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+MAX_WORDS = 5
+WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
+
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "’": "'"})
+TITLES = _set("herr herrn frau familie mr mrs ms miss dr prof dipl ing sir madam")
+PARTICLES = _set("von van de der den del della di da du la le zu zur zum vom und and und bin ibn al el")
+GENERIC = _set(  # words that no person is called: a sender with one of them is a team, a company or a machine
+    "support team service services kundenservice kundendienst kundenbetreuung customer customers client care help desk "
+    "helpdesk hotline info admin administrator system bot automation noreply no-reply reply office sales vertrieb "
+    "verkauf marketing buchhaltung accounting billing finance einkauf purchasing hr personal it technik technical "
+    "contact kontakt mail mailer daemon postmaster webmaster newsletter shop store gmbh ag kg ohg ug se ev gbr inc ltd "
+    "llc corp company firma group gruppe bank unknown unbekannt anonymous anonym guest gast user test agent agents "
+    "unassigned none null account management department abteilung verwaltung zentrale international"
+)
+COMMON = _set(  # everyday words that are also first or last names
+    "abend alt amber april art bach bank baum berg bergen berlin best bill bishop black blank brand braun breit "
+    "brook bunt case cash chance chase church cook court cross dank day ende ernst essen falter fink ford forest "
+    "frei freitag fritz glass gold good grant gray green grey gross groß grün guide gut hand hart haus heart heil "
+    "herbst herz hof hoffnung holz hope house jacket jan joy july june jung kaiser kalt kann karte king klar "
+    "klein klug koch kraft krone kurz könig land lane lang lange law lee licht lieb liebe lind mai major march "
+    "mark marks markt may meister morgen neu nord north oster page park patience pfennig pink pole post power "
+    "price quick ray read recht reich rein rich richter ring rise rose rosen rot roth rust sand sauer schade "
+    "schatz schnell schreiber schwarz schön see sharp short small smart sommer sonne sonntag south spring stadt "
+    "star stark stein stern still stock stone storm strauß street summer tag voll warm wasser weg weiss weiß welt "
+    "west white wild will winter wise wohl wort wright wunder young zeit"
+)
+
+
+def fold(word: str) -> str:
+    """Folds case, umlauts (`ü` = `ue`) and apostrophes, so that spellings of one name meet."""
+    return word.casefold().translate(FOLD)
+
+
+EVERYDAY = frozenset(fold(word) for word in COMMON)
+
+
+@lru_cache(maxsize=100_000)
+def name_words(name: str) -> tuple[str, ...]:
+    """Returns a person's name as folded words, first name first; nothing for a team, a company or an address."""
+    name = unicodedata.normalize("NFC", name)
+    if "@" in name or any(char.isdigit() for char in name):
+        return ()
+    last, comma, first = name.partition(",")
+    words = [fold(word) for word in WORD.findall(f"{first} {last}" if comma else name)]
+    if any(part in GENERIC for word in words for part in (word, *word.split("-"))):
+        return ()
+    return tuple(word for word in words if word not in TITLES)
+
+
+@lru_cache(maxsize=100_000)
+def forms(word: str) -> tuple[str, ...]:
+    """Returns what a word of a text may be a form of: itself, or without its genitive ending."""
+    key = fold(word)
+    if key.endswith("'s"):
+        return key, key[:-2]
+    return (key, key[:-1]) if key.endswith("s") and len(key) > 3 else (key,)
