@@ -9,6 +9,7 @@ This module loads models: build one recogniser per process. Results are as good 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -156,11 +157,13 @@ class TransformersNer:
     """A token-classification model through Presidio's recogniser, whose forward passes are made for a whole batch."""
 
     def __init__(self, language: str, model: str, entities: Sequence[str]) -> None:
-        from presidio_analyzer.predefined_recognizers.ner import HuggingFaceNerRecognizer
+        from presidio_analyzer.predefined_recognizers.ner import huggingface_ner_recognizer as presidio
 
+        if presidio.hf_pipeline is None:
+            importlib.reload(presidio)  # it was imported while `lean.without` hid transformers
         self._entities = sorted(set(entities))
         try:
-            self._recogniser = HuggingFaceNerRecognizer(  # loads the model
+            self._recogniser = presidio.HuggingFaceNerRecognizer(  # loads the model
                 supported_language=language,
                 model_name=model,
                 aggregation_strategy="first",  # whole words: half a name is a name
