@@ -139,9 +139,12 @@ def stream(work: Callable[[], Iterator[Summary]]) -> Iterator[Summary]:
 
 
 def work_units(files: Sequence[InputFile]) -> list[list[InputFile]]:
-    """Returns what one task reads: a table by itself, Markdown pages by the hundred, in the order of `files`."""
+    """Returns what one task reads: a table, or a piece of a big one; Markdown pages by the hundred. In the order of
+    `files`."""
+    from pipeline.read import pieces
+
     pages = [file for file in files if file.format == "markdown"]
-    units = [[file] for file in files if file.format != "markdown"]
+    units = [[piece] for file in files if file.format != "markdown" for piece in pieces(file)]
     return units + [pages[at : at + PAGES_PER_UNIT] for at in range(0, len(pages), PAGES_PER_UNIT)]
 
 

@@ -67,9 +67,17 @@ REJECT = pa.schema(
 )
 
 
+def _flat(text: str) -> str:
+    """Returns the text with each run of white space as one space, none at the ends."""
+    flat = text.replace("\n\n", " ").replace("\n", " ")
+    if flat.isprintable() and "  " not in flat:  # no white space is printable but the space
+        return flat.strip()
+    return " ".join(text.split())
+
+
 def content_id(kind: str, prompt: str, response: str) -> str:
     """Returns 32 hex digits: BLAKE2b-128 of the content, blind to Unicode form and to runs of white space."""
-    parts = (" ".join(unicodedata.normalize("NFC", text).split()) for text in (kind, prompt, response))
+    parts = [_flat(unicodedata.normalize("NFC", text)) for text in (kind, prompt, response)]
     return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -19,35 +19,38 @@ import pyarrow as pa
 from pipeline.config import Read
 from pipeline.errors import InputError
 from pipeline.read import freshdesk, markdown, table, zendesk
-from pipeline.read.csvfile import read_header
+from pipeline.read.csvfile import read_header, read_records
 from pipeline.read.files import Discovery, InputFile, discover
-from pipeline.read.places import open_lines
+from pipeline.read.places import Span, open_text
+from pipeline.read.ranges import pieces
 from pipeline.read.rows import Row, collect
 
-__all__ = ["Discovery", "InputFile", "discover", "read"]
+__all__ = ["Discovery", "InputFile", "discover", "pieces", "read"]
 
 
 def _rows(file: InputFile, settings: Read) -> Iterator[Row]:
     if file.blank:
         return iter([Row(1, readable=False)])
+    if file.columns is not None and file.format == "parquet":
+        return table.parquet_rows(file.uri, file.span, file.columns)
+    span = file.span or Span(0, file.size, 1)
     if file.format == "markdown":
         path = PurePosixPath(file.path)
-        with open_lines(file.uri, file.encoding) as lines:
-            text = lines.read()
-        return markdown.rows(text, path.stem, path.suffix.lower() == ".mdx", settings.markdown)
+        with open_text(file.uri, file.encoding, span.start, span.end) as text:
+            return markdown.rows(text.read(), path.stem, path.suffix.lower() == ".mdx", settings.markdown)
     if file.columns is not None and file.format == "jsonl":
-        return table.jsonl_rows(file.uri, file.encoding, file.columns)
-    if file.columns is not None and file.format == "parquet":
-        return table.parquet_rows(file.uri, file.columns)
+        return table.jsonl_rows(file.uri, file.encoding, span, file.columns)
     header = read_header(file.uri, file.encoding)
     if header is None:
         raise InputError(f"{file.uri} has lost its header since it was found: run the job again")
+    found = read_records(file.uri, file.encoding, span, header)
     if file.columns is not None:
-        return table.csv_rows(file.uri, file.encoding, header.names, header.delimiter, file.columns)
+        return table.csv_rows(found, header.names, file.columns)
     layout = zendesk.LAYOUT if file.format == "zendesk" else freshdesk.LAYOUT
-    return layout.rows(file.uri, file.encoding, header.names, header.delimiter, file.path)
+    return layout.rows(found, layout.locate(header.names, file.path))
 
 
 def read(file: InputFile, settings: Read) -> Iterator[pa.Table]:
-    """Reads one file of a `Discovery`; yields WORKING tables of at most `settings.rows_per_part` rows, in order."""
+    """Reads one file of a `Discovery`, or its `span`; yields WORKING tables of at most `settings.rows_per_part` rows,
+    in order."""
     yield from collect(_rows(file, settings), file.source, file.path, settings.rows_per_part)

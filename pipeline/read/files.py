@@ -8,6 +8,7 @@ This module reads headers and digests, no rows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -21,7 +22,7 @@ from pipeline.config import Columns, Read
 from pipeline.errors import InputError
 from pipeline.read import freshdesk, table, zendesk
 from pipeline.read.csvfile import read_header
-from pipeline.read.places import below, examine, locate
+from pipeline.read.places import Span, below, examine, locate
 from pipeline.read.ticket import Layout
 
 Format = Literal["zendesk", "freshdesk", "csv", "jsonl", "parquet", "markdown"]
@@ -35,6 +36,7 @@ SUFFIXES: dict[str, Format] = {
     ".mdx": "markdown",
     ".markdown": "markdown",
 }
+UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 READS = ", ".join(SUFFIXES)
 EXAMPLE = '{match: "NAME.csv", columns: {prompt: QUESTION COLUMN, response: ANSWER COLUMN}}'
 
@@ -52,6 +54,7 @@ class InputFile:
     digest: str  # BLAKE2b-128 of the content, hex
     encoding: str  # of a text file; "" for Parquet
     blank: bool
+    span: Span | None = None  # the part of the file that is to be read, None: all of it
 
 
 @dataclass(frozen=True)
@@ -78,23 +81,49 @@ def _name(root: str) -> str:
     return PurePosixPath(path.rstrip("/")).name or "input"
 
 
-def _walk(root: str) -> Iterator[_Found]:
+def _local(folder: Path, above: frozenset[Path]) -> Iterator[tuple[Path, bool]]:
+    """Yields (path, is a file) of what is below a folder; a link back to a folder `above` it is not followed."""
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if not entry.is_dir():
+            if not entry.exists() and _suffix(entry.name) in SUFFIXES:
+                raise InputError(f"{entry} is a link to a file that does not exist: remove it or put the file there")
+            yield entry, entry.is_file()
+        elif (real := entry.resolve()) not in above:
+            yield from _local(entry, above | {real})
+
+
+def _listing(filesystem: pafs.FileSystem, place: str) -> Iterator[tuple[str, bool]]:
+    """Yields (path relative to the folder, is a file) of everything in it that is not hidden, in no order."""
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        for found, is_file in _local(Path(place), frozenset({Path(place).resolve()})):
+            yield found.relative_to(place).as_posix(), is_file
+        return
+    for entry in filesystem.get_file_info(pafs.FileSelector(place, recursive=True)):
+        path = entry.path[len(place) :].lstrip("/")
+        if entry.type == pafs.FileType.File and not any(part.startswith(".") for part in path.split("/")):
+            yield path, True
+
+
+def _walk(root: str) -> Iterator[tuple[_Found, bool]]:
+    """Yields what is in an input, and whether it is a file (and not a pipe or a device)."""
     filesystem, place = locate(root)
     try:
         info = filesystem.get_file_info(place)
         if info.type == pafs.FileType.File:
-            uri = root if "://" in root else place
-            yield _Found(root, uri, PurePosixPath(place).name, False)
+            yield _Found(root, root if "://" in root else place, PurePosixPath(place).name, False), True
             return
-        if info.type == pafs.FileType.NotFound:
-            raise InputError(f"the input {root} does not exist")
-        listed = filesystem.get_file_info(pafs.FileSelector(place, recursive=True))
+        if info.type != pafs.FileType.Directory:
+            what = "does not exist" if info.type == pafs.FileType.NotFound else "is neither a file nor a folder"
+            raise InputError(f"the input {root} {what}")
+        listed = sorted(_listing(filesystem, place))
     except OSError as error:
         raise InputError(f"cannot read the input {root}: {error.strerror or error}") from error
-    for entry in sorted(listed, key=lambda entry: str(entry.path)):
-        path = entry.path[len(place) :].lstrip("/")
-        if entry.type == pafs.FileType.File and not any(part.startswith(".") for part in path.split("/")):
-            yield _Found(root, below(root, path), path, True)
+    for path, is_file in listed:
+        if UNFIT.search(path):
+            raise InputError(f"the name {path!r} in {root} is not valid UTF-8 or holds control characters: rename it")
+        yield _Found(root, below(root, path), path, True), is_file
 
 
 def _source(found: _Found, format_: Format) -> str:
@@ -113,13 +142,15 @@ def _unknown(found: _Found, names: Sequence[str], what: str) -> InputError:
     )
 
 
-def _table(found: _Found, format_: Format, encoding: str, settings: Read) -> tuple[Format, Columns | None, bool]:
+def _table(
+    found: _Found, format_: Format, encoding: str, size: int, settings: Read
+) -> tuple[Format, Columns | None, bool]:
     """Returns (format, column map, whether it is blank) of a table; raises `InputError` for one that nothing fits."""
     if format_ == "csv":
         header = read_header(found.uri, encoding)
         names = None if header is None else list(header.names)
     elif format_ == "jsonl":
-        names = table.jsonl_names(found.uri, encoding)
+        names = table.jsonl_names(found.uri, encoding, size)
     else:
         names = table.parquet_names(found.uri)
     if names is None:
@@ -149,7 +180,7 @@ def _file(found: _Found, settings: Read) -> InputFile:
     source = _source(found, format_)
     columns, blank = None, format_ != "markdown" and size == 0
     if format_ != "markdown" and not blank:
-        format_, columns, blank = _table(found, format_, encoding, settings)
+        format_, columns, blank = _table(found, format_, encoding, size, settings)
     return InputFile(source, format_, found.uri, found.path, columns, size, digest, encoding, blank)
 
 
@@ -182,8 +213,8 @@ def discover(inputs: Sequence[str], settings: Read) -> Discovery:
     ignored: list[str] = []
     for root in inputs:
         count = len(wanted)
-        for found in _walk(root):
-            if format_ := SUFFIXES.get(_suffix(found.path)):
+        for found, is_file in _walk(root):
+            if is_file and (format_ := SUFFIXES.get(_suffix(found.path))):
                 wanted.append((found, format_))
             else:
                 ignored.append(found.path)

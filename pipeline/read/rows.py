@@ -9,10 +9,13 @@ This module does not read files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,6 +24,7 @@ from pipeline import schema
 RESOLVED = frozenset({"solved", "closed", "resolved", "gelöst", "geschlossen", "erledigt"})
 NOBODY = frozenset({"", "-", "--", "none", "null", "n/a", "no agent", "unassigned", "unknown", "kein agent"})
 DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:,?\s+(\d{1,2}):(\d{2})(?::(\d{2}))?)?(?: Uhr)?")
+PART_TEXT = 32 << 20  # characters after which a table is full whatever its number of rows
 UNDEFINED = "\udcff"  # stands for bytes that the file's encoding does not define
 
 
@@ -49,7 +53,9 @@ def parse_time(text: str) -> datetime | None:
     if not text:
         return None
     try:
-        found = datetime.fromisoformat(re.sub(r"\s+(?=[+-]\d{2}:?\d{2}$)", "", text.removesuffix(" UTC")))
+        if text.endswith(" UTC") or "+" in text or "-" in text[10:]:
+            text = re.sub(r"\s+(?=[+-]\d{2}:?\d{2}$)", "", text.removesuffix(" UTC"))
+        found = datetime.fromisoformat(text)
     except ValueError:
         if match := DOTTED.fullmatch(text):
             day, month, year, hour, minute, second = (int(part or 0) for part in match.groups())
@@ -68,7 +74,8 @@ def parse_time(text: str) -> datetime | None:
         return None
 
 
-def people(names: Iterable[str], emails: Iterable[str], phones: Iterable[str]) -> tuple[tuple[str, str], ...]:
+@lru_cache(maxsize=1 << 12)  # agents and regular customers come again and again
+def people(names: tuple[str, ...], emails: tuple[str, ...], phones: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """Returns (type, text) for each value; a name with an @ is an e-mail address; placeholders are left out."""
     found = []
     for kind, values in (("NAME", names), ("EMAIL", emails), ("PHONE", phones)):
@@ -92,45 +99,68 @@ def _sound(text: str) -> bool:
     return True
 
 
-def _working(row: Row, source: str, path: str) -> dict[str, object]:
-    place = f"{path}:{row.line}"
-    readable = row.readable and all(_sound(text) for text in (row.prompt, row.response, row.source_id, row.label or ""))
-    if not readable:
-        row = Row(row.line, kind=row.kind)
-        key, reason = schema.content_id("unreadable", path, str(row.line)), "unreadable"
-    else:
-        key, reason = schema.content_id(row.kind, row.prompt, row.response), ""
-        if not row.prompt.strip():
-            reason = "empty_prompt"
-        elif not row.response.strip():
-            reason = "empty_response"
-    return {
-        "id": key,
-        "source": source,
-        "source_id": row.source_id or place,
-        "kind": row.kind,
-        "prompt": row.prompt,
-        "response": row.response,
-        "label": row.label or None,
-        "created_at": row.created_at,
-        "origin": "real",
-        "path": path,
-        "line": row.line,
-        "resolved": row.resolved,
-        "entities": [{"type": kind, "text": text} for kind, text in row.entities if _sound(text)],
-        "pii": [],
-        "stage": "read" if reason else None,
-        "reason": reason or None,
+def _refused(row: Row) -> str:
+    """Returns why a readable row is not used, "" where it is."""
+    if not row.prompt or row.prompt.isspace():
+        return "empty_prompt"
+    return "empty_response" if not row.response or row.response.isspace() else ""
+
+
+def _entities(rows: Sequence[Row]) -> pa.Array:
+    found = [[entity for entity in row.entities if _sound(entity[1])] for row in rows]
+    kinds = pa.array([kind for entities in found for kind, _ in entities], pa.string())
+    texts = pa.array([text for entities in found for _, text in entities], pa.string())
+    offsets = pa.array([0, *accumulate(map(len, found))], pa.int32())
+    values = pa.StructArray.from_arrays([kinds, texts], fields=list(schema.ENTITY))
+    return pa.ListArray.from_arrays(offsets, values, type=schema.WORKING.field("entities").type)
+
+
+def _table(rows: list[Row], source: str, path: str) -> pa.Table:
+    """Returns rows as a WORKING table, column by column."""
+    reasons = []
+    for at, row in enumerate(rows):
+        if row.readable and _sound(f"{row.prompt}{row.response}{row.source_id}{row.label or ''}"):
+            reasons.append(_refused(row))
+        else:
+            rows[at] = Row(row.line, kind=row.kind)
+            reasons.append("unreadable")
+    ids = [
+        schema.content_id("unreadable", path, str(row.line))
+        if reason == "unreadable"
+        else schema.content_id(row.kind, row.prompt, row.response)
+        for row, reason in zip(rows, reasons, strict=True)
+    ]
+    columns: dict[str, Any] = {
+        "id": ids,
+        "source": [source] * len(rows),
+        "source_id": [row.source_id or f"{path}:{row.line}" for row in rows],
+        "kind": [row.kind for row in rows],
+        "prompt": [row.prompt for row in rows],
+        "response": [row.response for row in rows],
+        "label": [row.label or None for row in rows],
+        "created_at": [row.created_at for row in rows],
+        "origin": ["real"] * len(rows),
+        "path": [path] * len(rows),
+        "line": [row.line for row in rows],
+        "resolved": [row.resolved for row in rows],
+        "entities": _entities(rows),
+        "pii": [[]] * len(rows),
+        "stage": ["read" if reason else None for reason in reasons],
+        "reason": [reason or None for reason in reasons],
     }
+    empty = [None] * len(rows)
+    return pa.table([pa.array(columns.get(field.name, empty), field.type) for field in schema.WORKING], schema.WORKING)
 
 
 def collect(rows: Iterator[Row], source: str, path: str, limit: int) -> Iterator[pa.Table]:
-    """Yields WORKING tables of `limit` rows, the last one shorter; none when there are no rows."""
-    waiting: list[dict[str, object]] = []
+    """Yields WORKING tables of `limit` rows, fewer where their text is long, and in the last; none without rows."""
+    waiting: list[Row] = []
+    size = 0
     for row in rows:
-        waiting.append(_working(row, source, path))
-        if len(waiting) == limit:
-            yield pa.Table.from_pylist(waiting, schema=schema.WORKING)
-            waiting = []
+        waiting.append(row)
+        size += len(row.prompt) + len(row.response)
+        if len(waiting) == limit or size > PART_TEXT:
+            yield _table(waiting, source, path)
+            waiting, size = [], 0
     if waiting:
-        yield pa.Table.from_pylist(waiting, schema=schema.WORKING)
+        yield _table(waiting, source, path)

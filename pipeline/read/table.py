@@ -9,6 +9,7 @@ This module does not decide which map belongs to which file.
 from __future__ import annotations
 
 import difflib
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -20,11 +21,17 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Columns
 from pipeline.errors import InputError
-from pipeline.read.csvfile import records
-from pipeline.read.places import open_lines, open_random
+from pipeline.read.csvfile import Record
+from pipeline.read.places import Span, open_random, whole_lines
 from pipeline.read.rows import RESOLVED, UNDEFINED, Row, parse_time, people
 
 SAMPLE = 1_000  # JSON lines whose keys count as the file's columns
+UNREADABLE = object()
+BROKEN = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+)  # what pyarrow raises for a damaged file; names that are not UTF-8, too
 BATCH = 1_000  # rows of a Parquet file in memory at once
 
 
@@ -50,6 +57,8 @@ def check(columns: Columns, names: Sequence[str], path: str) -> None:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bytes):  # Parquet's text without a sign that it is text
+        return value.decode("utf-8", "undefined")
     return "" if value is None else value if isinstance(value, str) else str(value)
 
 
@@ -60,6 +69,7 @@ def _mapped(line: int, get: Callable[[str], Any], columns: Columns) -> Row:
         return _text(get(name)) if name else ""
 
     created = get(columns.created_at) if columns.created_at else None
+    created = None if created is UNREADABLE else created
     status = text(columns.status).strip().casefold()
     known = (columns.names, columns.emails, columns.phones)
     return Row(
@@ -70,28 +80,25 @@ def _mapped(line: int, get: Callable[[str], Any], columns: Columns) -> Row:
         label=text(columns.label).strip() or None,
         created_at=parse_time(created.isoformat() if isinstance(created, datetime) else _text(created)),
         resolved=status in RESOLVED if columns.status else None,
-        entities=people(*([_text(get(name)) for name in names] for names in known)),
+        entities=people(*(tuple([_text(get(name)) for name in names]) for names in known)),
     )
 
 
-def csv_rows(uri: str, encoding: str, header: Sequence[str], delimiter: str, columns: Columns) -> Iterator[Row]:
-    """Reads a CSV or TSV."""
+def csv_rows(records: Iterable[Record], header: Sequence[str], columns: Columns) -> Iterator[Row]:
+    """Makes a row of every record of a CSV or TSV."""
     at = {name: position for position, name in enumerate(header)}
-    with open_lines(uri, encoding) as lines:
-        found = records(lines, delimiter, len(header))
-        next(found)  # the header
-        for line, fields in found:
-            if fields is None:
-                yield Row(line, readable=False)
-            else:
-                yield _mapped(line, lambda name, fields=fields: fields[at[name]], columns)  # type: ignore[misc]
+    for line, fields in records:
+        if fields is None:
+            yield Row(line, readable=False)
+        else:
+            yield _mapped(line, lambda name, fields=fields: fields[at[name]], columns)  # type: ignore[misc]
 
 
 # -- JSON lines -------------------------------------------------------------------------------------------------------
 
 
-def _objects(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any] | None]]:
-    for number, line in enumerate(lines, 1):
+def _objects(lines: Iterable[str], first: int) -> Iterator[tuple[int, Mapping[str, Any] | None]]:
+    for number, line in enumerate(lines, first):
         if not line.strip():
             continue
         try:
@@ -101,50 +108,93 @@ def _objects(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any] | No
         yield number, value if isinstance(value, dict) and "\0" not in line and UNDEFINED not in line else None
 
 
-def jsonl_names(uri: str, encoding: str) -> list[str] | None:
+def _lines(uri: str, encoding: str, span: Span) -> Iterator[str]:
+    for block in whole_lines(uri, encoding, span, newline="\n"):
+        yield from io.StringIO(block, newline="\n")
+
+
+def jsonl_names(uri: str, encoding: str, size: int) -> list[str] | None:
     """Returns the keys of the first objects; None when there is not one line with text."""
-    with open_lines(uri, encoding, newline="\n") as lines:
-        sample = list(islice(_objects(lines), SAMPLE))
+    sample = list(islice(_objects(_lines(uri, encoding, Span(0, size, 1)), 1), SAMPLE))
     return list(dict.fromkeys(key for _, value in sample if value for key in value)) if sample else None
 
 
-def jsonl_rows(uri: str, encoding: str, columns: Columns) -> Iterator[Row]:
+def jsonl_rows(uri: str, encoding: str, span: Span, columns: Columns) -> Iterator[Row]:
     """Reads JSON lines."""
-    with open_lines(uri, encoding, newline="\n") as lines:
-        for line, value in _objects(lines):
-            yield Row(line, readable=False) if value is None else _mapped(line, value.get, columns)
+    for line, value in _objects(_lines(uri, encoding, span), span.line):
+        yield Row(line, readable=False) if value is None else _mapped(line, value.get, columns)
 
 
 # -- Parquet ----------------------------------------------------------------------------------------------------------
 
 
-def _parquet(uri: str) -> pq.ParquetFile:
+def _parquet(uri: str) -> tuple[pq.ParquetFile, list[str]]:
+    """Opens a Parquet file; returns it and its columns."""
     try:
-        return pq.ParquetFile(open_random(uri))
-    except (pa.ArrowException, OSError) as error:
+        file = pq.ParquetFile(open_random(uri), buffer_size=1 << 20)
+        return file, list(file.schema_arrow.names)
+    except BROKEN as error:
         raise InputError(f"{uri} is not a whole Parquet file: {error}") from error
 
 
 def parquet_names(uri: str) -> list[str]:
     """Returns the columns of a Parquet file."""
-    with _parquet(uri) as file:
-        return list(file.schema_arrow.names)
+    file, names = _parquet(uri)
+    file.close()
+    return names
 
 
-def parquet_rows(uri: str, columns: Columns) -> Iterator[Row]:
+def _cells(column: pa.Array) -> list[Any]:
+    """Returns a column's values, `UNREADABLE` for each that Python has no value for: the year 300000, broken UTF-8."""
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    try:
+        return list(column.to_pylist())
+    except (ArithmeticError, ValueError, LookupError):
+        return [_cell(scalar) for scalar in column]
+
+
+def _cell(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (ArithmeticError, ValueError, LookupError):
+        return UNREADABLE
+
+
+def parquet_spans(uri: str, rows: int) -> list[Span]:
+    """Returns the row groups of a file as ranges of at least `rows` rows, except the last."""
+    spans: list[Span] = []
+    start, line, waiting = 0, 1, 0
+    file, _ = _parquet(uri)
+    with file:
+        groups = file.num_row_groups
+        for group in range(groups):
+            waiting += file.metadata.row_group(group).num_rows
+            if waiting >= rows or (group + 1 == groups and waiting):
+                spans.append(Span(start, group + 1, line))
+                start, line, waiting = group + 1, line + waiting, 0
+    return spans
+
+
+def parquet_rows(uri: str, span: Span | None, columns: Columns) -> Iterator[Row]:
     """Reads a Parquet file by batches of its row groups; a row's line is its number."""
     single = (columns.prompt, columns.response, columns.source_id, columns.label, columns.created_at, columns.status)
     wanted = dict.fromkeys([name for name in single if name] + [*columns.names, *columns.emails, *columns.phones])
-    number = 0
-    with _parquet(uri) as file:
-        batches = file.iter_batches(batch_size=BATCH, columns=list(wanted))
+    number = span.line - 1 if span else 0
+    file, _ = _parquet(uri)
+    with file:
+        groups = range(span.start, span.end) if span else range(file.num_row_groups)
+        batches = file.iter_batches(batch_size=BATCH, row_groups=list(groups), columns=list(wanted))
         while True:
             try:
                 batch = next(batches, None)
-            except (pa.ArrowException, OSError) as error:
+            except BROKEN as error:
                 raise InputError(f"{uri}: cannot be read beyond row {number}: {error}") from error
             if batch is None:
                 return
-            for value in batch.to_pylist():
+            cells = {name: _cells(batch[name]) for name in wanted}
+            for at in range(batch.num_rows):
                 number += 1
-                yield _mapped(number, value.get, columns)
+                row = {name: column[at] for name, column in cells.items()}
+                whole = all(value is not UNREADABLE for name, value in row.items() if name != columns.created_at)
+                yield _mapped(number, row.get, columns) if whole else Row(number, readable=False)

@@ -9,16 +9,19 @@ This module does not know any product: `zendesk` and `freshdesk` say what their 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from pipeline.errors import InputError
 from pipeline.read.clean import answer_words, own_words
-from pipeline.read.csvfile import records
+from pipeline.read.csvfile import Record
 from pipeline.read.markup import plain
-from pipeline.read.places import open_lines
 from pipeline.read.rows import RESOLVED, Row, parse_time, people
+from pipeline.read.spotless import clean_all
 
+BLOCK = 4_000  # records cleaned at once
+BLOCK_TEXT = 4 << 20  # or fewer, with so many characters
 ROLES = ("id", "subject", "description", "answer", "label", "status", "created")
 
 
@@ -78,34 +81,58 @@ class Layout:
         several = (self.names, self.emails, self.phones)
         return Columns(at, *(tuple(i for i, name in enumerate(folded) if name in known) for known in several))
 
-    def row(self, line: int, fields: Sequence[str], columns: Columns) -> Row:
-        """Makes a row of one record."""
+    def _block(self, block: Sequence[Record], columns: Columns) -> Iterator[Row]:
+        whole = [fields for _, fields in block if fields is not None]
 
+        def texts(role: str, clean: Callable[[str], str]) -> Iterator[str]:
+            at = columns.at[role]
+            return repeat("") if at is None else iter(clean_all([fields[at] for fields in whole], clean))
+
+        subjects, answers = texts("subject", plain), texts("answer", _answer)
+        descriptions = texts("description", _message)
+        for line, fields in block:
+            if fields is None:
+                yield Row(line, readable=False)
+            else:
+                text = question(next(subjects), next(descriptions))
+                yield self._row(line, fields, columns, text, next(answers))
+
+    def _row(self, line: int, fields: Sequence[str], columns: Columns, prompt: str, response: str) -> Row:
         def value(role: str) -> str:
             at = columns.at[role]
             return "" if at is None else fields[at].strip()
 
-        status = value("status").casefold()
         known = (columns.names, columns.emails, columns.phones)
         return Row(
             line,
-            question(plain(value("subject")), own_words(plain(value("description")))),
-            answer_words(plain(value("answer"))),
+            prompt,
+            response,
             source_id=value("id"),
             label=value("label") or None,
             created_at=parse_time(value("created")),
-            resolved=None if columns.at["status"] is None else status in self.resolved,
-            entities=people(*([fields[at] for at in positions] for positions in known)),
+            resolved=None if columns.at["status"] is None else value("status").casefold() in self.resolved,
+            entities=people(*(tuple([fields[at] for at in positions]) for positions in known)),
         )
 
-    def rows(self, uri: str, encoding: str, header: Sequence[str], delimiter: str, path: str) -> Iterator[Row]:
-        """Reads an export, streaming; every record comes out once."""
-        columns = self.locate(header, path)
-        with open_lines(uri, encoding) as lines:
-            found = records(lines, delimiter, len(header))
-            next(found)  # the header
-            for line, fields in found:
-                yield Row(line, readable=False) if fields is None else self.row(line, fields, columns)
+    def rows(self, records: Iterable[Record], columns: Columns) -> Iterator[Row]:
+        """Makes a row of every record."""
+        block: list[Record] = []
+        size = 0
+        for record in records:
+            block.append(record)
+            size += 0 if record[1] is None else sum(map(len, record[1]))
+            if len(block) == BLOCK or size > BLOCK_TEXT:
+                yield from self._block(block, columns)
+                block, size = [], 0
+        yield from self._block(block, columns)
+
+
+def _message(text: str) -> str:
+    return own_words(plain(text))
+
+
+def _answer(text: str) -> str:
+    return answer_words(plain(text))
 
 
 def question(subject: str, description: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import Read
-from pipeline.read.csvfile import MAX_FIELD, records
+from pipeline.read.csvfile import MAX_RECORD, records
 
 GOOD = 'question,answer\nHow?,"So, and so"\nWhy?,Because\n'
 
@@ -119,7 +119,7 @@ def test_megabyte_field(table: Any) -> None:
 def test_a_field_without_end_is_bounded() -> None:
     lines = ["q,a\n", '"x,1\n', *(["y" * (1 << 20) + "\n"] * 17), "c,d\n"]
     found = list(records(lines, ",", 2))
-    assert MAX_FIELD == 16 << 20
+    assert MAX_RECORD == 16 << 20
     assert found[1] == (2, None)
     assert found[-1] == (20, ["c", "d"])
 
@@ -146,3 +146,66 @@ def test_accounting_over_parts(tmp_path: Path, read_rows: Any, qa: Read) -> None
     assert len(runs[0]) == 101
     assert sum(row["reason"] == "unreadable" for row in runs[0]) == 11
     assert len({row["id"] for row in runs[0]}) == 101
+
+
+def test_rows_that_an_unclosed_quote_swallowed_come_back(table: Any) -> None:
+    """Nothing else in the file is quoted: without proof by their delimiters, all rows below would be one reject."""
+    lines = "".join(f"q {number},a {number}\n" for number in range(1000))
+    rows = table(f'question,answer\n"never closed,x\n{lines}')
+    assert outcome(rows)[:2] == [(2, "unreadable", ""), (3, None, "q 0")]
+    assert len(rows) == 1001
+    rows = table(f'question,answer\n"never closed,x\n{lines}y,stray"\nz,z\n')
+    assert len(rows) == 1003
+    assert outcome(rows)[-2:] == [(1003, None, "y"), (1004, None, "z")]
+
+
+def test_prose_in_a_damaged_record_is_not_taken_for_rows(table: Any) -> None:
+    prose = "Dear all,\n\nthe card, I think, is lost.\nThanks, Anna\nSales, Berlin\n\nPS: no, really\n"
+    assert outcome(table(f'question,answer\na,b\n"{prose}')) == [(2, None, "a"), (3, "unreadable", "")]
+    assert outcome(table(f'question,answer\n"{prose}",b,c\nd,e\n')) == [(2, "unreadable", ""), (10, None, "d")]
+
+
+def test_a_wide_table_gives_back_a_single_swallowed_row(table: Any) -> None:
+    more = ",".join("cdefghij")
+    rows = table(f'question,answer,{more}\n"a,b,{more}\nx,y,{more}\n"q",b,{more}\n')
+    assert outcome(rows) == [(2, "unreadable", ""), (3, None, "x"), (4, None, "q")]
+
+
+def test_a_stray_quote_in_a_later_line_does_not_make_a_row_of_the_rest(table: Any) -> None:
+    rows = table('question,answer\n"x\ny" foo,b\nc,d\n')
+    assert outcome(rows) == [(2, "unreadable", ""), (4, None, "c")]
+
+
+@pytest.mark.parametrize("first", ["sep=;\n", "SEP=;\r\n", '"sep=;"\n', "\nsep=;\n"])
+def test_excel_names_the_delimiter_in_the_first_line(table: Any, first: str) -> None:
+    rows = table(f"{first}question;answer;of,a,b,c\nHow?;So;1\n".encode("cp1252"))
+    assert outcome(rows) == [(2 + first.count("\n"), None, "How?")]
+    assert outcome(table("sep=|\nquestion|answer\nHow?|So\n")) == [(3, None, "How?")]
+
+
+def test_a_line_above_the_bound_is_one_damaged_record(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.read.places.MAX_LINE", 1000)
+    monkeypatch.setattr("pipeline.read.places.TEXT", 64)
+    for end in ("\n", "\r\n", "\r"):
+        for length in (970, 999, 1000, 1001, 1500, 5000):
+            long = f"{'x' * length},b{end}"
+            rows = table(f"question,answer{end}a,b{end}{long}c,d{end}")
+            fits = len(long) <= 1000
+            assert outcome(rows) == [
+                (2, None, "a"),
+                (3, *((None, "x" * length) if fits else ("unreadable", ""))),
+                (4, None, "c"),
+            ]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_record_above_the_bound_ends_at_the_bound(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Quotes out of step can make one record of a whole file, of short fields; and blocks make no difference."""
+    monkeypatch.setattr("pipeline.read.csvfile.MAX_RECORD", 30)
+    lines = ["q,a\n", "a,b\n", '"c\n', *['x","y\n'] * 12, '"e","f"\n', "h,i\n"]
+    blocks = ["".join(lines[at : at + size]) for at in range(0, len(lines), size)]
+    found = list(records(blocks, ",", 2))
+    assert found == list(records(lines, ",", 2))
+    assert found[:3] == [(1, ["q", "a"]), (2, ["a", "b"]), (3, None)]
+    assert [line for line, fields in found if fields is None] == [3, 9, 15]
+    assert found[-2:] == [(16, ["e", "f"]), (17, ["h", "i"])]
