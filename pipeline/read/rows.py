@@ -44,6 +44,20 @@ class Row:
     readable: bool = True
 
 
+def _parse_other(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(re.sub(r"\s+(?=[+-]\d{2}:?\d{2}$)", "", text.removesuffix(" UTC")))
+    except ValueError:
+        pass
+    try:
+        if match := DOTTED.fullmatch(text):
+            day, month, year, hour, minute, second = (int(part or 0) for part in match.groups())
+            return datetime(year, month, day, hour, minute, second)
+        return parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+
+
 def parse_time(text: str) -> datetime | None:
     """Returns a time in UTC, None when the text is not one. Reads ISO 8601, `31.12.2026 23:59` and mail dates.
 
@@ -53,21 +67,12 @@ def parse_time(text: str) -> datetime | None:
     if not text:
         return None
     try:
-        if text.endswith(" UTC") or "+" in text or "-" in text[10:]:
-            text = re.sub(r"\s+(?=[+-]\d{2}:?\d{2}$)", "", text.removesuffix(" UTC"))
         found = datetime.fromisoformat(text)
     except ValueError:
-        if match := DOTTED.fullmatch(text):
-            day, month, year, hour, minute, second = (int(part or 0) for part in match.groups())
-            try:
-                found = datetime(year, month, day, hour, minute, second)
-            except ValueError:
-                return None
-        else:
-            try:
-                found = parsedate_to_datetime(text)
-            except (ValueError, TypeError):
-                return None
+        other = _parse_other(text)
+        if other is None:
+            return None
+        found = other
     try:
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except OverflowError:
@@ -130,26 +135,32 @@ def _table(rows: list[Row], source: str, path: str) -> pa.Table:
         else schema.content_id(row.kind, row.prompt, row.response)
         for row, reason in zip(rows, reasons, strict=True)
     ]
+    count = len(rows)
     columns: dict[str, Any] = {
         "id": ids,
-        "source": [source] * len(rows),
+        "source": pa.repeat(source, count),
         "source_id": [row.source_id or f"{path}:{row.line}" for row in rows],
         "kind": [row.kind for row in rows],
         "prompt": [row.prompt for row in rows],
         "response": [row.response for row in rows],
         "label": [row.label or None for row in rows],
         "created_at": [row.created_at for row in rows],
-        "origin": ["real"] * len(rows),
-        "path": [path] * len(rows),
+        "origin": pa.repeat("real", count),
+        "path": pa.repeat(path, count),
         "line": [row.line for row in rows],
         "resolved": [row.resolved for row in rows],
         "entities": _entities(rows),
-        "pii": [[]] * len(rows),
+        "pii": pa.ListArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), count + 1), pa.array([], pa.string())),
         "stage": ["read" if reason else None for reason in reasons],
         "reason": [reason or None for reason in reasons],
     }
-    empty = [None] * len(rows)
-    return pa.table([pa.array(columns.get(field.name, empty), field.type) for field in schema.WORKING], schema.WORKING)
+    arrays = []
+    for field in schema.WORKING:
+        values = columns.get(field.name)
+        if values is None:
+            values = pa.nulls(count, field.type)
+        arrays.append(values if isinstance(values, pa.Array) else pa.array(values, field.type))
+    return pa.table(arrays, schema.WORKING)
 
 
 def collect(rows: Iterator[Row], source: str, path: str, limit: int) -> Iterator[pa.Table]:

@@ -9,7 +9,7 @@ This module does not know any product: `zendesk` and `freshdesk` say what their 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -82,37 +82,36 @@ class Layout:
         return Columns(at, *(tuple(i for i, name in enumerate(folded) if name in known) for known in several))
 
     def _block(self, block: Sequence[Record], columns: Columns) -> Iterator[Row]:
+        """Makes rows column by column."""
         whole = [fields for _, fields in block if fields is not None]
 
-        def texts(role: str, clean: Callable[[str], str]) -> Iterator[str]:
+        def texts(role: str) -> list[str]:
             at = columns.at[role]
-            return repeat("") if at is None else iter(clean_all([fields[at] for fields in whole], clean))
+            return [""] * len(whole) if at is None else [fields[at].strip() for fields in whole]
 
-        subjects, answers = texts("subject", plain), texts("answer", _answer)
-        descriptions = texts("description", _message)
+        def several(positions: Sequence[int]) -> Iterable[tuple[str, ...]]:
+            return (
+                zip(*([fields[at] for fields in whole] for at in positions), strict=True) if positions else repeat(())
+            )
+
+        prompts = map(question, clean_all(texts("subject"), plain), clean_all(texts("description"), _message))
+        none = columns.at["status"] is None
+        made = zip(
+            prompts,
+            clean_all(texts("answer"), _answer),
+            texts("id"),
+            texts("label"),
+            map(parse_time, texts("created")),
+            repeat(None) if none else (status.casefold() in self.resolved for status in texts("status")),
+            map(people, several(columns.names), several(columns.emails), several(columns.phones)),
+            strict=False,  # no columns, no end
+        )
         for line, fields in block:
             if fields is None:
                 yield Row(line, readable=False)
             else:
-                text = question(next(subjects), next(descriptions))
-                yield self._row(line, fields, columns, text, next(answers))
-
-    def _row(self, line: int, fields: Sequence[str], columns: Columns, prompt: str, response: str) -> Row:
-        def value(role: str) -> str:
-            at = columns.at[role]
-            return "" if at is None else fields[at].strip()
-
-        known = (columns.names, columns.emails, columns.phones)
-        return Row(
-            line,
-            prompt,
-            response,
-            source_id=value("id"),
-            label=value("label") or None,
-            created_at=parse_time(value("created")),
-            resolved=None if columns.at["status"] is None else value("status").casefold() in self.resolved,
-            entities=people(*(tuple([fields[at] for at in positions]) for positions in known)),
-        )
+                prompt, response, source_id, label, created, resolved, known = next(made)
+                yield Row(line, prompt, response, "qa", source_id, label or None, created, resolved, known)
 
     def rows(self, records: Iterable[Record], columns: Columns) -> Iterator[Row]:
         """Makes a row of every record."""
@@ -137,6 +136,9 @@ def _answer(text: str) -> str:
 
 def question(subject: str, description: str) -> str:
     """Returns subject, blank line, description; the description alone when it begins with the subject."""
-    if not subject or description.casefold().startswith(subject.casefold()):
+    if not subject or not description:
+        return subject or description
+    alike = subject[0].casefold()[0] == description[0].casefold()[0]  # spares folding nearly all
+    if alike and description.casefold().startswith(subject.casefold()):
         return description
-    return f"{subject}\n\n{description}" if description else subject
+    return f"{subject}\n\n{description}"
