@@ -37,12 +37,14 @@ PRIVATE = {  # for a Ray that ends with the job
 
 @dataclass(frozen=True)
 class Job:
-    """What a verb works with. `inputs` are absolute paths or URIs; empty unless the verb takes `--input`."""
+    """What a verb works with. `inputs` are absolute paths or URIs, `earlier` run folders; both are empty unless the
+    verb takes `--input`."""
 
     project: config.Project
     run: Run
     inputs: tuple[str, ...]
     console: Console
+    earlier: tuple[Run, ...] = ()
 
 
 def place(path: str) -> str:
@@ -126,13 +128,17 @@ def main(verb: Callable[[Job], None], purpose: str, takes_input: bool = False, n
     parser.add_argument("config", metavar="CONFIG", help="the model project's YAML file")
     if takes_input:
         parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="files, folders or URIs to read")
+        parser.add_argument(
+            "--earlier", nargs="+", default=(), metavar="DIR", help="run folders whose rows this one must not repeat"
+        )
     parser.add_argument("--run", required=True, metavar="DIR", help="run folder: a path or a URI")
     args = parser.parse_args()
     with one_line_errors(verb.__name__):
         project = config.load(args.config)
         inputs = tuple(place(path) for path in args.input) if takes_input else ()
+        earlier = tuple(Run.open(place(path), make=False) for path in args.earlier) if takes_input else ()
         run = Run.open(place(args.run))
         run.write_bytes("config.yaml", yaml.safe_dump(project.model_dump(mode="json"), sort_keys=False).encode())
         if needs_ray:
             _start_ray()
-        verb(Job(project, run, inputs, console()))
+        verb(Job(project, run, inputs, console(), earlier))

@@ -9,7 +9,7 @@ def curate(job: Job) -> None:
     from pipeline.curate import curate as work
     from pipeline.report import terminal
 
-    terminal.counts(work(job.project, job.run, job.inputs, job.console), job.console)
+    terminal.counts(work(job.project, job.run, job.inputs, job.console, job.earlier), job.console)
     job.console.print(f"data card: {job.run.full('data/README.md')}   story of a row: python -m jobs.why RUN ROW")
 
 

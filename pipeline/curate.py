@@ -11,6 +11,7 @@ This module decides the order of things; how each is done is in `read`, `screen`
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from rich.console import Console
 
 from pipeline import batch, golden, schema
 from pipeline.config import Project
+from pipeline.dedup import index
 from pipeline.progress import Meter
 from pipeline.report import datacard
 from pipeline.run import Run, code_version, fingerprint, model_version
@@ -44,48 +46,71 @@ class _Keys:
     curate: str
 
 
-def _keys(project: Project, inputs: Any, frozen: pa.Table) -> _Keys:
+@dataclass(frozen=True)
+class _Before:
+    """What earlier curations say: rows that are golden (RECORD), and all that must not be repeated, golden first."""
+
+    golden: pa.Table
+    rows: Sequence[index.Index]
+
+    @classmethod
+    def of(cls, project: Project, run: Run, earlier: Sequence[Run]) -> _Before:
+        known = [index.of_run(other, project.curate.dedup) for other in earlier]
+        return cls(golden.frozen(run, earlier), [*golden.indices(run, earlier), *known])
+
+
+def _keys(project: Project, inputs: Any, before: _Before, secret: bytes | None) -> _Keys:
     settings = project.curate
     read = fingerprint(inputs, settings.read.model_dump(), code_version("read", "schema.py"))
     screens = [settings.languages, *(part.model_dump() for part in (settings.quality, settings.language, settings.pii))]
     models = [model_version(name) for name in (settings.language.model, *settings.pii.ner.values()) if name]
-    screen = fingerprint(read, screens, models, code_version("screen", "dedup/exact.py", "batch.py"))
+    tags = None if secret is None else hashlib.sha256(secret).hexdigest()
+    screen = fingerprint(read, screens, models, tags, code_version("screen", "dedup/exact.py", "batch.py"))
     toxicity = fingerprint(
         screen, settings.toxicity.model_dump(exclude={"batch_tokens"}), model_version(settings.toxicity.model)
     )
-    dedup = fingerprint(toxicity, settings.dedup.model_dump(), code_version("dedup"))
-    split = [settings.split.model_dump(), project.seed, frozen["id"].to_pylist(), project.name, settings.licences]
+    earlier = [known.fingerprint for known in before.rows]
+    dedup = fingerprint(toxicity, settings.dedup.model_dump(), earlier, code_version("dedup"))
+    split = [settings.split.model_dump(), project.seed, before.golden["id"].to_pylist()]
+    split += [project.name, settings.licences]
     code = code_version("split.py", "golden.py", "tally.py", "curate.py", *datacard.WRITTEN_BY)
     curate = fingerprint(dedup, split, code)
     return _Keys(read, screen, toxicity, dedup, curate)
 
 
-def curate(project: Project, run: Run, inputs: Sequence[str], console: Console) -> dict[str, Any]:
-    """Curates what `inputs` hold into the run folder; returns the content of `metrics/curate.json`."""
+def curate(
+    project: Project, run: Run, inputs: Sequence[str], console: Console, earlier: Sequence[Run] = ()
+) -> dict[str, Any]:
+    """Curates what `inputs` hold into the run folder; returns the content of `metrics/curate.json`.
+
+    Rows that the `earlier` runs kept are not kept again, and what was golden there is golden here.
+    """
     from pipeline.read import discover
+    from pipeline.screen.pseudonyms import key_of
 
     found = discover(inputs, project.curate.read)
     if found.ignored:
         console.print(f"  {len(found.ignored)} files of other kinds are not read, the first: {found.ignored[0]}")
     digests = [[file.source, file.path, file.digest] for file in found.files]
-    if run.manifest("curate", _keys(project, digests, golden.frozen(run)).curate) is not None:
+    secret = key_of(project.curate.pii, run)
+    if run.manifest("curate", _keys(project, digests, _Before.of(project, run, earlier), secret).curate) is not None:
         console.print("  finished before: nothing has changed since")
+        run.delete("stages/read")  # a job killed at its very end leaves it
         return dict(run.read_json("metrics/curate.json"))
     golden.freeze(run)
-    frozen = golden.frozen(run)
-    keys = _keys(project, digests, frozen)
+    before = _Before.of(project, run, earlier)
+    keys = _keys(project, digests, before, secret)
 
     def read() -> dict[str, Any]:
         return run.manifest("read", keys.read) or _read(project, run, keys.read, found.files, console)
 
     def screen() -> dict[str, Any]:
-        return run.manifest("screen", keys.screen) or _screen(project, run, keys.screen, read(), console)
+        return run.manifest("screen", keys.screen) or _screen(project, run, keys.screen, read(), secret, console)
 
     toxicity = run.manifest("toxicity", keys.toxicity) or _toxicity(project, run, keys.toxicity, screen(), console)
-    dedup = run.manifest("dedup", keys.dedup) or _dedup(project, run, keys.dedup, toxicity, console)
-    metrics = _finish(
-        project, run, keys.curate, toxicity, dedup, frozen, datacard.provenance(project, found.files), console
-    )
+    dedup = run.manifest("dedup", keys.dedup) or _dedup(project, run, keys.dedup, toxicity, before, console)
+    made = datacard.provenance(project, found.files)
+    metrics = _finish(project, run, keys.curate, [screen(), toxicity, dedup], before.golden, made, console)
     run.delete("stages/read")
     return metrics
 
@@ -102,10 +127,13 @@ def _read(project: Project, run: Run, key: str, files: Sequence[Any], console: C
     return run.commit(stage, inputs=len(files), rows=dict(rows))
 
 
-def _screen(project: Project, run: Run, key: str, read: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Stage `screen`: exact duplicates, language, personal data, in one pass over the parts."""
+def _screen(
+    project: Project, run: Run, key: str, read: dict[str, Any], secret: bytes | None, console: Console
+) -> dict[str, Any]:
+    """Stage `screen`: exact duplicates, quality, language, personal data, in one pass; the leak audit."""
     from pipeline import screen
     from pipeline.dedup.exact import ExactStage, winners
+    from pipeline.dedup.tasks import each
     from pipeline.screen.entities import KnownEntities
     from pipeline.screen.shared import shared_answers
 
@@ -115,16 +143,34 @@ def _screen(project: Project, run: Run, key: str, read: dict[str, Any], console:
     settings = project.curate
     limit = settings.quality.shared_answer
     shared = None if limit is None else shared_answers(run, parts, limit)
-    known = KnownEntities.collect(run.read_table(part, columns=["entities"]) for part in parts)
+    known = KnownEntities.union(each(_known, [(run, part) for part in parts]))
 
     def make() -> list[batch.RowStage]:
-        return [ExactStage(first), *screen.build(settings, known, shared)]
+        return [ExactStage(first), *screen.build(settings, known, secret, shared)]
 
-    with Meter(console, "language, personal data", sum(read["rows"].values())) as meter:
+    with Meter(console, "quality, language, personal data", sum(read["rows"].values())) as meter:
         for part in batch.screen_parts(run, parts, "stages/screen", make, settings.blocks):
             run.add(stage, [part["path"]])
             meter.advance(part["rows"])
-    return run.commit(stage, inputs=read["key"], rows=read["rows"])
+    (leaks,) = each(_leaks, [(run, sorted(stage.outputs), project, known)])
+    return run.commit(stage, inputs=read["key"], rows=read["rows"], report={"leaks": leaks})
+
+
+def _known(run: Run, part: str) -> Any:
+    """Returns the known entities of one part."""
+    from pipeline.screen.entities import KnownEntities
+
+    return KnownEntities.collect([run.read_table(part, columns=["entities"])])
+
+
+def _leaks(run: Run, parts: Sequence[str], project: Project, known: Any) -> dict[str, Any]:
+    """Reads a sample of the rows that no screen has rejected again, by the strict pass of `screen.leaks`."""
+    from pipeline.screen import leaks, light
+
+    tables = (run.read_table(part, columns=[*leaks.COLUMNS, "stage"]) for part in parts)
+    kept = (table.filter(pc.is_null(table["stage"])) for table in tables)
+    with light(project.curate):
+        return leaks.audit(kept, project.curate.pii, project.curate.languages, known)
 
 
 def _toxicity(project: Project, run: Run, key: str, screen: dict[str, Any], console: Console) -> dict[str, Any]:
@@ -145,35 +191,51 @@ def _toxicity(project: Project, run: Run, key: str, screen: dict[str, Any], cons
     return run.commit(stage, inputs=screen["key"], rows=screen["rows"])
 
 
-def _dedup(project: Project, run: Run, key: str, toxicity: dict[str, Any], console: Console) -> dict[str, Any]:
+def _dedup(
+    project: Project, run: Run, key: str, toxicity: dict[str, Any], before: _Before, console: Console
+) -> dict[str, Any]:
     """Stage `dedup`: one decision per row that is still unmarked, in `stages/dedup/decisions.parquet`."""
     from pipeline.dedup.near import deduplicate
 
     stage = run.begin("dedup", key)
     with Meter(console, "near duplicates", None) as meter:
-        found = deduplicate(run, stage, sorted(toxicity["outputs"]), project.curate.dedup)
+        found = deduplicate(run, stage, sorted(toxicity["outputs"]), project.curate.dedup, before.rows)
         meter.advance(found.decisions.num_rows)
-    run.put(stage, DECISIONS, found.decisions)
-    return run.commit(stage, inputs=toxicity["key"], rows={"unmarked": found.decisions.num_rows})
+    decisions = _found_again(found.decisions, before.golden["id"])
+    run.put(stage, DECISIONS, decisions)
+    rows = {"unmarked": decisions.num_rows}
+    return run.commit(stage, inputs=toxicity["key"], rows=rows, report=found.report)
+
+
+def _found_again(decisions: pa.Table, frozen: pa.ChunkedArray) -> pa.Table:
+    """Returns the decisions with the rows kept that repeat a frozen golden row by being that row."""
+    again = pc.and_(pc.is_in(decisions["id"], value_set=frozen), pc.equal(decisions["id"], decisions["twin"]))
+    again = pc.fill_null(again, False)
+    columns = {name: decisions[name] for name in decisions.column_names}
+    columns["kept"] = pc.or_(columns["kept"], again)
+    for name in ("twin", "twin_run", "jaccard", "reason"):
+        columns[name] = pc.if_else(again, None, columns[name])
+    return pa.table(columns, schema=decisions.schema)
 
 
 def _finish(
     project: Project,
     run: Run,
     key: str,
-    toxicity: dict[str, Any],
-    dedup: dict[str, Any],
+    finished: Sequence[dict[str, Any]],
     frozen: pa.Table,
     made: dict[str, Any],
     console: Console,
 ) -> dict[str, Any]:
-    """Stage `curate`: the split, the output shards, the counts, the data card."""
+    """Stage `curate`: the split, the output shards, the counts, the data card. `finished`: manifests of `screen`,
+    `toxicity` and `dedup`."""
     import ray
 
     stage = run.begin("curate", key)
     for folder in (*(f"data/{split}" for split in SPLITS), "rejects"):
         run.delete(folder)
-    parts = sorted(toxicity["outputs"])
+    screen, toxicity, dedup = finished
+    parts = sorted(path for path in toxicity["outputs"] if path.endswith(".parquet"))
     fates, split = _assign(project, run, parts, frozen)
     carried = frozen.filter(pc.invert(pc.is_in(frozen["id"], value_set=_kept(fates)["id"])))
     run.put(stage, f"{golden.GOLDEN}/frozen.parquet", carried)
@@ -189,7 +251,7 @@ def _finish(
             meter.advance(shard["rows"])
     total.check(read)
     metrics = total.metrics(read)
-    metrics |= {manifest["stage"]: manifest["report"] for manifest in (toxicity, dedup) if manifest["report"]}
+    metrics |= screen["report"] | {"toxicity": toxicity["report"], "dedup": dedup["report"]}
     metrics["split"] = {**split, "carried": carried.num_rows}
     metrics["splits"]["golden"] += carried.num_rows
     metrics["provenance"] = made
@@ -278,4 +340,6 @@ def apply_decisions(table: pa.Table, found: pa.Table, threshold: float) -> pa.Ta
         threshold,
         found["twin"].to_pylist(),
     )
+    run = pc.if_else(twins, found["twin_run"], table["twin_run"])
+    table = table.set_column(table.schema.get_field_index("twin_run"), schema.WORKING.field("twin_run"), run)
     return schema.mark(table, empty, "dedup", "empty_text")

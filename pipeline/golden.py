@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import schema
-from pipeline.run import Run
+from pipeline.dedup import index
+from pipeline.run import Run, outputs
 
 FROZEN = "frozen/golden.parquet"
 GOLDEN = "data/golden"
@@ -39,6 +40,13 @@ def frozen(run: Run, earlier: Sequence[Run] = ()) -> pa.Table:
     """Returns the rows that are golden whatever the dump holds (RECORD); raises `MissingStageError` where an earlier
     run has no finished curation."""
     return _first(_own(run), *(other.read_outputs(other.require("curate"), GOLDEN) for other in earlier))
+
+
+def indices(run: Run, earlier: Sequence[Run] = ()) -> list[index.Index]:
+    """Returns the same rows as near-duplicate detection takes them: one index of each run that has some."""
+    own = [index.of_records(run, [FROZEN])] if run.exists(FROZEN) else []
+    theirs = ((other, outputs(other.require("curate"), GOLDEN)) for other in earlier)
+    return [*own, *(index.of_records(other, paths, other.uri) for other, paths in theirs)]
 
 
 def _own(run: Run) -> pa.Table:

@@ -56,6 +56,7 @@ MARKS = pa.schema(
         pa.field("score", pa.float32()),
         pa.field("threshold", pa.float32()),
         pa.field("twin", pa.string()),  # id of the kept row that this one repeats
+        pa.field("twin_run", pa.string()),  # the earlier run that the twin is in; null: this one
     ]
 )
 
@@ -63,7 +64,7 @@ WORKING = pa.schema([*RECORD, *PROVENANCE, *MARKS])
 
 REJECT = pa.schema(
     [WORKING.field(n) for n in ("id", "source", "source_id", "path", "line")]
-    + [WORKING.field(n) for n in ("stage", "reason", "score", "threshold", "twin")]
+    + [WORKING.field(n) for n in ("stage", "reason", "score", "threshold", "twin", "twin_run")]
 )
 
 

@@ -96,7 +96,7 @@ def _drafts(project: Project, run: Run, key: str, model: str, seeds: pa.Table, c
     missing = [number for number in range(units) if not run.exists(f"{folder}/{number:05d}.parquet")]
 
     def make() -> Callable[[int], Iterator[batch.Summary]]:
-        generate, stages = _generator(project, model), _screens(project)
+        generate, stages = _generator(project, model), _screens(project, run)
 
         def work(position: int) -> Iterator[batch.Summary]:
             number = missing[position]
@@ -118,12 +118,14 @@ def _drafts(project: Project, run: Run, key: str, model: str, seeds: pa.Table, c
     return pa.concat_tables([schema.WORKING.empty_table(), *parts])
 
 
-def _screens(project: Project) -> Sequence[batch.RowStage]:
+def _screens(project: Project, run: Run) -> Sequence[batch.RowStage]:
     from pipeline import screen
     from pipeline.screen.entities import KnownEntities
+    from pipeline.screen.pseudonyms import key_of
     from pipeline.screen.toxicity import ToxicityStage
 
-    return [*screen.build(project.curate, KnownEntities.collect([])), ToxicityStage(project.curate.toxicity)]
+    key = key_of(project.curate.pii, run)
+    return [*screen.build(project.curate, KnownEntities(), key), ToxicityStage(project.curate.toxicity)]
 
 
 def _generator(project: Project, name: str) -> Callable[[list[dict[str, Any]], int], Texts]:

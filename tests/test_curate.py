@@ -90,3 +90,37 @@ def test_a_missing_model_is_its_own_error_from_inside_an_actor(dump: Path, tmp_p
     with pytest.raises(Exception, match="none") as caught:
         curate(missing, Run.open(str(tmp_path / "run")), [str(dump)], Console(quiet=True))
     assert isinstance(jobs._deliberate(caught.value), MissingModelError)
+
+
+def rows(folder: Path, split: str) -> dict[str, str]:
+    table = pq.read_table(folder / "data" / split)
+    return dict(zip(table["id"].to_pylist(), table["prompt"].to_pylist(), strict=True))
+
+
+def test_golden_rows_stay_golden_and_earlier_rows_win(
+    finished: tuple[Path, dict[str, Any]], dump: Path, tmp_path: Path
+) -> None:
+    before, smaller = finished[0], tmp_path / "dump"
+    smaller.mkdir()
+    records = list(csv.reader(io.StringIO((dump / "zendesk.csv").read_text(encoding="utf-8"), newline="")))
+    fresh = [[*row[:1], f"7{row[1]}", *row[2:10], f"About {row[10]}", *row[11:-2], f"{row[-2]} Again, {n}.", row[-1]]
+             for n, row in enumerate(records[1:40])]  # fmt: skip
+    sink = io.StringIO()
+    csv.writer(sink).writerows([*records[:100], *fresh])
+    (smaller / "zendesk.csv").write_text(sink.getvalue(), encoding="utf-8")
+    folder = tmp_path / "later"
+    metrics = curate(project(), Run.open(str(folder)), [str(smaller)], Console(quiet=True), [Run(str(before))])
+    source = metrics["sources"]["zendesk"]
+    assert source["read"] == len(records[:100]) - 1 + len(fresh) == source["kept"] + sum(source["rejected"].values())
+    golden = rows(before, "golden")
+    assert golden.items() <= rows(folder, "golden").items()
+    assert metrics["split"]["carried"] + metrics["split"]["frozen"]["present"] == len(golden)
+    assert not rows(before, "train").keys() & rows(folder, "train").keys()
+    rejects = pq.read_table(folder / "rejects").to_pylist()
+    named = [row for row in rejects if row["twin_run"] == str(before)]
+    everything = {key for split in ("train", "val", "golden") for key in rows(before, split)}
+    assert len(named) > 50
+    assert {row["twin"] for row in named} <= everything
+    again = curate(project(), Run.open(str(folder)), [str(dump)], Console(quiet=True))  # the folder's own rows freeze
+    assert rows(folder, "golden").items() >= golden.items()
+    assert again["sources"]["zendesk"]["read"] == 176

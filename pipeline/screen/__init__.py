@@ -6,6 +6,7 @@ package is light; the models load when the stages are built, once per Ray actor.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,20 +25,25 @@ def build(
     `key`: for pseudonyms and hashes, see `pseudonyms.key_of`. `shared`: what `shared_answers` found in the whole input;
     without it the rule `shared_answer` is not run.
     """
-    from pipeline.lean import without
     from pipeline.screen.language import LanguageStage
-    from pipeline.screen.ner import needs_torch
     from pipeline.screen.pii import PiiStage
     from pipeline.screen.quality import QualityStage
     from pipeline.screen.shared import SharedAnswerStage
 
-    # Patterns need neither, and an NER model only when it is a transformer.
-    unused = () if any(map(needs_torch, curate.pii.ner.values())) else ("torch", "transformers")
     limit = curate.quality.shared_answer
-    with without(*unused):
+    with light(curate):
         return [
             QualityStage(curate.quality),  # first: it is the cheapest, and what it rejects need not be judged again
             *([] if shared is None or limit is None else [SharedAnswerStage(shared, limit)]),
             LanguageStage(curate.language, curate.languages),
             PiiStage(curate.pii, curate.languages, known, key),
         ]
+
+
+def light(curate: Curate) -> AbstractContextManager[None]:
+    """Returns a context that hides what the search for personal data does not need: patterns need neither torch nor
+    transformers, and an NER model only when it is a transformer."""
+    from pipeline.lean import without
+    from pipeline.screen.ner import needs_torch
+
+    return without(*() if any(map(needs_torch, curate.pii.ner.values())) else ("torch", "transformers"))
