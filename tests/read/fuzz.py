@@ -34,8 +34,9 @@ from pipeline import schema
 from pipeline.config import Columns, Markdown, Read, TableSource
 from pipeline.errors import UserError
 from pipeline.read import InputFile, discover, freshdesk, pieces, read, zendesk
-from pipeline.read.clean import own_words, plain, without_quotes
+from pipeline.read.clean import answer_words, own_words
 from pipeline.read.csvfile import read_header
+from pipeline.read.markup import plain
 from pipeline.read.ticket import Layout, question
 from tests.read.reference import csv_records, json_records
 
@@ -285,7 +286,7 @@ def _layout_row(layout: Layout, names: Sequence[str], fields: Sequence[str]) -> 
         return "" if place is None else fields[place].strip()
 
     asked = question(plain(value("subject")), own_words(plain(value("description"))))
-    return asked, without_quotes(plain(value("answer")))
+    return asked, answer_words(plain(value("answer")))
 
 
 def expected(file: InputFile, content: bytes) -> list[tuple[int, tuple[str, str] | None]] | None:

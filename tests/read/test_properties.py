@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from pipeline import schema
 from pipeline.config import Columns, Markdown, Read, TableSource
 from pipeline.read import discover, pieces, read
-from pipeline.read.clean import own_words, plain, without_quotes
+from pipeline.read.clean import answer_words, own_words
 from pipeline.read.csvfile import records
+from pipeline.read.markup import plain
 from pipeline.read.spotless import clean_all
 from tests.read.reference import csv_records, physical_lines
 
@@ -209,7 +210,7 @@ SIGNS = (
     st.lists(st.lists(st.sampled_from((*SIGNS, "card", "\n", " ", "ä")) | valid, max_size=8).map("".join), max_size=5)
 )
 def test_cleaning_many_texts_is_cleaning_each(texts: list[str]) -> None:
-    for clean in (plain, lambda text: own_words(plain(text)), lambda text: without_quotes(plain(text))):
+    for clean in (plain, lambda text: own_words(plain(text)), lambda text: answer_words(plain(text))):
         assert clean_all(texts, clean) == [clean(text.strip()) for text in texts]
 
 
