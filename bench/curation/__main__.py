@@ -10,7 +10,7 @@ import argparse
 import importlib
 import json
 
-SUBJECTS = ("pii", "toxicity", "near")
+SUBJECTS = ("pii", "toxicity", "near", "whole")
 
 
 def main() -> None:
