@@ -235,6 +235,7 @@ def _finish(
     for folder in (*(f"data/{split}" for split in SPLITS), "rejects"):
         run.delete(folder)
     screen, toxicity, dedup = finished
+    named = {"toxicity": toxicity, "dedup": dedup}
     parts = sorted(path for path in toxicity["outputs"] if path.endswith(".parquet"))
     fates, split = _assign(project, run, parts, frozen)
     carried = frozen.filter(pc.invert(pc.is_in(frozen["id"], value_set=_kept(fates)["id"])))
@@ -251,7 +252,7 @@ def _finish(
             meter.advance(shard["rows"])
     total.check(read)
     metrics = total.metrics(read)
-    metrics |= screen["report"] | {"toxicity": toxicity["report"], "dedup": dedup["report"]}
+    metrics |= screen["report"] | {name: manifest["report"] for name, manifest in named.items() if manifest["report"]}
     metrics["split"] = {**split, "carried": carried.num_rows}
     metrics["splits"]["golden"] += carried.num_rows
     metrics["provenance"] = made

@@ -188,7 +188,8 @@ class Run:
 
     def read_outputs(self, manifest: dict[str, Any], folder: str) -> pa.Table:
         """Returns the rows of all Parquet files that a finished stage has put below a folder, in the order of names."""
-        return pa.concat_tables([self.read_table(path) for path in outputs(manifest, folder)])
+        paths = [path for path in outputs(manifest, folder) if path.endswith(".parquet")]
+        return pa.concat_tables([self.read_table(path) for path in paths])
 
     def list(self, folder: str) -> list[str]:
         """Returns the sorted paths (in the run) of the files directly in a folder; temporary names are left out."""

@@ -91,8 +91,8 @@ def write(folder: Path, upto: str = "curate") -> Run:
             return run
     keeper, twin, other = identity("101"), identity("103"), identity("101", "freshdesk")
     stage = run.begin("dedup", "key of dedup")
-    decisions = [(keeper, True, None, None, keeper, None), (other, True, None, None, other, None)]
-    decisions.append((twin, False, keeper, 0.875, keeper, "near_duplicate"))
+    decisions = [(row, True, None, None, None, row, None) for row in (keeper, other)]
+    decisions.append((twin, False, keeper, None, 0.875, keeper, "near_duplicate"))
     columns = zip(*sorted(decisions), strict=True)
     arrays = [pa.array(list(column), field.type) for column, field in zip(columns, DECISIONS, strict=True)]
     run.put(stage, "stages/dedup/decisions.parquet", pa.Table.from_arrays(arrays, schema=DECISIONS))

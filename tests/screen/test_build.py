@@ -21,7 +21,7 @@ def test_builds_the_stages_of_the_first_pass_in_order() -> None:
 def test_shared_answers_are_judged_where_they_were_counted() -> None:
     shared = pa.table({"key": pa.array([], pa.binary(8)), "tickets": pa.array([], pa.int64())})
     curate = Curate(quality=Quality(shared_answer=50))
-    names = [type(stage).__name__ for stage in screen.build(curate, KnownEntities(), shared)]
+    names = [type(stage).__name__ for stage in screen.build(curate, KnownEntities(), shared=shared)]
     assert names == ["QualityStage", "SharedAnswerStage", "LanguageStage", "PiiStage"]
 
 
