@@ -15,7 +15,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +28,9 @@ from pipeline.progress import Meter
 from pipeline.report import datacard
 from pipeline.run import Run, code_version, fingerprint, model_version
 from pipeline.tally import SPLITS, Tally
+
+if TYPE_CHECKING:
+    from pipeline.screen.toxicity import Judged, Plan
 
 SHARD_ROWS = 25_000  # rows per output shard, whole parts; a shard is assembled in one task's memory
 DECISIONS = "stages/dedup/decisions.parquet"
@@ -67,7 +70,9 @@ def _keys(project: Project, inputs: Any, before: _Before, secret: bytes | None) 
     tags = None if secret is None else hashlib.sha256(secret).hexdigest()
     screen = fingerprint(read, screens, models, tags, code_version("screen", "dedup/exact.py", "batch.py"))
     toxicity = fingerprint(
-        screen, settings.toxicity.model_dump(exclude={"batch_tokens"}), model_version(settings.toxicity.model)
+        screen,
+        settings.toxicity.model_dump(exclude={"batch_tokens"}),
+        [model_version(name) for name in (settings.toxicity.model, settings.toxicity.screen_model) if name],
     )
     earlier = [known.fingerprint for known in before.rows]
     dedup = fingerprint(toxicity, settings.dedup.model_dump(), earlier, code_version("dedup"))
@@ -174,21 +179,30 @@ def _leaks(run: Run, parts: Sequence[str], project: Project, known: Any) -> dict
 
 
 def _toxicity(project: Project, run: Run, key: str, screen: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Stage `toxicity`: Detoxify, in a pool of actors of its own, on the GPUs where there are any."""
-    from pipeline.screen.toxicity import ToxicityStage
+    """Stage `toxicity`: Detoxify on what a screen flags, in a pool of actors of its own, and an audit of the rest."""
+    from pipeline.screen import moderate
+    from pipeline.screen.toxicity import Plan
 
     parts = sorted(screen["outputs"])
     stage = run.begin("toxicity", key)
-    settings = project.curate
+    settings = project.curate.toxicity
 
-    def make() -> list[batch.RowStage]:
-        return [ToxicityStage(settings.toxicity)]
+    def judge(plan: Plan, title: str) -> Judged:
+        with Meter(console, title, sum(screen["rows"].values())) as meter:
 
-    with Meter(console, "toxicity", sum(screen["rows"].values())) as meter:
-        for part in batch.screen_parts(run, parts, "stages/toxicity", make, settings.blocks, gpu=True):
-            run.add(stage, [part["path"]])
-            meter.advance(part["rows"])
-    return run.commit(stage, inputs=screen["key"], rows=screen["rows"])
+            def done(part: batch.Summary) -> None:
+                run.add(stage, [part["path"]])
+                meter.advance(part["rows"])
+
+            return moderate.judge(run, parts, settings, plan, project.curate.blocks, done)
+
+    plan, refuted = moderate.plan(run, parts, settings), None
+    judged = judge(plan, "toxicity")
+    if not moderate.holds(plan, judged, settings):
+        plan, refuted = Plan(), judged.audit
+        judged = judge(plan, "toxicity: every row")
+    report = moderate.report(plan, judged, settings, refuted)
+    return run.commit(stage, inputs=screen["key"], rows=screen["rows"], report=report)
 
 
 def _dedup(

@@ -62,12 +62,15 @@ def near_duplicates(dedup: Metrics) -> list[str]:
 
 def toxicity(part: Metrics) -> list[str]:
     """Returns sentences on the screen before the toxicity model, and on what it may have missed."""
-    sentences = []
-    if "scored" in part and "rows" in part:
-        sentences.append(f"{part['scored']:,} of {counted(part['rows'], 'row')} scored by the toxicity model.")
-    if part.get("recall") is not None:
+    if part["screen"] is None:
+        return [f"The toxicity model scored every text: {part['scored']:,}."]
+    sentences = [
+        f"The toxicity model scored {part['scored']:,} of {counted(part['texts'], 'text')}; the others were passed by a "
+        "screen fitted in this run."
+    ]
+    if part["recall"] is not None:
         sentences.append(
-            "The others were passed by a screen fitted in this run. Of the rows that the model would drop "
+            "Of the rows that the model would drop "
             f"{recall(part['recall'], part['recall_interval'])} are dropped, by an audit of "
             f"{counted(part['audited'], 'row')} that the screen had passed; at most {part['missed_at_most']:,.0f} "
             "toxic rows are left."

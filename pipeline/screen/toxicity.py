@@ -1,19 +1,16 @@
-"""Toxicity with Detoxify: an official model by name, or a checkpoint folder in Detoxify's format.
+"""Toxicity: Detoxify's score of prompt and response, of every row or of those that a screen does not let pass.
 
-Output contract: `ToxicityStage` scores prompt and response apart, so that a polite answer does not dilute an abusive
-question, writes the higher of the two as `toxicity` and marks `(toxicity, toxicity, score, threshold)` where it reaches
-the threshold. A text longer than the model is scored in overlapping windows, and the highest counts. Scores have 3
-decimals.
-A checkpoint is a pickle, which can run code: its SHA-256 is verified before anything is loaded, and one that is not on
-the pinned list is read as tensors and plain values only. An official model is downloaded by torch.hub at first use.
-This module does not train.
+Output contract: `ToxicityStage` judges prompt and response apart, so that a polite answer does not dilute an abusive
+question, and marks `(toxicity, toxicity, score, threshold)` where the higher of the two reaches the threshold. A text
+longer than the model is scored in overlapping windows, and the highest counts. Scores have 3 decimals. With a screen,
+texts under its cut are not judged, except in the rows that the audit draws; what it counted is in `judged`.
+This module does not train and keeps no scores but those of the rows it marks.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,42 +20,110 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.config import Toxicity
-from pipeline.errors import IntegrityError, MissingModelError
+from pipeline.screen import audit
+from pipeline.screen.audit import Audit
+from pipeline.screen.distil import Screen, digest
+from pipeline.screen.weights import load
 
-PINNED = {  # SHA-256 of Detoxify's official checkpoints: in full where published, else the 8 digits of the file name
-    "original": "c1212f89ac23307ab33932ce29dc446a6e030fb3f384a500890bbe662b7b544a",
-    "unbiased": "c7548aa0",
-    "multilingual": "0b549669",
-    "original-small": "0e1d6498",
-    "unbiased-small": "c8519128",
-}
 OVERLAP = 64  # tokens that neighbouring windows of a long text share
-BF16_PARAMETERS = 20_000_000  # a smaller model is fast enough in float32, which scores alike on every machine
+BF16_WEIGHTS = 20_000_000  # that a token meets; a smaller model is fast in float32, which scores alike everywhere
+MOST_ODDS = 8.0  # a hint's, either way
+TEXTS = ("prompt", "response")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a pass judges: every text (`screen` None), or those over a screen's cut and an audit of the rest."""
+
+    screen: Screen | None = None
+    floor: float = 1.0  # probability with which a row that the screen lets pass is audited, at least
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of one table: distinct texts in it, how many of them the model scored, and the audit's counts."""
+
+    texts: int
+    scored: int
+    audit: Audit
+
+    def __add__(self, other: Judged) -> Judged:
+        return Judged(self.texts + other.texts, self.scored + other.scored, self.audit + other.audit)
 
 
 class ToxicityStage:
     """Marks toxic rows; one instance per actor, on the GPU when there is one."""
 
-    def __init__(self, settings: Toxicity) -> None:
-        self._threshold = settings.threshold
-        self._scorer = Scorer(settings.model, settings.batch_tokens)
+    def __init__(self, settings: Toxicity, plan: Plan | None = None) -> None:
+        self._threshold = np.float32(settings.threshold)
+        self._plan = plan or Plan()
+        self._judge = Scorer(settings.model, settings.batch_tokens)
+        self._hint = Hint(settings if self._plan.screen else None)
+        self.judged = Judged(0, 0, Audit.nobody(self._plan.floor))  # of the last table
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        live = np.flatnonzero(schema.unmarked(table))
-        scores = np.zeros(table.num_rows, dtype=np.float32)
-        if live.size:
-            texts = [
-                text or "" for name in ("prompt", "response") for text in table[name].take(pa.array(live)).to_pylist()
-            ]
-            scores[live] = self._scorer(texts).reshape(2, -1).max(axis=0)
-        scored = np.zeros(table.num_rows, dtype=bool)
-        scored[live] = True
+        live = table.filter(pa.array(schema.unmarked(table)))
+        texts, at = _distinct(live)
+        if self._plan.screen is None:
+            values = self._judge(texts)[at]
+            found = int((values >= self._threshold).any(axis=0).sum())
+            self.judged = Judged(len(texts), len(texts), replace(Audit.nobody(self._plan.floor), found=found))
+        else:
+            values = self._screened(self._plan.screen, texts, at, live["id"].to_pylist())
+        scores = np.full(table.num_rows, np.nan, dtype=np.float32)
+        scores[schema.unmarked(table)] = np.fmax(*values)  # of the texts that were judged; nan: neither was
         field = schema.WORKING.field("toxicity")
-        column = pa.array(scores, field.type, mask=~scored)
+        column = pa.array(scores, field.type, mask=np.isnan(scores))
         table = table.set_column(table.schema.get_field_index("toxicity"), field, column)
-        return schema.mark(
-            table, scores >= np.float32(self._threshold), "toxicity", "toxicity", scores, self._threshold
-        )
+        return schema.mark(table, scores >= self._threshold, "toxicity", "toxicity", scores, float(self._threshold))
+
+    def _screened(self, screen: Screen, texts: list[str], at: np.ndarray, ids: list[str]) -> np.ndarray:
+        """Returns the scores of the rows' texts (2, rows), nan where not judged. `at`: which of `texts` they are."""
+        known = [screen.known.get(digest(text), np.nan) if text.strip() else 0.0 for text in texts]
+        scores = np.array(known, dtype=np.float32)
+        before = int(np.isnan(scores).sum())
+        odds = screen.linear(texts, self._hint(texts))
+        self._fill(scores, texts, np.isnan(scores) & (odds >= screen.cut))
+        values = scores[at]
+        dropped = (values >= self._threshold).any(axis=0)
+        left = np.isnan(values)
+        passed = np.flatnonzero(left.any(axis=0) & ~dropped)
+        below = screen.cut - np.where(left, odds[at], -np.inf).max(axis=0, initial=-np.inf)[passed]
+        strata = audit.strata(below, screen.scale)
+        audited = audit.drawn([ids[row] for row in passed.tolist()], strata, self._plan.floor)
+        chosen = np.zeros(len(texts), dtype=bool)
+        chosen[at[:, passed[audited]]] = True
+        self._fill(scores, texts, np.isnan(scores) & chosen)
+        values[:, passed[audited]] = scores[at[:, passed[audited]]]  # not in other rows with the same text: no audit
+        missed = (values >= self._threshold).any(axis=0)[passed]
+        counted = Audit.of(self._plan.floor, int(dropped.sum()), strata, audited, missed)
+        self.judged = Judged(len(texts), before - int(np.isnan(scores).sum()), counted)
+        return np.asarray(values)
+
+    def _fill(self, values: np.ndarray, texts: list[str], chosen: np.ndarray) -> None:
+        rows = np.flatnonzero(chosen)
+        values[rows] = self._judge([texts[row] for row in rows.tolist()])
+
+
+def _distinct(table: pa.Table) -> tuple[list[str], np.ndarray]:
+    """Returns the table's distinct texts, null as empty, and where each row's prompt and response are (2, rows)."""
+    place: dict[str, int] = {}
+    at = [[place.setdefault(text or "", len(place)) for text in table[name].to_pylist()] for name in TEXTS]
+    return list(place), np.array(at, dtype=np.int64).reshape(len(TEXTS), -1)
+
+
+class Hint:
+    """Log odds of the small model that a screen is helped by: 0 for every text where there is none."""
+
+    def __init__(self, settings: Toxicity | None) -> None:
+        small = settings.screen_model if settings and settings.screen_model != settings.model else None
+        self._score = Scorer(small, settings.batch_tokens) if settings and small else None
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        if self._score is None:
+            return np.zeros(len(texts))
+        score = self._score(texts).astype(np.float64)
+        return np.clip(np.log((score + 5e-4) / (1.0005 - score)), -MOST_ODDS, MOST_ODDS)
 
 
 class Scorer:
@@ -68,13 +133,13 @@ class Scorer:
         import torch
 
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        detoxify = _load(model, self._device)
+        detoxify = load(model, self._device)
         self._model = detoxify.model.eval()
         self._tokenizer = detoxify.tokenizer
         self._column = detoxify.class_names.index("toxicity")
         self._batch_tokens = batch_tokens
         self._limit = _limit(self._model.config, self._tokenizer)
-        self._bf16 = _bf16(self._device) and sum(p.numel() for p in self._model.parameters()) >= BF16_PARAMETERS
+        self._bf16 = _weights(self._model.config) >= BF16_WEIGHTS and _bf16(self._device)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Returns float32 scores between 0 and 1 with 3 decimals, one per text; an empty text has 0."""
@@ -136,6 +201,11 @@ def _limit(config: Any, tokenizer: Any) -> int:
     return int(min(tokenizer.model_max_length, config.max_position_embeddings - offset))
 
 
+def _weights(config: Any) -> int:
+    """Returns about how many weights a token is multiplied by; ALBERT's layers share theirs, but take as long."""
+    return 12 * int(config.num_hidden_layers) * int(config.hidden_size) ** 2
+
+
 def _bf16(device: str) -> bool:
     """Whether the hardware multiplies bfloat16 faster than float32."""
     import torch
@@ -144,83 +214,3 @@ def _bf16(device: str) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     flags = Path("/proc/cpuinfo")
     return flags.is_file() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.read_text().split())
-
-
-# -- loading ----------------------------------------------------------------------------------------------------------
-
-
-def _load(model: str, device: str) -> Any:
-    try:
-        import detoxify
-        from transformers.utils import logging
-    except ImportError as error:
-        raise MissingModelError("toxicity needs detoxify: pip install 'solotune[curate]'") from error
-    logging.disable_progress_bar()  # "Loading weights", once per actor, says nothing to anybody
-    if model in PINNED:
-        return _official(detoxify, model, device)
-    folder = Path(model)
-    if not folder.is_dir():
-        raise MissingModelError(
-            f"curate.toxicity.model: {model} is neither a folder nor a Detoxify model ({', '.join(PINNED)})"
-        )
-    return _local(detoxify, folder, device)
-
-
-def _official(detoxify: Any, model: str, device: str) -> Any:
-    """Downloads an official checkpoint at first use, verifies it, and lets Detoxify load it from torch.hub's cache."""
-    import torch
-    from detoxify.detoxify import MODEL_URLS
-
-    url = MODEL_URLS[model]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-    try:
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=PINNED[model], progress=False)
-        _verify(path, PINNED[model])
-        return detoxify.Detoxify(model, device=device)
-    except (OSError, RuntimeError) as error:
-        raise MissingModelError(
-            f"Detoxify's `{model}` is not on this machine and cannot be downloaded ({type(error).__name__}): run once "
-            f"with network, or name a checkpoint folder in curate.toxicity.model"
-        ) from error
-
-
-def _local(detoxify: Any, folder: Path, device: str) -> Any:
-    """Loads a folder: one *.ckpt, SHA256 as sha256sum writes it, config.json and a tokenizer."""
-    import torch
-
-    found = sorted(folder.glob("*.ckpt"))
-    if len(found) != 1:
-        raise MissingModelError(f"{folder} must hold exactly one *.ckpt, it holds {len(found)}")
-    checkpoint = found[0]
-    _verify(checkpoint, _recorded(folder, checkpoint.name))
-    pinned = any(_digest(checkpoint).startswith(digest) for digest in PINNED.values())
-    loaded = torch.load(checkpoint, map_location=device, weights_only=not pinned)
-    # Detoxify looks these two up before it honours huggingface_config_path; a hub name here would need the network
-    loaded["config"]["arch"]["args"]["model_type"] = str(folder)
-    buffer = io.BytesIO()
-    torch.save(loaded, buffer)
-    buffer.seek(0)
-    return detoxify.Detoxify(checkpoint=buffer, device=device, huggingface_config_path=str(folder))
-
-
-def _recorded(folder: Path, name: str) -> str:
-    """Returns the SHA-256 that the folder's `SHA256` states for a file."""
-    sums = folder / "SHA256"
-    lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
-    stated = {words[-1].lstrip("*"): words[0].lower() for words in map(str.split, lines) if len(words) == 2}
-    if len(stated.get(name, "")) != 64:
-        raise MissingModelError(f"{folder} states no SHA-256 for {name}: write it with `sha256sum *.ckpt > SHA256`")
-    return stated[name]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _verify(path: Path, expected: str) -> None:
-    """Raises `IntegrityError` unless the file's SHA-256 starts with `expected`."""
-    if not _digest(path).startswith(expected):
-        raise IntegrityError(f"{path} does not have the expected SHA-256 {expected}: delete it and fetch it again")

@@ -12,8 +12,10 @@ import pytest
 from pipeline import schema
 from pipeline.config import Toxicity
 from pipeline.errors import IntegrityError, MissingModelError
-from pipeline.screen import toxicity
-from pipeline.screen.toxicity import Scorer, ToxicityStage
+from pipeline.screen import toxicity, weights
+from pipeline.screen.distil import Linear, Screen, digest
+from pipeline.screen.ngrams import BUCKETS
+from pipeline.screen.toxicity import Plan, Scorer, ToxicityStage
 
 ASSET = Path(__file__).parents[2] / "assets" / "toxicity-small"
 ABUSE = "You are a stupid idiot and a disgusting piece of trash, shut up!"
@@ -67,7 +69,7 @@ def test_null_text_is_empty_text(stage: ToxicityStage, make_working: Any) -> Non
 
 def test_scores_equal_detoxify_text_by_text_in_any_batch_layout() -> None:
     texts = [ABUSE, CALM, POLITE, "Danke!", "Warum dauert das so lange?", CALM * 9, "you idiot", ABUSE + " " + CALM]
-    detoxify = toxicity._load(str(ASSET), "cpu")
+    detoxify = weights.load(str(ASSET), "cpu")
     stock = np.array([detoxify.predict(text)["toxicity"] for text in texts], dtype=np.float32)
     for budget in (1, 100, 100_000):
         scores = Scorer(str(ASSET), budget)(texts)
@@ -132,4 +134,51 @@ def test_the_pinned_list_covers_every_official_model() -> None:
     from detoxify.detoxify import MODEL_URLS
 
     for name, url in MODEL_URLS.items():
-        assert toxicity.PINNED[name].startswith(url.rsplit("-", 1)[-1].removesuffix(".ckpt"))
+        assert weights.PINNED[name].startswith(url.rsplit("-", 1)[-1].removesuffix(".ckpt"))
+
+
+@pytest.fixture(scope="module")
+def screened() -> ToxicityStage:
+    """A stage whose screen flags nothing, knows one text, and audits every second row."""
+    linear = Linear(np.zeros(BUCKETS, dtype=np.int32), 0.0, 0.0)
+    screen = Screen(linear, 100.0, 1e9, 0.0, 24, 24, {digest(CALM): 0.95})
+    return ToxicityStage(Toxicity(model=str(ASSET), screen_model=None), Plan(screen, 0.5))
+
+
+def test_a_screen_lets_pass_what_it_does_not_flag_and_the_audit_finds_its_share(
+    screened: ToxicityStage, make_working: Any
+) -> None:
+    pairs = [(f"{ABUSE} {number}", POLITE) for number in range(60)]
+    table = make_working(rows(*pairs))
+    found = screened(table)
+    counts = screened.judged.audit
+    marked = sum(reason == "toxicity" for reason in found["reason"].to_pylist())
+    assert counts.found == 0
+    assert sum(counts.passed) == 60
+    assert marked == sum(counts.audited) == sum(counts.missed)
+    assert 15 < marked < 45
+    assert found["toxicity"].null_count == 60 - marked
+    recall = counts.recall()
+    assert recall is not None
+    assert recall[1] <= marked / 60 <= recall[2]
+
+
+def test_scores_known_from_the_calibration_are_not_asked_again(screened: ToxicityStage, make_working: Any) -> None:
+    found = screened(make_working(rows((CALM, POLITE))))
+    assert found["reason"].to_pylist() == ["toxicity"]
+    assert screened.judged.scored == 0
+    assert screened.judged.audit.found == 1
+
+
+def test_a_screen_takes_an_empty_table_and_leaves_marks(screened: ToxicityStage, make_working: Any) -> None:
+    assert screened(schema.WORKING.empty_table()).equals(schema.WORKING.empty_table())
+    table = make_working(rows((ABUSE, ABUSE), (None, None)))
+    marked = schema.mark(table, np.array([True, True]), "language", "language")
+    assert screened(marked).equals(marked)
+
+
+def test_large_models_run_in_bfloat16_and_small_ones_in_float32() -> None:
+    from transformers import AlbertConfig, AutoConfig
+
+    albert = AlbertConfig(hidden_size=768, num_hidden_layers=12)  # shared layers: 12 M parameters, 85 M multiplications
+    assert toxicity._weights(albert) >= toxicity.BF16_WEIGHTS > toxicity._weights(AutoConfig.from_pretrained(ASSET))

@@ -1,0 +1,132 @@
+"""The toxicity pass over a run: a screen distilled on its own rows, every part judged through it, the recall audited.
+
+Output contract: `plan` leaves a screen in `stages/toxicity/screen.npz` where it saves enough, and returns the plan that
+every actor works by; `judge` writes a part of the same name for each; `report` is what `metrics/curate.json`
+says. A run of few rows, one that switches the screen off and one whose screen flags too much are judged row by row.
+All of it depends on the rows and the settings alone: pool, screen and audit are drawn by row ids.
+This module decides what is scored where; how is in `toxicity`, `distil` and `audit`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import batch, schema
+from pipeline.config import Toxicity
+from pipeline.run import Run
+from pipeline.screen.audit import Audit
+from pipeline.screen.distil import Screen, digest, distil
+from pipeline.screen.toxicity import TEXTS, Hint, Judged, Plan, Scorer, ToxicityStage
+
+SCREEN = "stages/toxicity/screen.npz"
+POOL = 20_000  # rows that a screen is distilled on
+LEAST_AUDITED = 200  # rows
+ID_RANGE = 1 << 32  # of the first 8 hex digits of an id
+
+
+def plan(run: Run, parts: Sequence[str], settings: Toxicity) -> Plan:
+    """Returns how to judge the unmarked rows of `parts`, having distilled a screen on a sample of them. Ray must be up.
+
+    Raises `MissingModelError` where a model is not there.
+    """
+    rows = sum(run.read_table(part, columns=["stage"])["stage"].null_count for part in parts)
+    if not settings.screen or rows <= settings.screen_rows:
+        return Plan()
+
+    def work() -> Iterator[batch.Summary]:
+        screen = _distil(run, parts, rows, settings)
+        if screen is not None:
+            run.write_bytes(SCREEN, screen.to_bytes())
+        yield {"screen": screen is not None}
+
+    if not [found["screen"] for found in batch.stream(work)][-1]:
+        return Plan()
+    return Plan(Screen.from_bytes(run.read_bytes(SCREEN)), min(1.0, max(settings.audit, LEAST_AUDITED / rows)))
+
+
+def _distil(run: Run, parts: Sequence[str], rows: int, settings: Toxicity) -> Screen | None:
+    texts = pool(run, parts, rows)
+    hints = Hint(settings)(texts)
+    return distil(
+        texts, Scorer(settings.model, settings.batch_tokens), hints, settings.threshold, settings.screen_recall
+    )
+
+
+def pool(run: Run, parts: Sequence[str], rows: int) -> list[str]:
+    """Returns the distinct texts of about `POOL` of `rows` unmarked rows, in the order of their digests."""
+    bound = None if rows <= POOL else [("id", "<", f"{ID_RANGE * POOL // rows:08x}")]
+    texts: set[str] = set()
+    for part in parts:
+        table = run.read_table(part, columns=["stage", *TEXTS], filters=bound)
+        table = table.filter(pa.array(schema.unmarked(table)))
+        texts.update(text for name in TEXTS for text in table[name].to_pylist() if text and text.strip())
+    return sorted(texts, key=digest)
+
+
+def judge(
+    run: Run,
+    parts: Sequence[str],
+    settings: Toxicity,
+    how: Plan,
+    blocks: int | None,
+    done: Callable[[batch.Summary], None],
+) -> Judged:
+    """Judges parts into `stages/toxicity` and returns the counts; calls `done` with `{path, rows}` of each part.
+
+    An actor per GPU, or per core where there is none.
+    """
+    total = Judged(0, 0, Audit.nobody(how.floor))
+    for summary, judged in _judge_parts(run, parts, settings, how, blocks):
+        done(summary)
+        total += judged
+    return total
+
+
+def _judge_parts(
+    run: Run, parts: Sequence[str], settings: Toxicity, how: Plan, blocks: int | None
+) -> Iterator[tuple[batch.Summary, Judged]]:
+    def start() -> Callable[[int], Iterator[batch.Summary]]:
+        stage = ToxicityStage(settings, how)
+
+        def work(number: int) -> Iterator[batch.Summary]:
+            table = batch.forget(stage(run.read_table(parts[number])))
+            path = f"stages/toxicity/{parts[number].rsplit('/', 1)[1]}"
+            run.write_table(path, table)
+            yield {"path": path, "rows": table.num_rows, "judged": json.dumps(asdict(stage.judged))}
+
+        return work
+
+    cards = batch.gpus()
+    found = batch.spread(start, len(parts), blocks, actors=cards or batch.cpus(), num_gpus=1 if cards else 0)
+    for summary in found:
+        judged = json.loads(summary.pop("judged"))
+        yield summary, Judged(judged["texts"], judged["scored"], Audit(**judged["audit"]))
+
+
+def holds(how: Plan, judged: Judged, settings: Toxicity) -> bool:
+    """Whether the audit leaves it possible that the screen reaches the recall asked for."""
+    recall = judged.audit.recall()
+    return how.screen is None or recall is None or recall[2] >= settings.screen_recall
+
+
+def report(how: Plan, judged: Judged, settings: Toxicity, refuted: Audit | None = None) -> dict[str, Any]:
+    """Returns the toxicity part of `metrics/curate.json`. `refuted`: the audit of a screen given up for it."""
+    found: dict[str, Any] = {"texts": judged.texts, "scored": judged.scored, **judged.audit.report()}
+    found["screen"] = None
+    if how.screen is not None:
+        screen = how.screen
+        found["screen"] = {
+            "kind": "n-grams and small model" if screen.linear.hint else "n-grams",
+            "cut": round(screen.cut, 4),
+            "target": settings.screen_recall,
+            "calibration": {"scored": len(screen.known), "positives": screen.positives, "toxic": screen.toxic},
+            "audit_floor": round(how.floor, 6),
+        }
+    if refuted is not None:
+        found["refuted_screen"] = refuted.report()
+    return found
