@@ -33,6 +33,7 @@ BROKEN = (
     ValueError,
 )  # what pyarrow raises for a damaged file; names that are not UTF-8, too
 BATCH = 1_000  # rows of a Parquet file in memory at once
+BATCH_BYTES = 4 << 20  # or fewer, if that is what they take on average
 
 
 def listing(names: Sequence[str], most: int = 40) -> str:
@@ -131,7 +132,7 @@ def jsonl_rows(uri: str, encoding: str, span: Span, columns: Columns) -> Iterato
 def _parquet(uri: str) -> tuple[pq.ParquetFile, list[str]]:
     """Opens a Parquet file; returns it and its columns."""
     try:
-        file = pq.ParquetFile(open_random(uri), buffer_size=1 << 20)
+        file = pq.ParquetFile(open_random(uri), buffer_size=1 << 20, pre_buffer=False)  # page by page
         return file, list(file.schema_arrow.names)
     except BROKEN as error:
         raise InputError(f"{uri} is not a whole Parquet file: {error}") from error
@@ -161,6 +162,10 @@ def _cell(scalar: pa.Scalar) -> Any:
         return UNREADABLE
 
 
+def _row_bytes(group: Any) -> int:
+    return max(1, int(group.total_byte_size) // max(1, int(group.num_rows)))
+
+
 def parquet_spans(uri: str, rows: int) -> list[Span]:
     """Returns the row groups of a file as ranges of at least `rows` rows, except the last."""
     spans: list[Span] = []
@@ -184,7 +189,10 @@ def parquet_rows(uri: str, span: Span | None, columns: Columns) -> Iterator[Row]
     file, _ = _parquet(uri)
     with file:
         groups = range(span.start, span.end) if span else range(file.num_row_groups)
-        batches = file.iter_batches(batch_size=BATCH, row_groups=list(groups), columns=list(wanted))
+        wide = max((_row_bytes(file.metadata.row_group(group)) for group in groups), default=1)
+        size = max(1, min(BATCH, BATCH_BYTES // wide))
+        # Threads would decode whole columns of a row group ahead: a file of one row group would be in memory at once.
+        batches = file.iter_batches(size, row_groups=list(groups), columns=list(wanted), use_threads=False)
         while True:
             try:
                 batch = next(batches, None)
