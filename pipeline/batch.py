@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipeline.config import Read
     from pipeline.read import InputFile
 
+PART_BYTES = 64 << 20  # of the tables that one part is put together from
 PAGES_PER_UNIT = 200  # Markdown pages are small: one task reads many
 
 Summary = dict[str, Any]
@@ -163,7 +164,10 @@ def read_unit(run: Run, unit: list[InputFile], number: int, settings: Read) -> I
 
     for file in unit:
         for table in read(file, settings):
-            if waiting and sum(t.num_rows for t in waiting) + table.num_rows > settings.rows_per_part:
+            rows = sum(t.num_rows for t in waiting) + table.num_rows
+            if waiting and (
+                rows > settings.rows_per_part or sum(t.nbytes for t in waiting) + table.nbytes > PART_BYTES
+            ):
                 yield write()
                 waiting, part = [], part + 1
             waiting.append(table)

@@ -85,3 +85,35 @@ def test_parts_are_screened_sorted_and_written_under_their_names(
 @pytest.mark.ray
 def test_stream_yields_as_it_goes(ray_session: None) -> None:
     assert list(batch.stream(lambda: iter([{"a": 1}, {"a": 2}]))) == [{"a": 1}, {"a": 2}]
+
+
+def test_parts_are_bounded_in_rows_and_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long rows must not pile up to `rows_per_part` of them in memory."""
+    from pipeline.config import Columns, Read, TableSource
+    from pipeline.read import discover
+
+    monkeypatch.setattr(batch, "PART_BYTES", 64 << 10)
+    monkeypatch.setattr("pipeline.read.rows.PART_TEXT", 16 << 10)
+    lines = "".join(f"{number},{'x' * 1024}\n" for number in range(80))
+    (tmp_path / "t.csv").write_text(f"question,answer\n{lines}")
+    settings = Read(tables=(TableSource(match="*", columns=Columns(prompt="question", response="answer")),))
+    files = discover([str(tmp_path / "t.csv")], settings).files
+    run = Run.open(str(tmp_path / "run"))
+    assert [part["rows"] for part in batch.read_unit(run, list(files), 0, settings)] == [48, 32]
+
+
+def test_a_big_table_is_several_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.config import Columns, Read, TableSource
+    from pipeline.read import discover, read
+
+    monkeypatch.setattr("pipeline.read.pieces.__defaults__", (1000, 7))
+    lines = "".join(f'{number},"a\n{number}"\n' for number in range(500))
+    (tmp_path / "t.csv").write_text(f"question,answer\n{lines}")
+    settings = Read(tables=(TableSource(match="*", columns=Columns(prompt="question", response="answer")),))
+    files = discover([str(tmp_path / "t.csv")], settings).files
+    units = batch.work_units(files)
+    assert len(units) > 3
+    found = [
+        row["prompt"] for unit in units for file in unit for part in read(file, settings) for row in part.to_pylist()
+    ]
+    assert found == [str(number) for number in range(500)]
