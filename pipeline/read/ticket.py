@@ -18,7 +18,7 @@ from pipeline.read.clean import answer_words, own_words
 from pipeline.read.csvfile import Record
 from pipeline.read.markup import plain
 from pipeline.read.rows import RESOLVED, Row, parse_time, people
-from pipeline.read.spotless import clean_all
+from pipeline.read.spotless import ANSWER, MARKUP, MESSAGE, clean_all
 
 BLOCK = 4_000  # records cleaned at once
 BLOCK_TEXT = 4 << 20  # or fewer, with so many characters
@@ -94,11 +94,12 @@ class Layout:
                 zip(*([fields[at] for fields in whole] for at in positions), strict=True) if positions else repeat(())
             )
 
-        prompts = map(question, clean_all(texts("subject"), plain), clean_all(texts("description"), _message))
+        subjects = clean_all(texts("subject"), plain, MARKUP)
+        prompts = map(question, subjects, clean_all(texts("description"), _message, MESSAGE))
         none = columns.at["status"] is None
         made = zip(
             prompts,
-            clean_all(texts("answer"), _answer),
+            clean_all(texts("answer"), _answer, ANSWER),
             texts("id"),
             texts("label"),
             map(parse_time, texts("created")),

@@ -22,7 +22,7 @@ from pipeline.read import discover, pieces, read
 from pipeline.read.clean import answer_words, own_words
 from pipeline.read.csvfile import records
 from pipeline.read.markup import plain
-from pipeline.read.spotless import clean_all
+from pipeline.read.spotless import ANSWER, MARKUP, MESSAGE, clean_all
 from tests.read.reference import csv_records, physical_lines
 
 QA = Read(tables=(TableSource(match="*", columns=Columns(prompt="question", response="answer", source_id="key")),))
@@ -201,7 +201,8 @@ def test_every_section_with_text_is_a_row(folder: Path, sections: list[tuple[int
 SIGNS = (
     "<b>", "</p>", "&amp;", "\r", " \n", "\n\n\n", "> x", "On 3 May wrote:", "-- ", "---", "___", "From: x", "Von: y\n",
     "Sent from my iPhone", "Gesendet mit der GMX Mail App", "outlook", "CONFIDENTIAL", "##- x -##", "disclaimer:",
-    "\x0c", "\xa0", "\u2028", "\x85", "İ", "ſ", "K",
+    " > y", "\n\x0b>", "\n\u2003> z", "\n\x1d**From: x", "Sent: y\nTo: z", "\x0c", "\xa0",
+    "\u2028", "\x85", "İ", "ſ", "K",
 )  # fmt: skip
 
 
@@ -210,8 +211,16 @@ SIGNS = (
     st.lists(st.lists(st.sampled_from((*SIGNS, "card", "\n", " ", "ä")) | valid, max_size=8).map("".join), max_size=5)
 )
 def test_cleaning_many_texts_is_cleaning_each(texts: list[str]) -> None:
-    for clean in (plain, lambda text: own_words(plain(text)), lambda text: answer_words(plain(text))):
-        assert clean_all(texts, clean) == [clean(text.strip()) for text in texts]
+    message, answer = (lambda text: own_words(plain(text))), (lambda text: answer_words(plain(text)))
+    for clean, signs in ((plain, MARKUP), (message, MESSAGE), (answer, ANSWER)):
+        assert clean_all(texts, clean, signs) == [clean(text.strip()) for text in texts]
+
+
+def test_cleaning_many_mails_is_cleaning_each() -> None:
+    mails = (Path(__file__).parent / "mails.txt").read_text(encoding="utf-8").split("\n\n")
+    texts = [*mails, *("\n\n".join(mails[at : at + 8]) for at in range(len(mails)))]
+    assert clean_all(texts, own_words, MESSAGE) == [own_words(text.strip()) for text in texts]
+    assert clean_all(texts, answer_words, ANSWER) == [answer_words(text.strip()) for text in texts]
 
 
 @often
