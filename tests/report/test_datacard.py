@@ -71,7 +71,7 @@ def test_parts_that_were_not_measured_are_left_out(metrics: dict[str, Any]) -> N
     for key in ("dedup", "toxicity", "leaks", "split"):
         del metrics[key]
     card = datacard.render("acme", metrics)
-    assert not re.search(r"\baudit\b", card.lower())
+    assert not re.search(r"audit:|leak audit|audited|alike enough|toxicity model scored", card, re.IGNORECASE)
 
 
 def test_the_card_follows_from_the_metrics_alone_and_from_json(metrics: dict[str, Any]) -> None:
