@@ -78,7 +78,7 @@ def judge(
 ) -> Judged:
     """Judges parts into `stages/toxicity` and returns the counts; calls `done` with `{path, rows}` of each part.
 
-    An actor per GPU, or per core where there is none.
+    An actor per GPU, or per core where there is none. The screen of `how` is the one that `plan` left in the run.
     """
     total = Judged(0, 0, Audit.nobody(how.floor))
     for summary, judged in _judge_parts(run, parts, settings, how, blocks):
@@ -90,8 +90,11 @@ def judge(
 def _judge_parts(
     run: Run, parts: Sequence[str], settings: Toxicity, how: Plan, blocks: int | None
 ) -> Iterator[tuple[batch.Summary, Judged]]:
+    floor, screened = how.floor, how.screen is not None  # the screen itself is read where it is used
+
     def start() -> Callable[[int], Iterator[batch.Summary]]:
-        stage = ToxicityStage(settings, how)
+        screen = Screen.from_bytes(run.read_bytes(SCREEN)) if screened else None
+        stage = ToxicityStage(settings, Plan(screen, floor))
 
         def work(number: int) -> Iterator[batch.Summary]:
             table = batch.forget(stage(run.read_table(parts[number])))

@@ -1,0 +1,109 @@
+"""The toxicity pass: what it draws, that its counts and bytes do not depend on the blocks, what it reports."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import schema
+from pipeline.config import Toxicity
+from pipeline.run import Run
+from pipeline.screen import moderate
+from pipeline.screen.audit import STRATA, Audit
+from pipeline.screen.distil import Linear, Screen
+from pipeline.screen.ngrams import BUCKETS
+from pipeline.screen.toxicity import Judged, Plan
+
+ABUSE = "You are a stupid idiot and a disgusting piece of trash, shut up!"
+CALM = "My card was declined twice yesterday, could you please have a look?"
+SETTINGS = Toxicity(screen_model=None)
+
+
+def screen(cut: float) -> Screen:
+    return Screen(Linear(np.zeros(BUCKETS, dtype=np.int32), 0.0, 0.0), cut, 1e9, 0.02, 30, 30)
+
+
+@pytest.fixture
+def run(tmp_path: Path, make_working: Any) -> tuple[Run, list[str]]:
+    """A run with 90 unmarked rows in three parts, every third of them abusive, and one marked row in each part."""
+    run, parts = Run.open(str(tmp_path)), []
+    for part in range(3):
+        rows = [{"prompt": f"{ABUSE if n % 3 == 0 else CALM} {part}-{n}", "response": CALM} for n in range(31)]
+        table = make_working(rows)
+        table = schema.mark(table, np.arange(31) == 30, "language", "language").sort_by("id")
+        parts.append(f"stages/screen/0000{part}-00000.parquet")
+        run.write_table(parts[-1], table)
+    return run, parts
+
+
+def test_the_pool_is_drawn_by_id_and_ordered_by_digest(
+    run: tuple[Run, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = moderate.pool(*run, 90)
+    assert len(whole) == 91  # distinct prompts and the one response
+    assert moderate.pool(run[0], run[1][::-1], 90) == whole
+    monkeypatch.setattr(moderate, "POOL", 30)
+    drawn = moderate.pool(*run, 90)
+    assert 10 < len(drawn) < 60
+    assert drawn == [text for text in whole if text in set(drawn)]
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, Toxicity(screen=False, screen_rows=1)])
+def test_few_rows_and_a_screen_switched_off_mean_every_row(run: tuple[Run, list[str]], settings: Toxicity) -> None:
+    assert moderate.plan(*run, settings) == Plan()
+
+
+@pytest.mark.ray
+def test_counts_and_bytes_are_those_of_the_rows_whatever_the_blocks(
+    ray_session: None, run: tuple[Run, list[str]]
+) -> None:
+    results = []
+    run[0].write_bytes(moderate.SCREEN, screen(100.0).to_bytes())
+    for blocks in (2, 3):
+        done: list[Any] = []
+        judged = moderate.judge(*run, SETTINGS, Plan(screen(100.0), 0.5), blocks, done.append)
+        files = [run[0].read_bytes(part["path"]) for part in sorted(done, key=lambda part: part["path"])]
+        results.append((judged, files))
+    assert results[0] == results[1]
+    counts = results[0][0].audit
+    assert counts.found == 0
+    assert sum(counts.passed) == 90
+    assert 0 < sum(counts.missed) < 30
+    every = moderate.judge(*run, SETTINGS, Plan(), None, lambda part: None)
+    assert every.audit.found == 30
+    assert every.scored == every.texts
+
+
+def audited(missed: int) -> Judged:
+    counts = [(0,) * 9 + (n,) + (0,) * (STRATA - 10) for n in (10_000, 1_000, missed)]
+    return Judged(20_000, 3_000, Audit(0.1, 900, *counts))
+
+
+def test_a_screen_is_given_up_only_when_its_audit_rules_the_target_out() -> None:
+    plan = Plan(screen(0.0), 0.1)
+    assert moderate.holds(plan, audited(0), SETTINGS)
+    assert moderate.holds(plan, audited(1), SETTINGS)  # 10 of 910 are estimated, but one find is weak evidence
+    assert not moderate.holds(plan, audited(20), SETTINGS)
+    assert moderate.holds(Plan(), audited(20), SETTINGS)
+    assert moderate.holds(plan, replace(audited(0), audit=Audit.nobody(0.1)), SETTINGS)
+
+
+def test_the_report_says_what_was_scored_and_how_sure_the_recall_is() -> None:
+    found = moderate.report(Plan(screen(0.5), 0.1), audited(1), SETTINGS)
+    assert (found["texts"], found["scored"], found["dropped"], found["audited"]) == (20_000, 3_000, 901, 1_000)
+    assert found["recall"] == pytest.approx(0.9901, abs=1e-4)
+    assert found["recall_interval"][0] < found["recall"] < found["recall_interval"][1]
+    assert found["screen"] == {
+        "kind": "n-grams",
+        "cut": 0.5,
+        "target": 0.99,
+        "calibration": {"scored": 0, "positives": 30, "toxic": 30},
+        "audit_floor": 0.1,
+    }
+    given_up = moderate.report(Plan(), audited(0), SETTINGS, audited(20).audit)
+    assert given_up["screen"] is None
+    assert given_up["refuted_screen"]["audit_found"] == 20
