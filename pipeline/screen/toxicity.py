@@ -159,16 +159,15 @@ class Scorer:
         """Returns (token ids, text) for every window of every text, shortest first, in an order of their own."""
         if not texts:
             return []
-        encoded = self._tokenizer(
-            texts,
-            truncation=True,
-            max_length=self._limit,
-            stride=OVERLAP,
-            return_overflowing_tokens=True,
-            verbose=False,
-        )
-        owners = (texts[position] for position in encoded["overflow_to_sample_mapping"])
-        windows = zip(encoded["input_ids"], owners, strict=True)
+        # cut here and not by the tokenizer: tokenizers 0.23.2 loses all windows of a text but two
+        encoded = self._tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        first, last = self._tokenizer("")["input_ids"]
+        room = self._limit - 2
+        windows = [
+            ([first, *ids[at : at + room], last], text)
+            for text, ids in zip(texts, encoded, strict=True)
+            for at in range(0, max(1, len(ids) - OVERLAP), room - OVERLAP)
+        ]
         return sorted(windows, key=lambda window: (len(window[0]), window[1], window[0]))
 
     def _forward(self, rows: list[list[int]]) -> np.ndarray:
