@@ -6,7 +6,8 @@ are scored next, and so on (active learning): toxic rows are rare, a random samp
 Then the cut is set below the scores of the positives. What a text's own positive scores is predicted without it
 (four-fold), the lower tail of these scores is taken for exponential, and the cut is where it has left
 (1 - recall) / `MARGIN`, at the upper confidence limit of its mean. Everything above the cut is scored, then a random
-`PROBE` of what lies under it; either may turn up more positives and lower the cut, until neither does.
+`PROBE` of what lies under it; either may turn up more positives and lower the cut, until neither does. Where the pool
+is the whole run nothing has to be foreseen: the asking goes down the ranking until it is dry.
 Output contract: `distil` returns a `Screen`, or None where it would save too little: then every text needs the judge.
 The same texts, in the same order, and the same judge give the same screen, bit by bit. Where fewer than `POSITIVES`
 texts reach the threshold, the most suspicious others count as positives too, which lowers the cut.
@@ -28,6 +29,7 @@ from pipeline.screen import ngrams
 
 ROUND = 100  # texts that the judge scores before the next fit
 MOST_ROUNDS = 12
+DRY = 2  # rounds without a positive that end the asking where the pool is the whole run
 PROBE = 300  # texts under the cut, drawn at random, that must hold no positive
 POSITIVES = 10  # that a cut is set by, at least
 TAIL, FEWEST = 0.1, 6  # share of the positives that the exponential is fitted to, and at least how many
@@ -95,17 +97,20 @@ def digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST).digest()
 
 
-def distil(texts: Sequence[str], judge: Scores, hints: np.ndarray, threshold: float, recall: float) -> Screen | None:
+def distil(
+    texts: Sequence[str], judge: Scores, hints: np.ndarray, threshold: float, recall: float, whole: bool = False
+) -> Screen | None:
     """Fits a screen of `judge` to distinct `texts`, in an order that has nothing to do with what they say.
 
     `hints`: log odds of a small model, one per text, all 0 without one. `recall`: of the texts that reach `threshold`.
+    `whole`: there are no texts but these, and what the screen has to foresee of others does not matter.
     """
     pool = _Pool(texts, judge, hints)
     pool.score(_spread(hints) if hints.any() else np.arange(min(len(texts), 3 * ROUND)))
+    if whole:
+        return _exhaust(pool, threshold)
     for _ in range(MOST_ROUNDS):
-        before = pool.reaching(threshold)
-        pool.score(pool.ranked(pool.fitted(RANKING_STEPS))[:ROUND])
-        if pool.reaching(threshold) == before:
+        if not pool.ask(pool.ranked(pool.fitted(RANKING_STEPS))[:ROUND], threshold):
             break  # the top of the ranking holds no more of them
     while True:
         screen = _cut(pool, threshold, recall)
@@ -115,11 +120,31 @@ def distil(texts: Sequence[str], judge: Scores, hints: np.ndarray, threshold: fl
         above = int((pool.odds(screen.linear)[ranked] >= screen.cut).sum())
         if above:
             pool.score(ranked[: max(above, ROUND, len(pool.rows) // 8)])
-            continue
-        before = pool.reaching(threshold)
-        pool.score(np.sort(ranked)[:PROBE])
-        if pool.reaching(threshold) == before:
+        elif not pool.ask(np.sort(ranked)[:PROBE], threshold):
             return replace(screen, known=pool.known())
+
+
+def _exhaust(pool: _Pool, threshold: float) -> Screen | None:
+    """Asks down the ranking until `DRY` rounds in a row and a random probe of the rest hold no positive."""
+    dry = 0
+    while len(pool.rows) <= MOST_FLAGGED * len(pool.texts):
+        linear = pool.fitted(RANKING_STEPS)
+        ranked = pool.ranked(linear)
+        if dry < DRY:
+            dry = 0 if pool.ask(ranked[:ROUND], threshold) else dry + 1
+        elif pool.ask(np.sort(ranked)[:PROBE], threshold):
+            dry = 0
+        else:
+            break
+    else:
+        return None
+    if pool.reaching(threshold) < POSITIVES:
+        return None  # too few to tell what the ranking is worth
+    linear = pool.fitted()
+    odds = pool.odds(linear)
+    cut = float(odds[pool.ranked(linear)[0]]) + 1 / ONE
+    spread = float(np.std(odds))
+    return Screen(linear, cut, spread, 0.0, pool.reaching(threshold), pool.reaching(threshold), pool.known())
 
 
 def _spread(hints: np.ndarray) -> np.ndarray:
@@ -144,6 +169,12 @@ class _Pool:
         self.rows = np.concatenate((self.rows, rows))
         self.scores = np.concatenate((self.scores, self._judge(texts)))
         self.matrix = sparse.vstack((self.matrix, ngrams.matrix(texts)), format="csr")
+
+    def ask(self, rows: np.ndarray, threshold: float) -> bool:
+        """Has rows scored; returns whether any of them reaches the threshold."""
+        before = self.reaching(threshold)
+        self.score(rows)
+        return self.reaching(threshold) > before
 
     def reaching(self, threshold: float) -> int:
         return int((self.scores >= np.float32(threshold)).sum())
@@ -185,10 +216,7 @@ def _cut(pool: _Pool, threshold: float, recall: float) -> Screen:
     cut = min(positive[size] - upper * math.log(size / count / ((1 - recall) / MARGIN)), positive[0])
     linear = pool.fitted()
     flagged = float((pool.odds(linear) >= cut).mean())
-    known = {
-        digest(pool.texts[row]): score for row, score in zip(pool.rows.tolist(), pool.scores.tolist(), strict=True)
-    }
-    return Screen(linear, float(cut), max(mean * math.log(4), 1e-6), flagged, count, reaching, known)
+    return Screen(linear, float(cut), max(mean * math.log(4), 1e-6), flagged, count, reaching, {})
 
 
 def fit(matrix: Any, hints: np.ndarray, scores: np.ndarray, steps: int) -> Linear:

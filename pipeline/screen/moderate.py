@@ -51,10 +51,9 @@ def plan(run: Run, parts: Sequence[str], settings: Toxicity) -> Plan:
 
 def _distil(run: Run, parts: Sequence[str], rows: int, settings: Toxicity) -> Screen | None:
     texts = pool(run, parts, rows)
-    hints = Hint(settings)(texts)
-    return distil(
-        texts, Scorer(settings.model, settings.batch_tokens), hints, settings.threshold, settings.screen_recall
-    )
+    hints, whole = Hint(settings)(texts), rows <= POOL
+    judge = Scorer(settings.model, settings.batch_tokens)
+    return distil(texts, judge, hints, settings.threshold, settings.screen_recall, whole)
 
 
 def pool(run: Run, parts: Sequence[str], rows: int) -> list[str]:

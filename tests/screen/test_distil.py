@@ -89,6 +89,23 @@ def test_a_hint_that_knows_the_answer_finds_rare_positives(texts: list[str]) -> 
     assert all(flagged[number] for number, text in enumerate(rare) if is_bad(text))
 
 
+def test_where_the_pool_is_the_whole_run_it_is_exhausted(texts: list[str]) -> None:
+    judge = Judge()
+    screen = distil.distil(texts, judge, np.zeros(len(texts)), 0.9, 0.99, whole=True)
+    assert screen is not None
+    known = [distil.digest(text) in screen.known for text in texts]
+    assert judge.asked == sum(known) < len(texts) / 2
+    bad = [is_bad(text) for text in texts]
+    assert sum(a and b for a, b in zip(known, bad, strict=True)) >= 0.99 * sum(bad)
+    odds = screen.linear(texts, np.zeros(len(texts)))
+    assert not any(odd >= screen.cut for odd, was in zip(odds.tolist(), known, strict=True) if not was)
+
+
+def test_too_few_positives_to_judge_a_screen_by_mean_every_text(texts: list[str]) -> None:
+    clean = [text for text in texts if not is_bad(text)]
+    assert distil.distil(clean, Judge(), np.zeros(len(clean)), 0.9, 0.99, whole=True) is None
+
+
 def test_a_judge_that_no_screen_can_foresee_gets_every_text(texts: list[str]) -> None:
     rng = np.random.default_rng(2)
     verdicts = dict(zip(texts, rng.random(len(texts)).tolist(), strict=True))
