@@ -167,7 +167,7 @@ class Toxicity(Settings):
     model: ModelName = "toxicity-small"
     threshold: Share = 0.9
     batch_tokens: Positive = 4096  # padded tokens per forward pass
-    screen: bool = True  # score only what a screen fitted in the run flags, and audit the rest; off: score every row
+    screen: bool = False  # score only what a screen fitted in the run flags, and audit the rest; off: score every row
     screen_model: ModelName | None = "toxicity-small"  # helps the screen; null, or the same model: n-grams alone
     screen_recall: Annotated[float, Field(gt=0, lt=1)] = 0.99  # of the rows that scoring every row would drop
     screen_rows: Positive = 3_000  # a run of no more rows than these scores every one

@@ -20,7 +20,7 @@ from pipeline.screen.toxicity import Judged, Plan
 
 ABUSE = "You are a stupid idiot and a disgusting piece of trash, shut up!"
 CALM = "My card was declined twice yesterday, could you please have a look?"
-SETTINGS = Toxicity(screen_model=None)
+SETTINGS = Toxicity(screen=True, screen_model=None)
 
 
 def screen(cut: float) -> Screen:
