@@ -250,7 +250,7 @@ def _finish(
         run.delete(folder)
     screen, toxicity, dedup = finished
     named = {"toxicity": toxicity, "dedup": dedup}
-    parts = sorted(path for path in toxicity["outputs"] if path.endswith(".parquet"))
+    parts = sorted(toxicity["outputs"])
     fates, split = _assign(project, run, parts, frozen)
     carried = frozen.filter(pc.invert(pc.is_in(frozen["id"], value_set=_kept(fates)["id"])))
     run.put(stage, f"{golden.GOLDEN}/frozen.parquet", carried)

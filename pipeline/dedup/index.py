@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from pipeline.config import Dedup
 from pipeline.errors import IntegrityError, UserError
-from pipeline.run import Run, fingerprint
+from pipeline.run import Run, fingerprint, outputs
 
 FORMAT = 1  # raise it when the same text gives other shingle hashes, signatures or band keys than before
 
@@ -84,7 +84,7 @@ def of_run(run: Run, settings: Dedup, stage: str = "dedup") -> Index:
             f"the rows of {run.uri} cannot be compared with this run's: its index has {other}. "
             "Set the same `curate.dedup` in both, or curate the earlier run again"
         )
-    bands = sorted(path for path in manifest["outputs"] if path.startswith(f"{folder}/bands/"))
+    bands = outputs(manifest, f"{folder}/bands")
     parts = tuple(Part(run, path, path.replace("/bands/", "/shingles/", 1)) for path in bands)
     key = fingerprint(run.uri, manifest["key"], sorted(manifest["outputs"].items()))
     return Index(run, run.uri, key, parts, f"{folder}/decisions.parquet")
