@@ -70,9 +70,6 @@ def _on_cuda(
 
     takes = _parameters()
     dtype = value.dtype if value.dtype in {torch.float16, torch.bfloat16} else torch.bfloat16
-    if key.shape[0] != query.shape[0] and "enable_gqa" not in takes:
-        groups = query.shape[0] // key.shape[0]
-        key, value = key.repeat_interleave(groups, 0), value.repeat_interleave(groups, 0)
     options: dict[str, Any] = {"scale": scaling}
     if "enable_gqa" in takes:
         options["enable_gqa"] = key.shape[0] != query.shape[0]

@@ -1,25 +1,23 @@
 """Cross-entropy on the supervised tokens only, without ever holding the logits of a whole row.
 
 Output contract: `answer_loss` returns the *sum* over supervised tokens (natural logarithm), in float32; the caller
-divides by how many there are in the optimiser step. Unsupervised positions never reach the output matrix. On CUDA
-liger-kernel's fused kernel does it when that package is there; otherwise chunks of rows are computed and, in the
-backward pass, computed again.
+divides by how many there are in the optimiser step. Unsupervised positions never reach the output matrix. Logits are
+computed once, some rows at a time, and their gradient right with them (as liger-kernel's fused loss does, whose host
+code waits for the device; this one does not).
 This module does not train the output matrix: it gets no gradient.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
-from torch.utils.checkpoint import checkpoint
 
 from pipeline.errors import ConfigError
 from pipeline.train.template import IGNORED
 
-CHUNK = 1024
-"""Supervised positions whose logits are held at once where liger-kernel is not used."""
+CHUNK = 1 << 25
+"""Logits held at once: 128 MiB in float32."""
 
 
 def check_head(config: Any) -> None:
@@ -35,37 +33,48 @@ def supervised(labels: torch.Tensor) -> int:
     return int((labels[1:] != IGNORED).sum())
 
 
-def answer_loss(hidden: torch.Tensor, labels: torch.Tensor, head: torch.nn.Module) -> torch.Tensor:
+def answers(labels: torch.Tensor) -> torch.Tensor:
+    """Returns the positions that predict a supervised token, (supervised,), of one packed row's `labels` (tokens,).
+
+    To be called on the host: a device would have to finish its work before it can tell how many there are.
+    """
+    return (labels[1:] != IGNORED).nonzero(as_tuple=True)[0]
+
+
+def answer_loss(hidden: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, head: torch.nn.Module) -> torch.Tensor:
     """Returns the summed cross-entropy of one packed row, a float32 scalar.
 
     `hidden` is (tokens, width), the model's last hidden states; `labels` is (tokens,), not shifted: position i is
-    predicted from i - 1. The first token of every sequence is unsupervised, so no sequence predicts the next one.
+    predicted from i - 1; `rows` are its `answers`. The first token of every sequence is unsupervised, so no sequence
+    predicts the next one.
     """
-    rows = (labels[1:] != IGNORED).nonzero(as_tuple=True)[0]
-    weight = head.weight.detach()
     bias = None if getattr(head, "bias", None) is None else head.bias.detach()
-    states, targets = hidden[rows].to(weight.dtype), labels[rows + 1]
-    fused = _liger() if states.is_cuda else None
-    if fused is not None and states.shape[0]:
-        return fused(weight, states, targets, bias).float()
-    total = hidden.new_zeros((), dtype=torch.float32)
-    for part, target in zip(states.split(CHUNK), targets.split(CHUNK), strict=True):
-        total = total + checkpoint(_chunk, part, target, weight, bias, use_reentrant=False, preserve_rng_state=False)
-    return total
+    return _Summed.apply(hidden[rows].to(head.weight.dtype), labels[rows + 1], head.weight.detach(), bias)
 
 
-def _chunk(
-    states: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
-) -> torch.Tensor:
-    logits = torch.nn.functional.linear(states, weight, bias)
-    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+class _Summed(torch.autograd.Function):  # type: ignore[misc]  # torch is not followed
+    """Summed cross-entropy of linear(states); the gradient of the states is computed with it."""
 
+    @staticmethod
+    def forward(
+        ctx: Any, states: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        total = states.new_zeros((), dtype=torch.float32)
+        gradient = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        step = max(1, CHUNK // len(weight))
+        for start in range(0, len(states), step):
+            part, target = states[start : start + step], targets[start : start + step, None]
+            logits = torch.nn.functional.linear(part, weight, bias).float()
+            norm = logits.logsumexp(1, keepdim=True)
+            total += (norm - logits.gather(1, target)).sum()
+            if gradient is not None:
+                logits.sub_(norm).exp_()
+                logits.scatter_add_(1, target, logits.new_full((1, 1), -1.0).expand_as(target))
+                torch.mm(logits.to(weight.dtype), weight, out=gradient[start : start + step])
+        ctx.save_for_backward(gradient)
+        return total
 
-@lru_cache(maxsize=1)
-def _liger() -> Any:
-    """Returns liger's fused linear cross-entropy (sum), None where the package is not installed."""
-    try:
-        from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
-    except ImportError:
-        return None
-    return LigerFusedLinearCrossEntropyLoss(reduction="sum")
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream, None, None, None

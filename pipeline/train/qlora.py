@@ -53,7 +53,7 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
         project.train.model_dump(),
         project.seed,
         model.fingerprint_of(project.base_model),
-        code_version(*(f"train/{name}.py" for name in ("qlora", "trainer", "model", "attention", "loss"))),
+        code_version(*(f"train/{name}.py" for name in ("qlora", "trainer", "model", "attention", "loss", "fused"))),
     )
     if run.manifest(STAGE, key) is not None:
         console.print("train: finished before")
@@ -186,7 +186,7 @@ def work(settings: dict[str, Any]) -> None:
     import torch
     from transformers import set_seed
 
-    from pipeline.train import attention, trainer
+    from pipeline.train import attention, fused, trainer
 
     project, run, resumed = settings["project"], settings["run"], settings["resumed"]
     device = model.device()
@@ -195,6 +195,8 @@ def work(settings: dict[str, Any]) -> None:
     set_seed(project.seed)
     causal, tokenizer = model.load(project.base_model, project, project.train.quantise, device, attention.register())
     adapted = add_adapter(causal, project)
+    if device == "cuda":  # a CPU gains nothing from it
+        fused.fuse(adapted)
     loop = trainer.PackedTrainer(
         adapted,
         project.train,

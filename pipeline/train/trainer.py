@@ -35,7 +35,7 @@ class PackedRows(torch.utils.data.Dataset):  # type: ignore[misc]  # torch is no
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         row = int(self.order[index])
         ids, labels, lengths = (
             torch.from_numpy(self.table[name][row].values.to_numpy().astype(np.int64))
@@ -46,13 +46,14 @@ class PackedRows(torch.utils.data.Dataset):  # type: ignore[misc]  # torch is no
         return {
             "input_ids": ids[None],
             "labels": labels[None],
+            "answers": loss.answers(labels),
             "position_ids": positions[None],
             "cu_seq_lens_q": cumulative,
-            "max_length_q": lengths.max(),
+            "max_length_q": int(lengths.max()),  # read by the host: on the device it would wait for the step before
         }
 
 
-def only(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+def only(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The collator: a micro-batch is one packed row."""
     (row,) = rows
     return row
@@ -67,6 +68,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         self, model: Any, settings: Train, seed: int, train: pa.Table, val: pa.Table, place: Path, key: str, lines: Path
     ) -> None:
         steps = total_steps(train.num_rows, settings)
+        cuda = torch.cuda.is_available()
         args = TrainingArguments(
             output_dir=str(place),
             per_device_train_batch_size=1,
@@ -81,8 +83,9 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             report_to=[],
             disable_tqdm=True,
             remove_unused_columns=False,
-            dataloader_pin_memory=False,
-            use_cpu=not torch.cuda.is_available(),
+            dataloader_pin_memory=cuda,  # a copy from other memory waits for all that the device has to do
+            accelerator_config={"non_blocking": cuda},
+            use_cpu=not cuda,
             seed=seed,
         )
         self.rows = PackedRows(train, plan_order(train.num_rows, settings, seed))
@@ -112,7 +115,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         cuda = self.args.device.type == "cuda"  # bf16 over float32 adapters: their matmuls would run in float32
         return torch.autocast("cuda", torch.bfloat16) if cuda else contextlib.nullcontext()
 
-    def _summed(self, model: Any, row: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _summed(self, model: Any, row: dict[str, Any]) -> torch.Tensor:
         causal = self.accelerator.unwrap_model(model).get_base_model()
         with self._autocast():
             hidden = causal.get_decoder()(
@@ -120,9 +123,9 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
                 position_ids=row["position_ids"],
                 use_cache=False,
                 cu_seq_lens_q=row["cu_seq_lens_q"],
-                max_length_q=int(row["max_length_q"]),
+                max_length_q=row["max_length_q"],
             ).last_hidden_state
-        return loss.answer_loss(hidden[0], row["labels"][0], causal.get_output_embeddings())
+        return loss.answer_loss(hidden[0], row["labels"][0], row["answers"], causal.get_output_embeddings())
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -19,9 +19,9 @@ def summed(causal: Any, row: dict[str, torch.Tensor]) -> torch.Tensor:
         position_ids=row["position_ids"],
         use_cache=False,
         cu_seq_lens_q=row["cu_seq_lens_q"],
-        max_length_q=int(row["max_length_q"]),
+        max_length_q=row["max_length_q"],
     ).last_hidden_state
-    return loss.answer_loss(hidden[0], row["labels"][0], causal.get_output_embeddings())
+    return loss.answer_loss(hidden[0], row["labels"][0], row["answers"], causal.get_output_embeddings())
 
 
 @pytest.fixture
