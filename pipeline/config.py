@@ -244,22 +244,53 @@ class Lora(Settings):
     r: Positive = 16
     alpha: Positive = 32
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
-    targets: Literal["qv", "all-linear"] = "all-linear"
+    targets: Literal["qv", "all-linear"] | tuple[str, ...] = "all-linear"  # or names such as [q_proj, down_proj]
+    rslora: bool = False  # scale by alpha / sqrt(r) instead of alpha / r
+    dora: bool = False  # learn a weight's magnitude apart from its direction: slower, and not mergeable here yet
+
+
+class General(Settings):
+    """General-domain text beside the company's own, so that the model forgets less. Read as `curate` reads, but not
+    screened; rows are drawn by the project's seed."""
+
+    path: KeyFile  # a file or folder; a relative one is seen from the configuration file
+    share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1  # of all supervised tokens
+
+
+def _depth(value: Any) -> Any:
+    """YAML's true and false stand for every layer and none."""
+    return {True: "all", False: 0}[value] if isinstance(value, bool) else value
 
 
 class Train(Settings):
+    """`auto` leaves the choice to the planner, for the card that the run finds (see `jobs.plan`)."""
+
     lora: Lora = Lora()
+    general: General | None = None
     max_length: Positive = 2048  # tokens per example; a longer one is cut and counted
-    pack_tokens: Positive = 8192  # tokens per packed row
-    rows_per_step: Positive = 4  # packed rows per optimiser step
+    pack_tokens: Literal["auto"] | Positive = "auto"  # tokens per packed row, which is a micro-batch
+    rows_per_step: Positive = 4  # packed rows per optimiser step, unless one of the next two says otherwise
+    batch_tokens: Positive | None = None  # tokens per optimiser step, rounded to whole packed rows
+    batch_examples: Positive | None = None  # examples per optimiser step, on average, rounded to whole packed rows
     epochs: Annotated[float, Field(gt=0)] = 3.0
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"  # after the warm-up
     warmup_share: Share = 0.03
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    recompute: bool = True  # gradient checkpointing: less memory, about a third more time
+    neftune_alpha: Annotated[float, Field(gt=0)] | None = None  # noise on the embeddings; null: none
+    recompute: Annotated[Literal["auto", "all"] | Annotated[int, Field(ge=0)], BeforeValidator(_depth)] = (
+        "auto"  # layers, from the bottom, that keep no activations: less memory, up to half as much time more
+    )
     eval_every: Positive = 50  # steps
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 15.0
     quantise: Literal["nf4"] | None = "nf4"
+
+    @model_validator(mode="after")
+    def _one_batch_size(self) -> Train:
+        if self.batch_tokens is not None and self.batch_examples is not None:
+            raise ValueError("give batch_tokens or batch_examples, not both")
+        return self
 
 
 class Evaluate(Settings):

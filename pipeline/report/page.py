@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.config import Project
-from pipeline.report import curation
+from pipeline.report import curation, planning
 from pipeline.report.elements import card
 from pipeline.report.plots import bars, lines
 from pipeline.run import Run
@@ -126,6 +126,7 @@ def _training(found: dict[str, Any]) -> str:
     cards = [
         card("Loss", lines([("training", loss), ("validation", held)], "step", "loss")),
         card("Facts", f"<table>{table}</table>"),
+        *([card("Planned and actual", planning.comparison(train["plan"]))] if "plan" in train else []),
         card("Learning rate", lines(rate, "step", "learning rate")),
         card("Gradient norm", lines(norm, "step", "gradient norm")),
     ]

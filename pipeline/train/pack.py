@@ -73,7 +73,8 @@ def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
     Raises `MissingStageError` before `curate`, `ConfigError` for lengths that cannot be, `InputError` when no training
     row is left.
     """
-    if project.train.max_length > project.train.pack_tokens:
+    capacity = int(project.train.pack_tokens)  # `auto` is settled by now
+    if project.train.max_length > capacity:
         raise ConfigError("train.max_length must not exceed train.pack_tokens: an example is never split")
     if project.train.max_length > (limit := model.positions(project.base_model)):
         raise ConfigError(f"train.max_length: {project.base_model} takes no more than {limit} tokens")
@@ -84,7 +85,7 @@ def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
         template.template_sha256(model.load_tokenizer(project.base_model, project)),
         model.fingerprint_of(project.base_model),
         project.train.max_length,
-        project.train.pack_tokens,
+        capacity,
         code_version("train/pack.py", "train/template.py"),
     )
     finished = run.manifest(STAGE, key)
@@ -99,8 +100,8 @@ def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     for split in ("train", "val"):
         rows = encoded.filter(pc.equal(encoded["split"], split)).sort_by("id")
-        packed, summary[split] = pack_rows(rows, project.train.pack_tokens)
-        step = max(1, SHARD_TOKENS // project.train.pack_tokens)
+        packed, summary[split] = pack_rows(rows, capacity)
+        step = max(1, SHARD_TOKENS // capacity)
         for number, start in enumerate(range(0, packed.num_rows, step)):
             run.put(stage, f"stages/{STAGE}/{split}-{number:05d}.parquet", packed.slice(start, step))
     if not summary["train"]["examples"]:

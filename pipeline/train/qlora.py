@@ -25,7 +25,7 @@ import pyarrow as pa
 from pipeline.errors import ConfigError, SolotuneError
 from pipeline.run import code_version, fingerprint
 from pipeline.storage import storage_errors
-from pipeline.train import checkpoint, model
+from pipeline.train import checkpoint, model, settle
 from pipeline.train.pack import PACKED, SUMMARY, pack, total_steps
 
 if TYPE_CHECKING:
@@ -47,10 +47,13 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     `ConfigError`, `StorageError`.
     """
     run.local()
+    given, (project, chosen) = project, settle.settle(project, run, console)
     packed = pack(project, run, console)
+    counts = run.read_json(SUMMARY)["train"]
+    project = settle.batch(project, counts)
     key = fingerprint(
         packed["key"],
-        project.train.model_dump(),
+        project.train.model_dump(exclude={"recompute"}),  # changes no gradient
         project.seed,
         model.fingerprint_of(project.base_model),
         code_version(*(f"train/{name}.py" for name in ("qlora", "trainer", "model", "attention", "loss", "fused"))),
@@ -59,9 +62,13 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
         console.print("train: finished before")
         return dict(run.read_json(METRICS))
     stage = run.begin(STAGE, key)
+    planned = settle.facts(given, project, chosen, counts)
+    run.put_json(stage, settle.PLAN, planned)
+    console.print(settle.sentence(planned))
     resumed = _resume(run, key, console)
     facts = _fit(project, run, key, resumed, console)
-    run.put_json(stage, METRICS, _summary(run, facts, resumed))
+    summary = _summary(run, facts, resumed)
+    run.put_json(stage, METRICS, {**summary, "plan": settle.against(planned, summary)})
     folder = run.local(model.ADAPTER)
     run.add(stage, [f"{model.ADAPTER}/{path.relative_to(folder).as_posix()}" for path in checkpoint.files_of(folder)])
     run.add(stage, [LINES])
@@ -242,6 +249,8 @@ def add_adapter(causal: Any, project: Project) -> Any:
     from peft import LoraConfig, get_peft_model
 
     from pipeline.train import loss
+    from pipeline.train.plan import adapted
+    from pipeline.train.recompute import recompute_layers
 
     loss.check_head(causal.config)
     lora = project.train.lora
@@ -249,12 +258,13 @@ def add_adapter(causal: Any, project: Project) -> Any:
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=["q_proj", "v_proj"] if lora.targets == "qv" else "all-linear",
+        target_modules=lora.targets if lora.targets == "all-linear" else list(adapted(lora)),
+        use_rslora=lora.rslora,
+        use_dora=lora.dora,
         task_type="CAUSAL_LM",
     )
-    if project.train.recompute:  # renamed between the transformers releases we run on
-        enable = getattr(causal, "activation_checkpointing_enable", None) or causal.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
+    depth = project.train.recompute  # `auto` is settled by now; where nobody did, every layer: that fits most
+    recompute_layers(causal, None if isinstance(depth, str) else depth)
     try:
         with model.quiet_peft():
             return get_peft_model(causal, config)

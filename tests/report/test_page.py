@@ -44,6 +44,9 @@ class Tags(HTMLParser):
         if tag not in self.VOID:
             self.open.append(tag)
 
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [f"{tag} {name}={value}" for name, value in attrs if name in ("src", "href")]
+
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
@@ -96,3 +99,29 @@ def test_plots_take_nothing_and_what_is_not_finite() -> None:
 @pytest.mark.parametrize("values", [(1.0, 1.0), (0.0, 0.0), (1e-6, 2e-6), (-3.0, 4e5)])
 def test_axes_survive_flat_and_odd_ranges(values: tuple[float, float]) -> None:
     assert "polyline" in lines([("a", list(enumerate(values)))], "x", "y")
+
+
+TRAIN: dict[str, Any] = {
+    "steps": [{"step": 1, "loss": 2.0, "learning_rate": 1e-4, "grad_norm": 1.0}],
+    "evals": [],
+    **dict.fromkeys(("examples", "truncated", "packed_rows", "trainable_parameters", "parameters"), 1),
+    "tokens_per_second": 9000.0,
+    "peak_memory_gib": 20.0,
+    "seconds": 7200.0,
+    "device": "card",
+}
+PLAN: dict[str, Any] = {
+    "chosen": {"card": "RTX <4090>", "pack_tokens": 4096, "recompute": 3, "rows_per_step": 4},
+    "planned": {"tokens_per_second": 10000.0, "hours": 1.8, "peak_memory_gib": 21.0},
+    "actual": {"tokens_per_second": 9000.0, "hours": 2.0, "peak_memory_gib": 20.0},
+}
+
+
+def test_planned_stands_beside_actual() -> None:
+    html = page("demo", {"train": {**TRAIN, "plan": PLAN}})
+    assert parse(html).open == []
+    for text in ("RTX &lt;4090&gt;", "10,000", "9,000", "-10 %", "1.80", "2.00", "+11 %", "3 layers recomputed"):
+        assert text in html
+    nothing = dict.fromkeys(PLAN["planned"])
+    assert "not predicted" in page("demo", {"train": {**TRAIN, "plan": {**PLAN, "planned": nothing}}})
+    assert "Planned and actual" not in page("demo", {"train": TRAIN})
