@@ -319,7 +319,7 @@ class Serve(Settings):
 class Project(Settings):
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]
     base_model: ModelName
-    chat_template: ModelName | None = None  # a Jinja file; null: the base model's own, which must then have one
+    chat_template: ModelName | None = None  # a Jinja file; `default`: ours, for a base that has none; null: its own
     seed: int = 0
     curate: Curate = Curate()
     synthesize: Synthesize = Synthesize()

@@ -24,7 +24,7 @@ def answer_loss(
 
     from pipeline.train.template import encode
 
-    examples = [encode(tokenizer, row["prompt"], row["response"], max_length) for row in rows]
+    examples = [encode(tokenizer, row["prompt"], row["response"], max_length, row["kind"]) for row in rows]
     examples.sort(key=lambda example: -len(example.input_ids))
     while examples:
         width = len(examples[0].input_ids)

@@ -19,13 +19,13 @@ import pyarrow.compute as pc
 
 from pipeline.errors import ConfigError, InputError, UserError
 from pipeline.run import code_version, fingerprint, outputs
-from pipeline.train import model, template
+from pipeline.train import general, model, template
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.config import Project, Train
-    from pipeline.run import Run
+    from pipeline.run import Run, Stage
 
 STAGE = "pack"
 SUMMARY = f"stages/{STAGE}/summary.json"
@@ -42,12 +42,12 @@ ENCODED = pa.schema(
         pa.field("split", pa.string(), nullable=False),  # train | val
     ]
 )
-_COLUMNS = ["id", "prompt", "response"]
+_COLUMNS = ["id", "kind", "prompt", "response"]
 PACKED = pa.schema([pa.field(name, pa.list_(pa.int32())) for name in ("input_ids", "labels", "seq_lengths")])
 
 
 class Tokenise:
-    """Ray Data stage: a table with `id`, `prompt`, `response`, `path` becomes an `ENCODED` table, row for row."""
+    """Ray Data stage: a table of `id`, `kind`, `prompt`, `response`, `path` becomes an `ENCODED` table, row for row."""
 
     def __init__(self, project: Project) -> None:
         self.tokenizer = model.load_tokenizer(project.base_model, project)
@@ -55,7 +55,8 @@ class Tokenise:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         prompts, responses = table["prompt"].to_pylist(), table["response"].to_pylist()
-        rows = template.encode_batch(self.tokenizer, prompts, responses, self.max_length)
+        kinds = table["kind"].to_pylist()
+        rows = template.encode_batch(self.tokenizer, prompts, responses, self.max_length, kinds)
         splits = ["val" if "/data/val/" in path else "train" for path in table["path"].to_pylist()]
         columns = [
             table["id"].cast(pa.string()).combine_chunks(),
@@ -86,7 +87,8 @@ def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
         model.fingerprint_of(project.base_model),
         project.train.max_length,
         capacity,
-        code_version("train/pack.py", "train/template.py"),
+        general.fingerprint_of(project),
+        code_version("train/pack.py", "train/template.py", "train/general.py"),
     )
     finished = run.manifest(STAGE, key)
     if finished is not None:
@@ -97,6 +99,7 @@ def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
     sources += outputs(made, "data/synthetic") if made else []
     few = sum(curated["rows"].values()) + (sum(made["rows"].values()) if made else 0) <= SMALL
     encoded = (_here if few else _spread)(project, run, sources)
+    encoded, mixed = _mix(project, run, stage, encoded)
     summary: dict[str, Any] = {}
     for split in ("train", "val"):
         rows = encoded.filter(pc.equal(encoded["split"], split)).sort_by("id")
@@ -106,6 +109,7 @@ def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
             run.put(stage, f"stages/{STAGE}/{split}-{number:05d}.parquet", packed.slice(start, step))
     if not summary["train"]["examples"]:
         raise InputError(f"{run.uri} holds no training row with an answer: curate more data")
+    summary["train"]["general"] = mixed
     run.put_json(stage, SUMMARY, summary)
     rows_of = {split: summary[split]["packed_rows"] for split in summary}
     console.print(_line(summary["train"]))
@@ -119,7 +123,31 @@ def _line(train: dict[str, Any]) -> str:
     )
     if train["truncated"]:
         text += f"; {train['truncated']} cut at max_length, {len(train['skipped'])} of them left without an answer"
+    if mixed := train["general"]:
+        text += f"; {mixed['rows']:,} general-domain rows, {mixed['share']:.1%} of the supervised tokens"
+        if mixed["rows"] == mixed["available"]:
+            text += f" (all there are: {mixed['wanted']:.0%} were wanted)"
     return text
+
+
+def _mix(project: Project, run: Run, stage: Stage, encoded: pa.Table) -> tuple[pa.Table, dict[str, Any] | None]:
+    """Adds the general-domain rows that the settings ask for and writes them as `data/general`; returns all rows and
+    what was added. Rows that the run has curated, whatever their split, are not added again."""
+    settings = project.train.general
+    if settings is None:
+        return encoded, None
+    taken = set(run.read_outputs(run.require("curate"), "data")["id"].to_pylist())
+    rows = general.available(project, settings.path, taken)
+    train = encoded.filter(pc.equal(encoded["split"], "train"))
+    own = int(np.count_nonzero(np.asarray(train["labels"].combine_chunks().values) != template.IGNORED))
+    tokenise = Tokenise(project)
+
+    def encode(part: pa.Table) -> pa.Table:
+        return tokenise(part.append_column("path", pa.array([general.FOLDER] * part.num_rows, pa.string())))
+
+    drawn, added, counts = general.draw(rows, settings.share, own, encode)
+    run.put(stage, f"{general.FOLDER}/00000.parquet", drawn)
+    return pa.concat_tables([encoded, added]), counts
 
 
 def _here(project: Project, run: Run, paths: list[str]) -> pa.Table:

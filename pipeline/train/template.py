@@ -1,8 +1,10 @@
 """The chat template: how a question and its answer become tokens, in training, evaluation, synthesis and serving alike.
 
-Output contract: one row is rendered as [user, assistant]; the tokens of the answer and the stop token that ends it are
-supervised, everything before is not. The question's rendering must be a prefix of the whole one, so the model sees in
-training what it will see when asked. The template alone decides about BOS: tokenisation never adds one.
+Output contract: a row of kind qa is rendered as [user, assistant]; the tokens of the answer and the stop token that
+ends it are supervised, everything before is not. The question's rendering must be a prefix of the whole one, so the
+model sees in training what it will see when asked. A template with a thinking mode is rendered without it. The template
+alone decides about BOS: tokenisation never adds one. A row of kind document is its plain text between BOS (where the
+model has one in use) and eos, all of it supervised but the first token.
 This module holds no conversation of more than one turn as a training row, and loads no weights.
 """
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 """Label of a token that is not supervised."""
+
+DEFAULT = "default"
+"""The value of `chat_template` that stands for our own, for base models that have none."""
 
 _PROBE = "\u2042probe\u2042"  # content that no template of ours or others' looks at
 _PADS = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endofpad|>", "<unk>", "<|unk|>", "[UNK]")
@@ -57,8 +62,10 @@ def prepare_tokenizer(tokenizer: Any, project: Project) -> Any:
     when the tokenizer cannot say which characters a token stands for.
     """
     if project.chat_template is not None:
+        own = project.chat_template == DEFAULT
+        place = Path(__file__).with_name("default.jinja") if own else Path(project.chat_template)
         try:
-            tokenizer.chat_template = Path(project.chat_template).read_text(encoding="utf-8")
+            tokenizer.chat_template = place.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"chat_template: cannot read {project.chat_template}: {error}") from error
     template_text(tokenizer)
@@ -86,7 +93,9 @@ def template_text(tokenizer: Any) -> str:
     if isinstance(template, dict):
         template = template.get("default")
     if not template:
-        raise ConfigError(f"{_name(tokenizer)} has no chat template: name a Jinja file as `chat_template`")
+        raise ConfigError(
+            f"{_name(tokenizer)} has no chat template: name a Jinja file as `chat_template`, or `{DEFAULT}`"
+        )
     return str(template)
 
 
@@ -95,16 +104,21 @@ def template_sha256(tokenizer: Any) -> str:
     return hashlib.sha256(template_text(tokenizer).encode()).hexdigest()
 
 
-def _render(tokenizer: Any, messages: list[dict[str, str]], ask: bool = False) -> str:
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
+def _render(tokenizer: Any, messages: list[dict[str, str]], ask: bool = False, think: bool = False) -> str:
+    """Renders messages. `enable_thinking` is what Qwen3 and its kin call it; other templates do not look at it."""
+    options = {} if think else {"enable_thinking": False}
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, **options))
 
 
 def _rendered(tokenizer: Any, prompt: str, response: str) -> tuple[str, int]:
-    """Returns the whole text, and where in it (characters) the answer begins."""
+    """Returns the whole text, and where in it (characters) the answer begins.
+
+    An answer that brings its own thinking begins before it: the template writes no empty thinking block then.
+    """
     question = [{"role": "user", "content": prompt}]
     whole = _render(tokenizer, [*question, {"role": "assistant", "content": response}])
-    for ask in (True, False):
-        asked = _render(tokenizer, question, ask)
+    for ask, think in ((True, False), (True, True), (False, False)):
+        asked = _render(tokenizer, question, ask, think)
         if whole.startswith(asked):
             return whole, len(asked)
     raise ConfigError(
@@ -147,20 +161,31 @@ def chat_prompt(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]
     return list(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
 
-def encode(tokenizer: Any, prompt: str, response: str, max_length: int) -> Encoded:
+def encode(tokenizer: Any, prompt: str, response: str, max_length: int, kind: str = "qa") -> Encoded:
     """Encodes one row; see `encode_batch`."""
-    return encode_batch(tokenizer, [prompt], [response], max_length)[0]
+    return encode_batch(tokenizer, [prompt], [response], max_length, [kind])[0]
 
 
-def encode_batch(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str], max_length: int) -> list[Encoded]:
-    """Encodes rows; a longer one than `max_length` tokens is cut on the right, which may leave no supervised token.
+def encode_batch(
+    tokenizer: Any,
+    prompts: Sequence[str],
+    responses: Sequence[str],
+    max_length: int,
+    kinds: Sequence[str] | None = None,
+) -> list[Encoded]:
+    """Encodes rows (all of kind qa unless said); a longer one than `max_length` tokens is cut on the right, which may
+    leave no supervised token.
 
-    The last supervised token of a row that was not cut is the stop token. Raises `ConfigError` for a template that
-    cannot be supervised, or that writes nothing before an answer.
+    The last supervised token of a row that was not cut is the stop token, of a document eos. Raises `ConfigError` for a
+    template that cannot be supervised, or that writes nothing before an answer.
     """
     stop = stop_token(tokenizer)
     texts, starts = [], []
-    for prompt, response in zip(prompts, responses, strict=True):
+    for prompt, response, kind in zip(prompts, responses, kinds or ["qa"] * len(prompts), strict=True):
+        if kind == "document":
+            texts.append(f"{prompt}\n\n{response}".strip())
+            starts.append(-1)
+            continue
         whole, start = _rendered(tokenizer, prompt, response)
         texts.append(whole + stop.text if stop.appended else whole)
         starts.append(start)
@@ -168,7 +193,27 @@ def encode_batch(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str
         return []
     batch = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     rows = zip(batch["input_ids"], batch["offset_mapping"], starts, strict=True)
-    return [_supervise(ids, offsets, start, stop.id, max_length) for ids, offsets, start in rows]
+    frame = _frame(tokenizer)
+    return [
+        _document(frame[0] + ids + frame[1], max_length)
+        if start < 0
+        else _supervise(ids, offsets, start, stop.id, max_length)
+        for ids, offsets, start in rows
+    ]
+
+
+def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Returns the tokens before and after a document: BOS where the template or the tokenizer starts with it, eos."""
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    asked = chat_prompt(tokenizer, [{"role": "user", "content": _PROBE}])
+    uses = bos is not None and bos in (asked[0], *tokenizer("x").input_ids[:1])
+    return [bos] if uses else [], [stop_token(tokenizer).id if eos is None else eos]
+
+
+def _document(ids: list[int], max_length: int) -> Encoded:
+    """Supervises all but the first token, which nothing predicts."""
+    labels = [IGNORED, *ids[1:]]
+    return Encoded(ids[:max_length], labels[:max_length], truncated=len(ids) > max_length)
 
 
 def _supervise(ids: list[int], offsets: list[tuple[int, int]], start: int, stop: int, max_length: int) -> Encoded:

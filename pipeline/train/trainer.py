@@ -59,6 +59,16 @@ def only(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return row
 
 
+def packed_alpha(alpha: float | None, rows: pa.Table) -> float | None:
+    """Returns the NEFTune alpha that gives a packed row the noise of an example of average length.
+
+    The noise is alpha / sqrt(tokens x width) (Jain et al. 2023), and transformers counts the tokens of the whole row.
+    """
+    if alpha is None:
+        return None
+    return alpha * math.sqrt(len(rows["seq_lengths"].combine_chunks().values) / rows.num_rows)
+
+
 class PackedTrainer(Trainer):  # type: ignore[misc]
     """Answer-only loss over packed rows, evaluation on the same loss, atomic checkpoints, metrics as lines of JSON."""
 
@@ -76,6 +86,8 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             max_steps=steps,
             learning_rate=settings.learning_rate,
             max_grad_norm=settings.max_grad_norm,
+            weight_decay=settings.weight_decay,
+            neftune_noise_alpha=packed_alpha(settings.neftune_alpha, train),
             eval_strategy="no",  # `_Pace` says when to evaluate and to save
             save_strategy="no",
             logging_steps=1,
@@ -92,7 +104,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         super().__init__(model=model, args=args, train_dataset=self.rows, data_collator=only)
         self.model_accepts_loss_kwargs = True  # makes the Trainer count the supervised tokens of a step
         self.val = PackedRows(val, np.arange(val.num_rows))
-        self.warmup = math.ceil(steps * settings.warmup_share)
+        self.warmup, self.schedule = math.ceil(steps * settings.warmup_share), settings.schedule
         self.place, self.key, self.lines = place, key, lines
         self.remove_callback(next(type(c) for c in self.callback_handler.callbacks if "Printer" in type(c).__name__))
         self.add_callback(_Pace(self, settings))
@@ -101,12 +113,13 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         return torch.utils.data.SequentialSampler(self.rows)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Makes a linear warm-up and a half cosine to zero. (transformers' own takes its first step at a rate of 0.)"""
+        """Makes a linear warm-up, then the schedule. (transformers' own take their first step at a rate of 0.)"""
 
         def share(step: int) -> float:
             if step < self.warmup:
                 return (step + 1) / (self.warmup + 1)
-            return 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / max(1, num_training_steps - self.warmup)))
+            done = (step - self.warmup) / max(1, num_training_steps - self.warmup)
+            return {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}[self.schedule]
 
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, share)
         return self.lr_scheduler

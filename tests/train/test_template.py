@@ -80,7 +80,7 @@ def test_a_template_that_rewrites_the_question_is_refused() -> None:
 
 
 def test_a_model_without_template_needs_a_file(make_project: Any, tmp_path: Any) -> None:
-    with pytest.raises(ConfigError, match="name a Jinja file"):
+    with pytest.raises(ConfigError, match="name a Jinja file as `chat_template`, or `default`"):
         template.prepare_tokenizer(make_tokenizer(None), make_project())
     with pytest.raises(ConfigError, match="cannot read"):
         template.prepare_tokenizer(make_tokenizer(None), make_project(chat_template=str(tmp_path / "none.jinja")))
