@@ -122,8 +122,17 @@ def console() -> Console:
     return console
 
 
-def main(verb: Callable[[Job], None], purpose: str, takes_input: bool = False, needs_ray: bool = True) -> None:
-    """Parses the command line, loads the configuration, calls the verb and turns an error into a line and a code."""
+def main(
+    verb: Callable[[Job], None],
+    purpose: str,
+    takes_input: bool = False,
+    needs_ray: bool = True,
+    preview: Callable[[Job, int], None] | None = None,
+) -> None:
+    """Parses the command line, loads the configuration, calls the verb and turns an error into a line and a code.
+
+    `preview` is what the verb shows instead with `--preview [N]`: it gets N, needs no Ray and writes nothing.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m jobs.{verb.__name__}", description=purpose)
     parser.add_argument("config", metavar="CONFIG", help="the model project's YAML file")
     if takes_input:
@@ -132,9 +141,14 @@ def main(verb: Callable[[Job], None], purpose: str, takes_input: bool = False, n
             "--earlier", nargs="+", default=(), metavar="DIR", help="run folders whose rows this one must not repeat"
         )
     parser.add_argument("--run", required=True, metavar="DIR", help="run folder: a path or a URI")
+    if preview is not None:
+        parser.add_argument("--preview", nargs="?", type=int, const=3, metavar="N", help="show N rows, change nothing")
     args = parser.parse_args()
     with one_line_errors(verb.__name__):
         project = config.load(args.config)
+        if preview is not None and args.preview is not None:
+            preview(Job(project, Run.open(place(args.run), make=False), (), console()), args.preview)
+            return
         inputs = tuple(place(path) for path in args.input) if takes_input else ()
         earlier = tuple(Run.open(place(path), make=False) for path in args.earlier) if takes_input else ()
         run = Run.open(place(args.run))

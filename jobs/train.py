@@ -1,14 +1,18 @@
-"""Packs the curated rows and trains a QLoRA adapter on them: `python -m jobs.train CONFIG --run DIR`."""
+"""Packs the curated rows and trains a QLoRA adapter on them: `python -m jobs.train CONFIG --run DIR`.
+
+With `--preview [N]` it shows N rows as they would be trained, and trains nothing.
+"""
 
 from __future__ import annotations
 
 from rich.table import Table
 
 from jobs import Job, main
-from pipeline.train import qlora
 
 
 def train(job: Job) -> None:
+    from pipeline.train import qlora
+
     metrics = qlora.train(job.project, job.run, job.console)
     steps, evals = metrics["steps"], metrics["evals"]
     table = Table(title=f"train: {job.project.name}", title_justify="left", show_header=False)
@@ -23,5 +27,11 @@ def train(job: Job) -> None:
     job.console.print(table)
 
 
+def preview(job: Job, count: int) -> None:
+    from pipeline.train import preview
+
+    preview.show(job.project, job.run, count, job.console)
+
+
 if __name__ == "__main__":
-    main(train, purpose="Train a QLoRA adapter on the run folder's curated rows.")
+    main(train, purpose="Train a QLoRA adapter on the run folder's curated rows.", preview=preview)

@@ -246,7 +246,7 @@ class Lora(Settings):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
     targets: Literal["qv", "all-linear"] | tuple[str, ...] = "all-linear"  # or names such as [q_proj, down_proj]
     rslora: bool = False  # scale by alpha / sqrt(r) instead of alpha / r
-    dora: bool = False  # learn a weight's magnitude apart from its direction: slower, and not mergeable here yet
+    dora: bool = False  # learn a weight's magnitude apart from its direction: slower, and more memory than is planned
 
 
 class General(Settings):

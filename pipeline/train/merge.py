@@ -126,10 +126,10 @@ class Deltas:
         from safetensors.torch import load_file
 
         settings = json.loads((adapter / "adapter_config.json").read_text())
-        special = [name for name in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern") if settings.get(name)]
+        special = [name for name in ("rank_pattern", "alpha_pattern") if settings.get(name)]
         if settings["peft_type"] != "LORA" or settings.get("bias", "none") != "none" or special:
             raise IntegrityError(f"{adapter} is not a plain LoRA adapter ({', '.join(special) or 'peft_type, bias'})")
-        self.scale = settings["lora_alpha"] / settings["r"]
+        self.scale = settings["lora_alpha"] / settings["r"] ** (0.5 if settings.get("use_rslora") else 1.0)
         self.left = load_file(adapter / "adapter_model.safetensors")
 
     def apply(self, name: str, weight: torch.Tensor) -> torch.Tensor:
@@ -142,7 +142,9 @@ class Deltas:
             return weight
         if (up.shape[0], down.shape[1]) != tuple(weight.shape):
             raise IntegrityError(f"the adapter's shape for {name} is not the base's: it belongs to another model")
-        return weight.float() + self.scale * (up.float() @ down.float())
+        merged = weight.float() + self.scale * (up.float() @ down.float())
+        magnitude = self.left.pop(f"{stem}.lora_magnitude_vector", None)  # DoRA's (Liu et al. 2024): the rows' lengths
+        return merged if magnitude is None else merged * (magnitude.float() / merged.norm(dim=1))[:, None]
 
     def require_all_used(self) -> None:
         """Raises `IntegrityError` when the base had no weight for some tensor of the adapter."""

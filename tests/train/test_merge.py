@@ -69,6 +69,13 @@ def test_merged_equals_adapter_and_loads_plainly(
     assert export(project, curated) == curated.read_json(merge.METRICS)
 
 
+@pytest.mark.parametrize("kind", ["rslora", "dora"])
+def test_other_kinds_of_adapter_merge_as_exactly(curated: Run, make_project: Any, kind: str) -> None:
+    lora = {"r": 4, "alpha": 8, kind: True}
+    project = make_project(train={"lora": lora}, export={"dtype": "float32"})
+    assert export(project, trained(curated, project))["max_logit_difference"] < 1e-4
+
+
 def test_the_bases_own_type_is_kept_unless_asked_otherwise(curated: Run, make_project: Any) -> None:
     project = make_project(export={"max_logit_difference": 5.0})
     metrics = export(project, trained(curated, project))
