@@ -1,15 +1,16 @@
 """Plans before a run: which model fits which card, how it would be trained there, hours, cost, licence.
 
 `python -m jobs.plan [CONFIG] [--card 24] [--price 0.9] [--rows 50000 --tokens-per-row 220 | --run RUN]` needs no GPU
-and no network.
+and no network. `--recommend` (with CONFIG and --run) measures candidate models on the run's golden set instead.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from jobs import console, one_line_errors, place
+from jobs import _start_ray, console, one_line_errors, place
 from pipeline import config
+from pipeline.errors import ConfigError
 from pipeline.run import Run
 
 
@@ -21,7 +22,21 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, help="training rows (50,000)")
     parser.add_argument("--tokens-per-row", type=int, help="tokens of a row, template included (220)")
     parser.add_argument("--run", metavar="DIR", help="run folder: counts its rows, corrects speed by what it measured")
+    parser.add_argument("--recommend", action="store_true", help="name the smallest model that is good enough")
+    parser.add_argument("--candidates", nargs="+", metavar="MODEL", help="instead of the configuration's")
+    parser.add_argument("--metric", choices=("rouge_l", "bits_per_byte"), help="instead of the configuration's")
+    parser.add_argument("--target", type=float, help="what the tuned model shall reach")
     return parser.parse_args()
+
+
+def recommend(project: config.Project, run: Run, args: argparse.Namespace) -> None:
+    from pipeline.evaluate import recommend
+
+    given = {name: value for name in ("candidates", "metric", "target") if (value := getattr(args, name)) is not None}
+    settings = config.Recommend.model_validate({**project.recommend.model_dump(), **given})
+    _start_ray()
+    result = recommend.recommend(project.model_copy(update={"recommend": settings}), run, console())
+    console().print(recommend.sentence(result), markup=False)
 
 
 def main() -> None:
@@ -31,7 +46,12 @@ def main() -> None:
     with one_line_errors("plan"):
         project = config.load(args.config) if args.config else None
         run = Run.open(place(args.run), make=False) if args.run else None
-        proposal.show(project, run, args.card, args.rows, args.tokens_per_row, args.price, console())
+        if not args.recommend:
+            proposal.show(project, run, args.card, args.rows, args.tokens_per_row, args.price, console())
+        elif project is None or run is None:
+            raise ConfigError("--recommend needs CONFIG and --run: it measures on the run's golden set")
+        else:
+            recommend(project, run, args)
 
 
 if __name__ == "__main__":

@@ -293,6 +293,17 @@ class Train(Settings):
         return self
 
 
+class Recommend(Settings):
+    """Which of several models to start from: the smallest that is good enough before any training (`jobs.plan
+    --recommend`). Perplexity is no metric here: it compares only models with one and the same tokenizer."""
+
+    candidates: tuple[ModelName, ...] = ()
+    metric: Literal["rouge_l", "bits_per_byte"] = "rouge_l"  # of the answers; the higher, the lower the better
+    target: Annotated[float, Field(gt=0)] | None = None  # what the tuned model shall reach
+    share: Annotated[float, Field(gt=0, le=1)] = 0.7  # of the target that is good enough
+    rows: Positive = 50  # golden rows it is measured on
+
+
 class Evaluate(Settings):
     rows: Positive = 200  # golden rows that are generated for ROUGE-L; perplexity always uses all of them
     samples: Positive = 10
@@ -323,6 +334,7 @@ class Project(Settings):
     seed: int = 0
     curate: Curate = Curate()
     synthesize: Synthesize = Synthesize()
+    recommend: Recommend = Recommend()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     export: Export = Export()

@@ -1,0 +1,144 @@
+"""Which model to start from: the smallest that reaches a share of the target before any training.
+
+Output contract: candidates are measured on the run's golden set, smallest first, until one is good enough; what was
+measured and which one that is goes to `metrics/recommend.json`. Each is asked with its own chat template, one without
+any with the default. On a GPU a candidate is quantised as it would be for training.
+This module trains nothing and knows nothing of licences or memory: `jobs.plan` without `--recommend` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import batch
+from pipeline.errors import ConfigError, InputError, MissingModelError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.config import Project, Recommend
+    from pipeline.run import Run
+
+METRICS = "metrics/recommend.json"
+LOWER_IS_BETTER = frozenset({"bits_per_byte"})
+
+
+def recommend(project: Project, run: Run, console: Console) -> dict[str, Any]:
+    """Measures and returns the content of `metrics/recommend.json`; `chosen` is null where no candidate is good enough.
+
+    Needs Ray to be running. Raises `ConfigError` without candidates or a target, `MissingStageError` before `curate`,
+    `InputError` without golden questions, `MissingModelError`.
+    """
+    settings = project.recommend
+    if not settings.candidates or settings.target is None:
+        raise ConfigError("recommend: name `candidates` and a `target` in the configuration or on the command line")
+    rows = _golden(project, run)
+    sizes = {name: parameters(name) for name in settings.candidates}
+    found: list[dict[str, Any]] = []
+    chosen = None
+    for name in sorted(sizes, key=lambda name: (sizes[name], name)):
+        asked = project.model_copy(update={"base_model": name, "chat_template": _template(project, name)})
+        (step,) = batch.stream(lambda asked=asked: _measure(asked, rows))  # type: ignore[misc]
+        good = reaches(step["value"], settings)
+        found.append({"model": name, "parameters": sizes[name], "value": round(step["value"], 4), "reached": good})
+        console.print(f"  {name}: {settings.metric} {step['value']:.4f}", markup=False)
+        if good:
+            chosen = name
+            break
+    result = {
+        "metric": settings.metric,
+        "target": settings.target,
+        "threshold": round(threshold(settings), 4),
+        "rows": len(rows),
+        "measured": found,
+        "chosen": chosen,
+    }
+    run.write_json(METRICS, result)
+    return result
+
+
+def threshold(settings: Recommend) -> float:
+    """Returns the value that is good enough: the share of the target, of an error what is as much worse."""
+    target = settings.target or 0.0
+    return target / settings.share if settings.metric in LOWER_IS_BETTER else target * settings.share
+
+
+def reaches(value: float, settings: Recommend) -> bool:
+    """Says whether a measured value is good enough."""
+    limit = threshold(settings)
+    return value <= limit if settings.metric in LOWER_IS_BETTER else value >= limit
+
+
+def parameters(name: str) -> int:
+    """Returns how many parameters a model's safetensors files hold; raises `MissingModelError` where there are none."""
+    from safetensors import safe_open
+
+    from pipeline.train import model
+
+    files = sorted(model.folder(name).glob("model*.safetensors"))
+    if not files:
+        raise MissingModelError(f"{name} has no safetensors weights: convert the model first")
+    total = 0
+    for file in files:
+        with safe_open(file, framework="pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 -- not a dict
+                total += math.prod(tensors.get_slice(key).get_shape())
+    return total
+
+
+def _golden(project: Project, run: Run) -> list[dict[str, Any]]:
+    rows = run.read_outputs(run.require("curate"), "data/golden").to_pylist()
+    rows = [row for row in rows if row["kind"] == "qa"]
+    if not rows:
+        raise InputError(f"{run.uri} has no golden questions: curate more rows, or set curate.split.golden higher")
+    rows.sort(key=lambda row: hashlib.blake2b(f"{project.seed}:{row['id']}".encode()).digest())
+    return rows[: project.recommend.rows]
+
+
+def _template(project: Project, name: str) -> str | None:
+    """Returns the setting that gives a candidate a template: the project's for its own base, `default` where the model
+    has none."""
+    from transformers import AutoTokenizer
+
+    from pipeline.train import model
+    from pipeline.train.template import DEFAULT
+
+    if name == project.base_model and project.chat_template is not None:
+        return project.chat_template
+    return None if AutoTokenizer.from_pretrained(model.folder(name)).chat_template else DEFAULT
+
+
+def _measure(project: Project, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Runs where the hardware is; yields the value."""
+    from pipeline.evaluate.generate import by_length, complete
+    from pipeline.evaluate.metrics import rouge_l
+    from pipeline.evaluate.perplexity import answer_loss
+    from pipeline.train import model
+
+    device = model.device()
+    quantise = project.train.quantise if device == "cuda" else None
+    causal, tokenizer = model.load(project.base_model, project, quantise, device)
+    if project.recommend.metric == "bits_per_byte":
+        nats = sum(part[0] for part in answer_loss(causal, tokenizer, rows, project.train.max_length))
+        letters = sum(len(row["response"].encode()) for row in rows)
+        yield {"value": nats / math.log(2) / max(1, letters)}
+        return
+    prompts, texts = [row["prompt"] for row in rows], [""] * len(rows)
+    for positions in by_length(tokenizer, prompts, project.evaluate.batch_size):
+        answers, _ = complete(causal, tokenizer, [prompts[at] for at in positions], project.evaluate.max_new_tokens)
+        for at, text in zip(positions, answers, strict=True):
+            texts[at] = text
+    yield {"value": rouge_l([row["response"] for row in rows], texts)}
+
+
+def sentence(result: dict[str, Any]) -> str:
+    """Returns the advice in words."""
+    wanted = f"{result['metric']} {result['threshold']:g} on {result['rows']} golden rows before any training"
+    if result["chosen"] is None:
+        best = len(result["measured"])
+        return f"none of the {best} candidates reaches {wanted}: try larger ones, or look at the data first"
+    return f"take {Path(result['chosen']).name}: the smallest that reaches {wanted}"
