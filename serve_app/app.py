@@ -19,8 +19,10 @@ from pipeline import errors
 from pipeline.config import Project
 from pipeline.errors import IntegrityError, SolotuneError, UserError
 from pipeline.run import Run
+from serve_app.limits import Admission
 
 NAME = "solotune"
+LOCAL = ("hf", "vllm", "gguf")  # engines that run the model themselves
 SPARE = 256  # requests that may be on their way through the replica beside the admitted ones, to be answered 429
 
 
@@ -28,18 +30,27 @@ class Gateway:
     """The replica: an engine, and the ASGI application that Serve sends requests to."""
 
     def __init__(self, project: Project, run: Run, hashes: list[str]) -> None:
-        from serve_app.engines.hf import HfEngine
+        from serve_app.engines.load import load
 
         self.settings, self.hashes = project.serve, hashes
-        self.engine = HfEngine(project, run)
+        self.engine = load(project, run)
+        self.admission: Admission | None = None
 
     def __serve_build_asgi_app__(self) -> Any:
         from serve_app import gateway
 
-        return gateway.build(self.engine, self.settings, self.hashes)
+        app = gateway.build(self.engine, self.settings, self.hashes)
+        self.admission = app.state.admission
+        return app
 
-    def check_health(self) -> None:
-        self.engine.check()
+    async def check_health(self) -> None:
+        await self.engine.check()
+
+    async def __del__(self) -> None:
+        """Serve calls this once it sends the replica nothing more: running answers are finished first."""
+        if self.admission is not None:
+            await self.admission.drain(self.settings.drain)
+        await self.engine.stop()
 
 
 def build(project: Project, run: Run, hashes: list[str]) -> Any:
@@ -52,14 +63,14 @@ def build(project: Project, run: Run, hashes: list[str]) -> Any:
     from ray import serve
 
     resources = ray.cluster_resources()
-    gpu = 1 if resources.get("GPU", 0) >= 1 else 0
+    gpu = 1 if resources.get("GPU", 0) >= 1 and project.serve.engine in LOCAL else 0
     limit = project.serve.concurrency + project.serve.queue
     deployment = serve.deployment(
         serve.ingress()(Gateway),
         name="Gateway",
         ray_actor_options={"num_gpus": gpu, "num_cpus": 1 if gpu else max(1, int(resources.get("CPU", 1)) // 2)},
         max_ongoing_requests=limit + SPARE,
-        graceful_shutdown_timeout_s=20,
+        graceful_shutdown_timeout_s=project.serve.drain,
     )
     return deployment.bind(project, run, hashes)
 

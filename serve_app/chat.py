@@ -1,9 +1,6 @@
 """Requests and responses of /v1/chat/completions, as OpenAI's API reference has them.
 
-Output contract: a `ChatRequest` that validates can be answered. Like OpenAI's, an unknown argument is refused (400).
-Arguments of that API that this service does not implement are accepted at their neutral value (`n=1`, zero penalties,
-`logprobs=false`, `response_format={"type": "text"}`, no tools) and refused at any other (400, `unsupported_parameter`);
-those that do not change the answer (`user`, `metadata`, `store`, ...) are accepted and ignored.
+Output contract: see `options`. Content is text: other content parts, tools and tool calls are refused.
 This module does not know tokens, models or HTTP.
 """
 
@@ -11,40 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-MAX_STOPS = 4
-SEED = 2**63  # a seed is a signed 64-bit integer
+from serve_app.options import Count, Ignored, Neutral, Options, Strict, Text, Usage, unsupported
 
-
-def _writable(text: str) -> str:
-    """Refuses half a surrogate pair: JSON can carry one, UTF-8 and tokenizers cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("the text holds half of a surrogate pair") from error
-    return text
-
-
-def _unsupported() -> PydanticCustomError:
-    return PydanticCustomError("unsupported", "This argument is not supported here, or not with this value.")
-
-
-def _neutral(*values: Any) -> BeforeValidator:
-    def check(value: Any) -> Any:
-        if not any(value == neutral and isinstance(value, bool) == isinstance(neutral, bool) for neutral in values):
-            raise _unsupported()
-        return value
-
-    return BeforeValidator(check)
-
-
-Text = Annotated[str, AfterValidator(_writable)]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+OBJECT: dict[str, Any] = {"type": "object"}
 
 
 class TextPart(Strict):
@@ -59,15 +27,16 @@ class Message(Strict):
     content: Text | list[TextPart]
     name: str | None = None
     refusal: None = None
-    tool_calls: Annotated[Any, _neutral(None, [])] = None
-    function_call: Annotated[Any, _neutral(None)] = None
-    audio: Annotated[Any, _neutral(None)] = None
+    annotations: Annotated[Any, Neutral(None, [])] = None
+    tool_calls: Annotated[Any, Neutral(None, [])] = None
+    function_call: Annotated[Any, Neutral(None)] = None
+    audio: Annotated[Any, Neutral(None)] = None
 
     @field_validator("role", mode="before")
     @classmethod
     def _no_tools(cls, role: Any) -> Any:
         if role in ("tool", "function"):
-            raise _unsupported()
+            raise unsupported()
         return role
 
     @field_validator("content", mode="before")
@@ -75,7 +44,7 @@ class Message(Strict):
     def _only_text(cls, content: Any) -> Any:
         parts = content if isinstance(content, list) else []
         if any(isinstance(part, dict) and part.get("type") not in (None, "text") for part in parts):
-            raise _unsupported()
+            raise unsupported()
         return content
 
     def rendered(self) -> dict[str, str]:
@@ -84,72 +53,83 @@ class Message(Strict):
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
-class StreamOptions(Strict):
-    include_usage: bool = False
-    include_obfuscation: bool | None = None
+class JsonSchema(Strict):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    description: str | None = None
+    schema_: Annotated[dict[str, Any], Field(alias="schema")] = OBJECT
+    strict: bool | None = None
 
 
-class ChatRequest(Strict):
-    model: Text
+class ResponseFormat(Strict):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> ResponseFormat:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("`json_schema` belongs to the type json_schema, and only there")
+        return self
+
+
+class ChatRequest(Options):
     messages: Annotated[list[Message], Field(min_length=1)]
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    seed: Annotated[int, Field(ge=-SEED, lt=SEED)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop: Text | list[Text] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    max_completion_tokens: Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    response_format: ResponseFormat | None = None
     # of the API, not implemented: neutral values only
-    n: Annotated[Any, _neutral(None, 1)] = None
-    logprobs: Annotated[Any, _neutral(None, False)] = None
-    top_logprobs: Annotated[Any, _neutral(None, 0)] = None
-    frequency_penalty: Annotated[Any, _neutral(None, 0)] = None
-    presence_penalty: Annotated[Any, _neutral(None, 0)] = None
-    logit_bias: Annotated[Any, _neutral(None, {})] = None
-    response_format: Annotated[Any, _neutral(None, {"type": "text"})] = None
-    tools: Annotated[Any, _neutral(None, [])] = None
-    tool_choice: Annotated[Any, _neutral(None, "none", "auto")] = None
-    functions: Annotated[Any, _neutral(None, [])] = None
-    function_call: Annotated[Any, _neutral(None, "none", "auto")] = None
-    modalities: Annotated[Any, _neutral(None, ["text"])] = None
-    audio: Annotated[Any, _neutral(None)] = None
-    prediction: Annotated[Any, _neutral(None)] = None
-    web_search_options: Annotated[Any, _neutral(None)] = None
-    reasoning_effort: Annotated[Any, _neutral(None, "none")] = None
-    verbosity: Annotated[Any, _neutral(None)] = None
+    tools: Annotated[Any, Neutral(None, [])] = None
+    tool_choice: Annotated[Any, Neutral(None, "none", "auto")] = None
+    functions: Annotated[Any, Neutral(None, [])] = None
+    function_call: Annotated[Any, Neutral(None, "none", "auto")] = None
+    modalities: Annotated[Any, Neutral(None, ["text"])] = None
+    audio: Annotated[Any, Neutral(None)] = None
+    prediction: Annotated[Any, Neutral(None)] = None
+    web_search_options: Annotated[Any, Neutral(None)] = None
+    reasoning_effort: Annotated[Any, Neutral(None, "none")] = None
+    verbosity: Annotated[Any, Neutral(None)] = None
     # of the API, without effect on the answer: ignored
-    user: Any = None
-    metadata: Any = None
-    store: Any = None
-    service_tier: Any = None
-    parallel_tool_calls: Any = None
-    safety_identifier: Any = None
-    prompt_cache_key: Any = None
-    prompt_cache_retention: Any = None
-
-    @field_validator("stop")
-    @classmethod
-    def _few_stops(cls, stop: str | list[str] | None) -> str | list[str] | None:
-        stops = [stop] if isinstance(stop, str) else stop or []
-        if len(stops) > MAX_STOPS or "" in stops:
-            raise ValueError(f"at most {MAX_STOPS} stop strings, none of them empty")
-        return stop
+    metadata: Ignored = None
+    store: Ignored = None
+    service_tier: Ignored = None
+    parallel_tool_calls: Ignored = None
+    safety_identifier: Ignored = None
+    prompt_cache_key: Ignored = None
+    prompt_cache_retention: Ignored = None
 
     @property
-    def stops(self) -> list[str]:
-        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+    def limit(self) -> tuple[str, int | None]:
+        if self.max_completion_tokens is not None:
+            return "max_completion_tokens", self.max_completion_tokens
+        return "max_tokens", self.max_tokens
 
     @property
-    def limit(self) -> int | None:
-        """The most tokens the answer may have; None where the request leaves that to the service."""
-        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+    def alternatives(self) -> int | None:
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def answer_schema(self) -> dict[str, Any] | None:
+        if self.response_format is None or self.response_format.type == "text":
+            return None
+        wanted = self.response_format.json_schema
+        return OBJECT if wanted is None else wanted.schema_
 
 
-class Usage(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
+class TopLogprob(BaseModel):
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class TokenLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
+class Logprobs(BaseModel):
+    content: list[TokenLogprob]
+    refusal: None = None
 
 
 class Answer(BaseModel):
@@ -159,15 +139,15 @@ class Answer(BaseModel):
 
 
 class Choice(BaseModel):
-    index: int = 0
+    index: int
     message: Answer
-    logprobs: None = None
+    logprobs: Logprobs | None
     finish_reason: Literal["stop", "length"]
 
 
 class Completion(BaseModel):
     id: str
-    object: Literal["chat.completion"] = "chat.completion"
+    object: Literal["chat.completion"]
     created: int
     model: str
     choices: list[Choice]

@@ -16,6 +16,7 @@ from pipeline.errors import SolotuneError
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _STATUS = {
     400: "The request could not be understood.",
+    403: "This API key may not do that.",
     404: "There is no such URL.",
     405: "This URL does not answer to this method.",
     422: "The request could not be understood.",
@@ -49,8 +50,21 @@ def unauthorized(given: bool) -> ApiError:
     return ApiError(401, message, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
 
+def forbidden() -> ApiError:
+    return ApiError(403, _STATUS[403], "insufficient_permissions", kind="permission_error")
+
+
 def unknown_model() -> ApiError:
     return ApiError(404, "There is no such model here: see /v1/models.", "model_not_found", "model")
+
+
+def unsupported(param: str) -> ApiError:
+    return bad_request(f"This model's engine does not support {param}.", param, "unsupported_parameter")
+
+
+def timed_out() -> ApiError:
+    """Returns the 408 that OpenAI's clients raise and retry."""
+    return ApiError(408, "The request took longer than this service allows.", "timeout", kind="timeout_error")
 
 
 def too_large(limit: int) -> ApiError:
@@ -58,7 +72,12 @@ def too_large(limit: int) -> ApiError:
 
 
 def too_many(limit: int) -> ApiError:
-    message = f"{limit} requests are running or waiting: try again shortly."
+    message = f"{limit} answers are being made or waiting: try again shortly."
+    return ApiError(429, message, "rate_limit_exceeded", kind="rate_limit_error", headers={"Retry-After": "1"})
+
+
+def busy() -> ApiError:
+    message = "The model's server takes no more requests at the moment: try again shortly."
     return ApiError(429, message, "rate_limit_exceeded", kind="rate_limit_error", headers={"Retry-After": "1"})
 
 
@@ -71,11 +90,16 @@ def unavailable() -> ApiError:
     return ApiError(503, message, "unavailable", kind="server_error", headers={"Retry-After": "5"})
 
 
+def draining() -> ApiError:
+    message = "This replica is shutting down: try again."
+    return ApiError(503, message, "shutting_down", kind="server_error", headers={"Retry-After": "1"})
+
+
 def of_status(status: int) -> ApiError:
     """Returns what replaces the web framework's own text under a status."""
     if status >= 500:
         return internal()
-    return ApiError(400 if status == 422 else status, _STATUS.get(status, "The request was refused."))
+    return ApiError(status, _STATUS.get(status, "The request was refused."))
 
 
 def of_validation(problems: Sequence[Mapping[str, Any]]) -> ApiError:

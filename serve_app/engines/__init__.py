@@ -1,7 +1,9 @@
 """What generates the tokens: one small interface that every engine meets.
 
-Output contract: an engine takes token ids and gives token ids. Rendering messages, detokenising, stop strings and usage
-happen once, above it. Closing the iterator of `generate` early cancels the request.
+Output contract: an engine takes token ids and gives token ids; one without a tokenizer of its own (`codec` is None: the
+`url` engine) takes the prompt's text or messages and gives text. Rendering messages, detokenising, stop strings,
+formatting and counting happen once, above it. Closing the iterator of `generate` early cancels the request. An engine
+says what it can: a request that needs more is refused before it reaches the engine.
 This module imports no model library.
 """
 
@@ -12,31 +14,79 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from pipeline.errors import SolotuneError
+from serve_app.codec import Codec
 
 FinishReason = Literal["stop", "length"]
+Option = Literal["seed", "logprobs", "penalties", "json"]
+TOP_LOGPROBS = 20  # the most alternatives per token that OpenAI's API gives
 
 
 class EngineError(SolotuneError):
     """The engine could not go on with a request."""
 
 
+class RefusedError(EngineError):
+    """The engine will not take this request, and would not the next time; `param` is the argument at fault."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class BusyError(EngineError):
+    """The engine takes no more requests at the moment."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked: `ids` for an engine with a codec; else `messages` of a chat, or the `text` to be continued."""
+
+    ids: list[int]
+    messages: list[dict[str, str]] | None = None
+    text: str | None = None
+
+
 @dataclass(frozen=True)
 class Generation:
-    """One request to an engine. Temperature 0 is greedy; the same seed, settings and prompt draw the same tokens."""
+    """One answer to be made. Temperature 0 is greedy; the same seed, settings and prompt draw the same tokens."""
 
-    prompt_ids: list[int]
+    prompt: Prompt
     max_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logprobs: int | None = None  # None: none; k: the token's and those of the k most probable tokens
+    schema: dict[str, Any] | None = None  # JSON schema that the answer must meet
+    stops: tuple[str, ...] = ()  # engines may end early at one of them; whether or not they do, the text is cut above
+
+    @property
+    def penalised(self) -> bool:
+        return bool(self.frequency_penalty or self.presence_penalty)
 
 
 @dataclass(frozen=True)
-class TokenChunk:
-    """The next tokens of an answer, a stop token included; the last chunk says why it is the last."""
+class Logprob:
+    """Natural logarithm of a token's probability, before temperature and penalties; `top` by falling probability."""
+
+    value: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The next part of an answer: tokens, a stop token included, or text. The last one says why it is the last.
+
+    `logprobs` has one entry per token where they were asked for. `usage` is (prompt, completion) tokens so far, from an
+    engine that gives text.
+    """
 
     token_ids: list[int]
     finish_reason: FinishReason | None = None
+    logprobs: list[Logprob] | None = None
+    text: str = ""
+    usage: tuple[int, int] | None = None
 
 
 class Engine(Protocol):
@@ -46,16 +96,19 @@ class Engine(Protocol):
     created: int  # seconds since 1970: when the model was made
     max_context: int  # tokens of prompt and answer together
     stop_ids: frozenset[int]
-    tokenizer: Any  # of transformers, with the chat template that the model was trained with
+    options: frozenset[Option]
 
-    def generate(self, request: Generation) -> AsyncGenerator[TokenChunk, None]:
-        """Yields the answer's tokens as they are made; raises `EngineError` when the engine fails."""
+    @property
+    def codec(self) -> Codec | None: ...
+
+    def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
+        """Yields the answer as it is made; raises `EngineError` if the engine fails, `RefusedError` if it declines."""
         ...
 
-    def check(self) -> None:
-        """Raises `EngineError` when the engine cannot generate any more."""
+    async def check(self) -> None:
+        """Raises `EngineError` when the engine cannot generate at the moment."""
         ...
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Ends the engine; requests that are running fail."""
         ...

@@ -1,10 +1,13 @@
-"""Drawing a token by a seed of its own, for each request in a batch.
+"""Drawing a token by a seed of its own, for each request in a batch; log-probabilities and penalties on a CPU.
 
 transformers' continuous batching draws from one generator for all requests, and cannot mix greedy ones with others.
 This logits processor draws by the Gumbel-max rule: the token with the largest logit plus -log(-log(u)), where u is a
 hash of (seed, position, token). That is sampling from the softmax, reproducible whatever else is in the batch; without
 the noise it is greedy. Only tensor operations, no state: it can be captured in a CUDA graph.
 It must come after temperature and top-p. It does not choose seeds.
+`Score` stands before all others. It keeps the log-probabilities of the model itself for the requests that asked, and
+takes their penalties off. It holds Python state of the batch in work, so it is installed only where transformers runs
+one batch after the other and captures no graph: on a CPU.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessor
+
+from serve_app.engines import Logprob
 
 if TYPE_CHECKING:
     import torch
@@ -38,11 +43,64 @@ def uniform(seeds: torch.Tensor, count: int) -> torch.Tensor:
     return (((z >> 12) & 0xFFFFFFFFFFFFF).to(torch.float64) + 0.5) * 2.0**-52
 
 
+class Score(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
+    """First of all processors; see the module. `taken` holds each request's tokens' log-probabilities so far."""
+
+    supported_kwargs: dict[str, type] = {  # noqa: RUF012 -- as the base class has it
+        "logprobs": int,
+        "frequency_penalty": float,
+        "presence_penalty": float,
+    }
+    ignored_kwargs: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.taken: dict[str, list[Logprob]] = {}
+        self._states: list[Any] = []
+        self._scores: dict[int, torch.Tensor] = {}  # of the batch in work, by row
+
+    def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
+        int32_tensor.zero_()
+
+    def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> torch.Tensor:
+        import torch
+
+        self._states = [request.state for request in requests_with_new_token]
+        return torch.zeros(len(self._states), dtype=torch.int32)
+
+    def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        self._scores.clear()
+        for row, state in enumerate(self._states):
+            wanted = state.logit_processor_kwargs
+            if "logprobs" in wanted:
+                self._scores[row] = scores[row].log_softmax(dim=-1)
+            if "frequency_penalty" in wanted and state.generated_tokens:
+                ids = torch.tensor(state.generated_tokens, device=scores.device)
+                counts = torch.bincount(ids, minlength=scores.size(1))
+                penalty = wanted["frequency_penalty"] * counts + wanted["presence_penalty"] * (counts > 0)
+                scores[row] -= penalty.to(scores.dtype)
+        return scores
+
+    def record(self, drawn: torch.Tensor) -> None:
+        """Keeps the log-probabilities of the tokens that were drawn, one per row."""
+        for row, scores in self._scores.items():
+            state = self._states[row]
+            count = state.logit_processor_kwargs["logprobs"]
+            values, ids = scores.topk(count) if count else (scores[:0], scores[:0])
+            top = tuple(zip(ids.long().tolist(), values.tolist(), strict=True))
+            made = Logprob(float(scores[drawn[row]]), top)
+            self.taken.setdefault(state.request_id, []).append(made)
+
+
 class Draw(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
     """Leaves one token of each row: drawn by the request's `seed`, or the most probable one where that is None."""
 
     supported_kwargs: dict[str, type] = {"seed": int}  # noqa: RUF012 -- as the base class has it
     ignored_kwargs: tuple[str, ...] = ()
+
+    def __init__(self, score: Score | None = None) -> None:
+        self._score = score
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
         int32_tensor.fill_(GREEDY)
@@ -65,14 +123,25 @@ class Draw(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         seeds = tensor_arg[: scores.size(0)]
         noise = -torch.log(-torch.log(uniform(seeds, scores.size(1))))
         noisy = scores.double() + torch.where((seeds == GREEDY).unsqueeze(1), 0.0, noise)
+        tokens = noisy.argmax(dim=1, keepdim=True)
+        if self._score is not None:
+            self._score.record(tokens.squeeze(1))
         drawn = torch.full_like(scores, float("-inf"))
-        return drawn.scatter_(1, noisy.argmax(dim=1, keepdim=True), 0.0)
+        return drawn.scatter_(1, tokens, 0.0)
 
 
-def install(batching: Any) -> None:
-    """Puts a `Draw` at the end of a continuous batching manager's processors; before the manager starts."""
+def install(batching: Any, scoring: bool) -> Score | None:
+    """Puts a `Draw` at the end of a continuous batching manager's processors, and a `Score` first where it is wanted.
+
+    Before the manager starts. Returns the `Score`.
+    """
     processors = batching.logit_processor
-    processors.logits_processor.append(Draw())
-    processors.tensors_required += 1
+    score = Score() if scoring else None
+    processors.logits_processor.append(Draw(score))
+    if score is not None:
+        processors.logits_processor.insert(0, score)
+        processors.supported_keys.update(score.supported_kwargs)
+    processors.tensors_required += 2 if scoring else 1
     processors.supported_keys["seed"] = int
     processors.do_processing = True
+    return score

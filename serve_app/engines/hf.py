@@ -16,9 +16,9 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from pipeline.config import Project
-from pipeline.errors import IntegrityError, MissingModelError
 from pipeline.run import Run
-from serve_app.engines import EngineError, Generation, TokenChunk
+from serve_app.codec import HfCodec
+from serve_app.engines import Chunk, EngineError, FinishReason, Generation, Logprob, Option, exported
 
 PAGE = 256  # tokens per block of the cache: the default of every version, under names that differ
 STEP_TOKENS = 1024  # tokens per forward pass: a longer prompt is read in several
@@ -33,25 +33,16 @@ class HfEngine:
     """
 
     def __init__(self, project: Project, run: Run) -> None:
-        from pipeline.train import merge, model, template
+        from pipeline.train import model
 
-        run.require(merge.STAGE)
-        merged = run.local(merge.MERGED)
-        if not merged.is_dir():
-            raise MissingModelError(f"{merged} is gone: run `jobs.export` again")
-        self._model, self.tokenizer = model.load(str(merged), project, device=model.device())
-        served = template.template_sha256(self.tokenizer)
-        if served != run.read_json(merge.METRICS)["template_sha256"]:
-            raise IntegrityError(
-                f"the chat template of {merged} is not the one the model was trained with (SHA-256 {served[:16]}...): "
-                "restore `chat_template` or run `jobs.export` again"
-            )
-        self.model_id = project.name
-        self.created = int(merged.stat().st_mtime)
-        self.stop_ids = frozenset(template.stop_ids(self.tokenizer, self._model))
-        settings = project.serve
-        self.max_context = min(model.positions(str(merged)), settings.max_input_tokens + settings.max_new_tokens)
-        self._batching = self._start(settings.concurrency)
+        made = exported.find(project, run)
+        self._model, _ = model.load(str(made.folder), project, device=model.device())
+        self.codec, self.stop_ids, self.max_context = HfCodec(made.tokenizer), made.stop_ids, made.max_context
+        self.model_id, self.created = project.name, made.created
+        self._pad = made.tokenizer.pad_token_id
+        self._batching = self._start(project.serve.concurrency)
+        scoring: set[Option] = set() if self._score is None else {"logprobs", "penalties"}
+        self.options: frozenset[Option] = frozenset({"seed", *scoring})
 
     def _start(self, concurrency: int) -> Any:
         from transformers import GenerationConfig
@@ -66,7 +57,7 @@ class HfEngine:
             top_p=0.5,
             top_k=0,
             eos_token_id=sorted(self.stop_ids),
-            pad_token_id=self.tokenizer.pad_token_id,
+            pad_token_id=self._pad,
         )
         limits = ContinuousBatchingConfig(
             num_blocks=concurrency * (math.ceil(self.max_context / PAGE) + 1),
@@ -77,12 +68,13 @@ class HfEngine:
         )
         limits.auto_switch_to_flash = False  # it would fetch a kernel from the hub; 5.17 has no such setting
         batching = self._model.init_continuous_batching(sampling, limits)
-        draw.install(batching)
+        one_by_one = self._model.device.type == "cpu" and not getattr(limits, "use_async_batching", False)
+        self._score = draw.install(batching, scoring=one_by_one)
         batching.start()
         return batching
 
-    async def generate(self, request: Generation) -> AsyncGenerator[TokenChunk, None]:
-        self.check()
+    async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
+        await self.check()
         name, outputs = uuid.uuid4().hex, asyncio.Queue[Any]()
         self._batching.register_result_handler(name, outputs.put_nowait)
         finished = False
@@ -94,20 +86,32 @@ class HfEngine:
                 finished = output.is_finished()
                 if output.error is not None:
                     raise EngineError("the batch failed")  # its own text may hold token ids
-                new, seen = output.generated_tokens[seen:], len(output.generated_tokens)
-                ended = "stop" if new and new[-1] in self.stop_ids else "length"
-                yield TokenChunk(new, ended if finished else None)  # type: ignore[arg-type]
+                new, before, seen = output.generated_tokens[seen:], seen, len(output.generated_tokens)
+                ended: FinishReason = "stop" if new and new[-1] in self.stop_ids else "length"
+                yield Chunk(new, ended if finished else None, self._scores(name, request, before, seen))
         finally:
+            if self._score is not None:
+                self._score.taken.pop(name, None)
             if not finished:
                 self._forget(name)
+
+    def _scores(self, name: str, request: Generation, start: int, end: int) -> list[Logprob] | None:
+        if request.logprobs is None or self._score is None:
+            return None
+        return self._score.taken[name][start:end]
 
     def _submit(self, name: str, request: Generation) -> None:
         sampling: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0}  # without a seed: greedy
         if request.temperature >= GREEDY_BELOW:
             seed = secrets.randbits(63) if request.seed is None else request.seed
             sampling = {"temperature": request.temperature, "top_p": request.top_p, "seed": seed}
+        if request.logprobs is not None:
+            sampling["logprobs"] = request.logprobs
+        if request.penalised:
+            sampling["frequency_penalty"] = float(request.frequency_penalty)
+            sampling["presence_penalty"] = float(request.presence_penalty)
         self._batching.add_request(
-            request.prompt_ids,
+            request.prompt.ids,
             request_id=name,
             max_new_tokens=request.max_tokens,
             streaming=True,
@@ -122,9 +126,9 @@ class HfEngine:
         while self._batching.get_result(timeout=0) is not None:  # tokens of cancelled requests
             pass
 
-    def check(self) -> None:
+    async def check(self) -> None:
         if not self._batching.is_running():
             raise EngineError("the generation thread has ended")
 
-    def stop(self) -> None:
-        self._batching.stop(block=True, timeout=5, hard_stop=True)
+    async def stop(self) -> None:
+        await asyncio.to_thread(self._batching.stop, block=True, timeout=5, hard_stop=True)

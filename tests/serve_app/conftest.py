@@ -15,7 +15,8 @@ import pytest
 
 from pipeline.config import Project
 from pipeline.run import Run
-from serve_app.engines import EngineError, Generation, TokenChunk
+from serve_app.codec import HfCodec
+from serve_app.engines import Chunk, EngineError, Generation, Logprob, Option
 
 TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'system' and not loop.first %}{{ raise_exception('order') }}{% endif %}"
@@ -101,15 +102,17 @@ class Scripted:
     model_id, created, max_context = MODEL, 1, 200
 
     def __init__(self, tokenizer: Any, ids: list[int], chunk: int = 1) -> None:
-        self.tokenizer, self.ids, self.chunk = tokenizer, ids, chunk
+        self.codec, self.ids, self.chunk = HfCodec(tokenizer), ids, chunk
+        self.options: frozenset[Option] = frozenset({"seed", "logprobs", "penalties"})
         self.stop_ids = frozenset({2, SPECIAL.index("<|end|>")})
         self.hold = asyncio.Event()
         self.hold.set()
         self.requests: list[Generation] = []
         self.closed = 0
         self.broken = ""
+        self.breaks_at = 0  # in how many tokens; 0: never
 
-    async def generate(self, request: Generation) -> AsyncGenerator[TokenChunk, None]:
+    async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
         self.requests.append(request)
         ids = self.ids[: request.max_tokens]
         try:
@@ -117,17 +120,25 @@ class Scripted:
                 await self.hold.wait()
                 if self.broken:
                     raise EngineError(self.broken) if self.broken == "engine" else RuntimeError(self.broken)
+                if self.breaks_at and at >= self.breaks_at:
+                    await asyncio.sleep(0.05)  # what came before is sent
+                    raise EngineError("in the middle")
                 part = ids[at : at + self.chunk]
                 reason = "stop" if ids[-1] in self.stop_ids else "length"
-                yield TokenChunk(part, reason if at + self.chunk >= len(ids) else None)  # type: ignore[arg-type]
+                scores = None if request.logprobs is None else [self.score(token, request.logprobs) for token in part]
+                yield Chunk(part, reason if at + self.chunk >= len(ids) else None, scores)  # type: ignore[arg-type]
         finally:
             self.closed += 1
 
-    def check(self) -> None:
+    @staticmethod
+    def score(token: int, count: int) -> Logprob:
+        return Logprob(-token / 10, ((token, -token / 10), (token + 1, -50.0))[:count])
+
+    async def check(self) -> None:
         if self.broken == "engine":
             raise EngineError(self.broken)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         pass
 
 

@@ -103,7 +103,7 @@ def test_a_stream_comes_in_pieces_as_they_are_made(http: httpx.Client) -> None:
             if line.startswith("data: {"):
                 json.loads(line[6:])
                 times.append(time.monotonic())
-    assert len(times) > 100
+    assert len(times) > 10  # tokens that come faster than `stream_interval` are sent together
     assert times[len(times) // 2] - times[0] > 0.2 * (times[-1] - times[0])
 
 
@@ -119,8 +119,8 @@ def test_the_openai_client_raises_its_own_errors(openai: Any, service: tuple[str
     with pytest.raises(NotFoundError):
         openai.chat.completions.create(model="gpt-4", messages=ASK)
     with pytest.raises(BadRequestError) as unsupported:
-        openai.chat.completions.create(model="tiny", messages=ASK, n=3)
-    assert (unsupported.value.param, unsupported.value.code) == ("n", "unsupported_parameter")
+        openai.chat.completions.create(model="tiny", messages=ASK, logit_bias={"5": 1})
+    assert (unsupported.value.param, unsupported.value.code) == ("logit_bias", "unsupported_parameter")
     with pytest.raises(BadRequestError) as long:
         openai.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "word " * 3000}])
     assert long.value.code == "context_length_exceeded"

@@ -26,6 +26,8 @@ def refusal(**changes: Any) -> dict[str, Any]:
         {"n": 1, "logprobs": False, "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}, "tools": []},
         {"response_format": {"type": "text"}, "user": "u", "metadata": {"a": "b"}, "store": False, "seed": -5},
         {"temperature": 0, "top_p": 1, "stop": None, "max_tokens": None, "stream": None},
+        {"n": 3, "logprobs": True, "top_logprobs": 20, "frequency_penalty": -2, "presence_penalty": 2.0},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}, "strict": True}}},
         {"stop": ["a", "b", "c", "d"], "stream": True, "stream_options": {"include_usage": True}},
     ],
 )
@@ -36,13 +38,9 @@ def test_what_changes_nothing_or_works_is_accepted(changes: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "changes",
     [
-        {"n": 2},
-        {"n": True},
-        {"logprobs": True},
-        {"top_logprobs": 3},
-        {"presence_penalty": 0.5},
         {"logit_bias": {"5": 1}},
-        {"response_format": {"type": "json_object"}},
+        {"logit_bias": True},
+        {"reasoning_effort": "high"},
         {"tools": [{"type": "function"}]},
         {"modalities": ["text", "audio"]},
     ],
@@ -71,6 +69,14 @@ def test_what_is_not_implemented_is_refused_by_name(changes: dict[str, Any]) -> 
         ({"messages": [{"role": "user"}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, "messages.0.content"),
         ({"stream": "yes"}, "stream"),
+        ({"n": 0}, "n"),
+        ({"n": True}, "n"),
+        ({"logprobs": 1}, "logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"presence_penalty": 2.5}, "presence_penalty"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.name"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_place(changes: dict[str, Any], param: str) -> None:
@@ -116,6 +122,6 @@ def test_messages_render_as_a_template_takes_them() -> None:
 
 
 def test_max_completion_tokens_wins_over_the_older_name() -> None:
-    assert ChatRequest.model_validate({**GOOD, "max_tokens": 5, "max_completion_tokens": 7}).limit == 7
-    assert ChatRequest.model_validate({**GOOD, "max_tokens": 5}).limit == 5
-    assert ChatRequest.model_validate(GOOD).limit is None
+    assert ChatRequest.model_validate({**GOOD, "max_tokens": 5, "max_completion_tokens": 7}).limit[1] == 7
+    assert ChatRequest.model_validate({**GOOD, "max_tokens": 5}).limit == ("max_tokens", 5)
+    assert ChatRequest.model_validate(GOOD).limit[1] is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import httpx
@@ -13,22 +12,9 @@ import pytest
 
 from pipeline.config import Serve
 from serve_app import gateway, keys
+from tests.serve_app.client import ASK, KEY, envelope, events, talk
 
-KEY = "sk-solotune-test"
 SETTINGS = Serve(max_new_tokens=100, max_input_tokens=150, concurrency=1, queue=1)
-ASK: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "How do I block my card?"}]}
-
-Step = Callable[[httpx.AsyncClient], Coroutine[Any, Any, Any]]
-
-
-def talk(engine: Any, step: Step, settings: Serve = SETTINGS, key: str | None = KEY) -> Any:
-    async def session() -> Any:
-        transport = httpx.ASGITransport(gateway.build(engine, settings, [keys.digest(KEY)]), raise_app_exceptions=False)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
-            return await step(client)
-
-    return asyncio.run(session())
 
 
 def post(engine: Any, settings: Serve = SETTINGS, key: str | None = KEY, **changes: Any) -> httpx.Response:
@@ -43,24 +29,8 @@ def send(engine: Any, method: str, path: str, key: str | None = KEY, **options: 
     async def step(client: httpx.AsyncClient) -> httpx.Response:
         return await client.request(method, path, **options)
 
-    response: httpx.Response = talk(engine, step, key=key)
+    response: httpx.Response = talk(engine, step, SETTINGS, key)
     return response
-
-
-def events(response: httpx.Response) -> list[Any]:
-    assert response.headers["content-type"].startswith("text/event-stream")
-    blocks = response.text.split("\n\n")
-    assert blocks.pop() == ""
-    assert all(block.startswith("data: ") for block in blocks)
-    return [block[6:] if block == "data: [DONE]" else json.loads(block[6:]) for block in blocks]
-
-
-def envelope(response: httpx.Response) -> dict[str, Any]:
-    body = response.json()
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"message", "type", "param", "code"}
-    error: dict[str, Any] = body["error"]
-    return error
 
 
 def test_a_plain_answer_is_whole_and_counted(scripted: Any) -> None:
@@ -78,7 +48,7 @@ def test_a_plain_answer_is_whole_and_counted(scripted: Any) -> None:
             "finish_reason": "stop",
         }
     ]
-    prompt = len(engine.requests[0].prompt_ids)
+    prompt = len(engine.requests[0].prompt.ids)
     count = len(engine.ids)
     assert body["usage"] == {"prompt_tokens": prompt, "completion_tokens": count, "total_tokens": prompt + count}
 
@@ -91,7 +61,7 @@ def test_a_stream_says_the_same_in_chunks(scripted: Any) -> None:
     assert usage["choices"] == []
     assert usage["usage"]["completion_tokens"] == len(engine.ids)
     assert all(chunk["usage"] is None and chunk["object"] == "chat.completion.chunk" for chunk in got)
-    assert got[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert got[0]["choices"][0]["delta"] == {"role": "assistant", "content": "", "refusal": None}
     assert [chunk["choices"][0]["finish_reason"] for chunk in got] == [None] * (len(got) - 1) + ["stop"]
     assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in got) == "Grüße aus 東京!"
     assert len({chunk["id"] for chunk in got}) == 1
@@ -133,7 +103,7 @@ def test_a_prompt_that_leaves_little_room_shortens_only_the_default(scripted: An
     engine = scripted("x" * 10)
     long = [{"role": "user", "content": "q" * 140}]
     assert post(engine, messages=long).status_code == 200
-    prompt = len(engine.requests[0].prompt_ids)
+    prompt = len(engine.requests[0].prompt.ids)
     assert engine.requests[0].max_tokens == 200 - prompt < 100
     error = envelope(post(engine, messages=long, max_tokens=100))
     assert error["code"] == "context_length_exceeded"
@@ -202,7 +172,7 @@ def test_a_large_body_is_a_413_announced_or_not(scripted: Any) -> None:
             yield b" " * 100_000
 
     headers = {"Content-Type": "application/json"}
-    for content in (b" " * (gateway.BODY_LIMIT + 1), endless()):
+    for content in (b" " * (SETTINGS.body_limit + 1), endless()):
         response = send(scripted("x"), "POST", "/v1/chat/completions", content=content, headers=headers)
         assert response.status_code == 413
         envelope(response)
@@ -221,7 +191,7 @@ def test_one_request_too_many_is_a_429_and_places_come_back(scripted: Any) -> No
         engine.hold.set()
         return refused, await asyncio.gather(*waiting), await client.post(url, json=ASK)
 
-    refused, answered, after = talk(engine, step)
+    refused, answered, after = talk(engine, step, SETTINGS)
     assert refused.status_code == 429
     assert refused.headers["retry-after"] == "1"
     assert envelope(refused)["code"] == "rate_limit_exceeded"
@@ -245,7 +215,7 @@ def test_a_request_that_is_cancelled_ends_in_the_engine_and_frees_its_place(scri
             engine.hold.set()
         return await client.post(url, json=ASK)
 
-    assert talk(engine, step).status_code == 200
+    assert talk(engine, step, SETTINGS).status_code == 200
     assert engine.closed == 6
 
 
@@ -282,7 +252,15 @@ def test_a_broken_engine_is_a_503_before_the_stream_and_an_event_in_it(scripted:
     assert response.status_code == 503
     assert envelope(response)["code"] == "unavailable"
     assert send(engine, "GET", "/health", key=None).status_code == 503
+    assert post(engine, stream=True).status_code == 503
+    assert send(engine, "GET", "/ready", key=None).status_code == 503
+
+
+def test_an_engine_that_breaks_in_a_stream_ends_it_with_an_error_event(scripted: Any) -> None:
+    engine = scripted("Hello, this is a longer answer.")
+    engine.breaks_at = 3
     got = events(post(engine, stream=True))
+    assert got[0]["choices"][0]["delta"]["role"] == "assistant"
     assert set(got[-1]["error"]) == {"message", "type", "param", "code"}
     assert "[DONE]" not in got
 

@@ -14,7 +14,7 @@ import torch
 from pipeline.errors import IntegrityError, MissingStageError
 from pipeline.run import Run
 from pipeline.train.template import chat_prompt
-from serve_app.engines import EngineError, Generation
+from serve_app.engines import EngineError, Generation, Prompt
 from serve_app.engines.draw import GREEDY, Draw, mix, uniform
 from serve_app.engines.hf import HfEngine
 
@@ -27,12 +27,12 @@ def engine(exported: Run, module_project: Any) -> Iterator[HfEngine]:
     torch.set_num_threads(1)
     made = HfEngine(module_project, exported)
     yield made
-    made.stop()
+    asyncio.run(made.stop())
     torch.set_num_threads(threads)
 
 
-def prompt(engine: HfEngine, text: str) -> list[int]:
-    return chat_prompt(engine.tokenizer, [{"role": "user", "content": text}])
+def prompt(engine: HfEngine, text: str) -> Prompt:
+    return Prompt(chat_prompt(engine.codec.tokenizer, [{"role": "user", "content": text}]))
 
 
 async def answer(engine: HfEngine, request: Generation) -> tuple[list[int], str | None]:
@@ -68,7 +68,7 @@ def test_greedy_answers_in_a_batch_are_those_of_generate(engine: HfEngine, expor
     prompts = [prompt(engine, text) for text in QUESTIONS]
     requests = [Generation(ids, max_tokens=25, temperature=0) for ids in prompts] * 2
     for (got, reason), request in zip(answers(engine, *requests), requests, strict=True):
-        assert got == generated(exported, request.prompt_ids, 25)
+        assert got == generated(exported, request.prompt.ids, 25)
         assert reason == ("stop" if got[-1] in engine.stop_ids else "length")
 
 
@@ -155,9 +155,9 @@ def test_a_run_without_export_is_refused(module_project: Any, tmp_path: Path) ->
 
 def test_an_engine_that_has_ended_says_so(exported: Run, module_project: Any) -> None:
     ended = HfEngine(module_project, exported)
-    ended.check()
-    ended.stop()
+    asyncio.run(ended.check())
+    asyncio.run(ended.stop())
     with pytest.raises(EngineError):
-        ended.check()
+        asyncio.run(ended.check())
     with pytest.raises(EngineError):
-        answers(ended, Generation([1], max_tokens=1))
+        answers(ended, Generation(Prompt([1]), max_tokens=1))

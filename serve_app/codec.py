@@ -1,0 +1,74 @@
+"""Between text and token ids: rendering messages, encoding, decoding, the bytes of a single token.
+
+Output contract: `render` is the training's own `chat_prompt`. The `piece`s of the tokens of a text, joined, are the
+text's UTF-8 for byte-level BPE; for other tokenizers but for spaces that decoding strips.
+This module loads no tokenizer and keeps no state of a request.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+class Codec(Protocol):
+    size: int  # ids are below it
+
+    def render(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        """Returns a conversation's ids up to where the answer begins; raises jinja2's `TemplateError`."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the ids of a text to be continued."""
+        ...
+
+    def decode(self, ids: list[int]) -> str:
+        """Returns the text without special tokens; U+FFFD for bytes that are no character."""
+        ...
+
+    def piece(self, token: int) -> bytes:
+        """Returns what one token stands for, perhaps half a character."""
+        ...
+
+
+def byte_alphabet() -> dict[str, int]:
+    """Returns the byte of each character that byte-level BPE writes bytes with (GPT-2's `bytes_to_unicode`)."""
+    shown = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return {chr(byte): byte for byte in shown} | {chr(256 + at): byte for at, byte in enumerate(hidden)}
+
+
+class HfCodec:
+    """A fast tokenizer of transformers, with the template that the model was trained with."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.size = len(tokenizer)
+        self._added = {token: str(content) for token, content in tokenizer.added_tokens_decoder.items()}
+        decoder = json.dumps(json.loads(tokenizer.backend_tokenizer.to_str()).get("decoder"))
+        self._alphabet = byte_alphabet() if '"ByteLevel"' in decoder else None
+
+    def render(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        from pipeline.train.template import chat_prompt
+
+        return chat_prompt(self.tokenizer, messages)
+
+    def encode(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, verbose=False).input_ids)
+
+    def decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def piece(self, token: int) -> bytes:
+        if token in self._added:
+            return self._added[token].encode()
+        written = str(self.tokenizer.convert_ids_to_tokens(token) or "")
+        if self._alphabet is not None and all(char in self._alphabet for char in written):
+            return bytes(self._alphabet[char] for char in written)
+        if (byte := _BYTE.fullmatch(written)) is not None:
+            return bytes([int(byte[1], 16)])
+        return written.replace("\u2581", " ").encode()

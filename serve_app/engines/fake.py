@@ -1,0 +1,109 @@
+"""The fake engine: no model, no package, answers by arithmetic. For tests and for load on everything around an engine.
+
+Output contract: a token is a byte; the answer is lower-case words drawn by a hash of (seed, prompt), some of them with
+characters of two and more bytes. Greedy answers depend on the prompt alone. Tokens come one by one, `interval` seconds
+apart; with 0 the loop is only given a turn between them. Log-probabilities are made up but consistent.
+It does not follow penalties in any sense that a user would notice: they shift the draw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+
+from serve_app.engines import Chunk, EngineError, FinishReason, Generation, Logprob, Option
+
+END, ROLES = 256, {"system": 257, "user": 258, "assistant": 259}
+WORDS = [
+    "card",
+    "account",
+    "café",
+    "grüße",
+    "東京",
+    "transfer",
+    "limit",
+    "€",
+    "bank",
+    "pin",
+    "🙂",
+    "open",
+    "block",
+    "help",
+]
+
+
+class ByteCodec:
+    """Bytes as tokens, one more for the end and for each role."""
+
+    size = 260
+
+    def render(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        ids: list[int] = []
+        for message in messages:
+            ids += [ROLES[message["role"]], *message["content"].encode(), END]
+        return [*ids, ROLES["assistant"]]
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(token for token in ids if token < END).decode(errors="replace")
+
+    def piece(self, token: int) -> bytes:
+        return bytes([token]) if token < END else b""
+
+
+class FakeEngine:
+    """See `Engine`. `length` words per answer; 0 answers until `max_tokens`."""
+
+    codec = ByteCodec()
+    stop_ids = frozenset({END})
+    options: frozenset[Option] = frozenset({"seed", "logprobs", "penalties"})
+    created = 1
+
+    def __init__(self, model_id: str, max_context: int, interval: float = 0.0, length: int = 12) -> None:
+        self.model_id, self.max_context, self.interval, self.length = model_id, max_context, interval, length
+        self.running = 0
+        self.ended = False
+
+    async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
+        self.running += 1
+        try:
+            ids = self.answer(request)
+            for at, token in enumerate(ids):
+                await asyncio.sleep(self.interval)
+                await self.check()
+                ended: FinishReason = "stop" if token == END else "length"
+                scored = None if request.logprobs is None else [self._score(token, request.logprobs)]
+                yield Chunk([token], ended if at == len(ids) - 1 else None, scored)
+        finally:
+            self.running -= 1
+
+    def answer(self, request: Generation) -> list[int]:
+        """Returns the whole answer's ids, the end token included where `max_tokens` leaves room for it."""
+        seed: int | str = request.seed if request.seed is not None else secrets.randbits(63)
+        if request.temperature < 1e-3 or request.top_p < 1e-3:
+            seed = "greedy"
+        settings = (seed, request.prompt.ids, request.frequency_penalty, request.presence_penalty)
+        state = hashlib.blake2b(repr(settings).encode()).digest()
+        ids: list[int] = []
+        while len(ids) < request.max_tokens and (not self.length or len(state) <= 64 + self.length):
+            word = WORDS[state[-1] % len(WORDS)] if ids else WORDS[state[0] % len(WORDS)]
+            ids += (" " + word if ids else word).encode()
+            state += hashlib.blake2b(state, digest_size=1).digest()
+        return [*ids, END][: request.max_tokens]
+
+    @staticmethod
+    def _score(token: int, count: int) -> Logprob:
+        others = [(token + step) % END for step in range(1, count)]
+        ranked = [(token, -0.5), *((other, -0.5 - rank) for rank, other in enumerate(others, 1))]
+        return Logprob(-0.5, tuple(ranked[:count]))
+
+    async def check(self) -> None:
+        if self.ended:
+            raise EngineError("the engine was stopped")
+
+    async def stop(self) -> None:
+        self.ended = True

@@ -1,0 +1,36 @@
+"""The engine that a configuration names.
+
+Output contract: `load` returns it ready to generate, or raises a `UserError` that says what is missing, and how
+to get it. An engine's packages are imported only when it is the one.
+"""
+
+from __future__ import annotations
+
+from pipeline.config import Project
+from pipeline.run import Run
+from serve_app.engines import Engine
+
+
+def load(project: Project, run: Run) -> Engine:
+    settings = project.serve
+    match settings.engine:
+        case "hf":
+            from serve_app.engines.hf import HfEngine
+
+            return HfEngine(project, run)
+        case "vllm":
+            from serve_app.engines.vllm import VllmEngine
+
+            return VllmEngine(project, run)
+        case "gguf":
+            from serve_app.engines.gguf import GgufEngine
+
+            return GgufEngine(project, run)
+        case "url":
+            from serve_app.engines.url import UrlEngine
+
+            return UrlEngine(project)
+        case "fake":
+            from serve_app.engines.fake import FakeEngine
+
+            return FakeEngine(project.name, settings.max_input_tokens + settings.max_new_tokens)

@@ -1,0 +1,137 @@
+"""The vllm engine: vLLM's AsyncLLM in this replica, for production on a GPU. Written for vLLM 0.24.
+
+Output contract: token ids in, token ids out; vLLM neither renders nor detokenises. Temperature, top-p, seed, penalties,
+log-probabilities (of the model itself) and JSON schemas are vLLM's. Tokens made while the event loop was busy come in
+one chunk. Nothing is fetched from a network and no usage is reported to anybody.
+This module is not `ray.serve.llm`, whose versions are tied to those of vLLM.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from pipeline.config import Project
+from pipeline.errors import MissingModelError
+from pipeline.run import Run
+from serve_app.codec import HfCodec
+from serve_app.engines import (
+    TOP_LOGPROBS,
+    Chunk,
+    EngineError,
+    FinishReason,
+    Generation,
+    Logprob,
+    Option,
+    RefusedError,
+    exported,
+)
+
+INSTALL = "pip install 'vllm==0.24.*' (Linux with an NVIDIA GPU)"
+
+
+class VllmEngine:
+    """See `Engine`. Raises `MissingModelError` where vLLM is not installed, and what `exported.find` raises."""
+
+    options: frozenset[Option] = frozenset({"seed", "logprobs", "penalties", "json"})
+
+    def __init__(self, project: Project, run: Run) -> None:
+        model = exported.find(project, run)
+        self.model_id, self.created = project.name, model.created
+        self.codec, self.stop_ids, self.max_context = HfCodec(model.tokenizer), model.stop_ids, model.max_context
+        self._engine = self._start(project, model)
+
+    def _start(self, project: Project, model: exported.Exported) -> Any:
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        try:
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.usage.usage_lib import UsageContext
+            from vllm.v1.engine.async_llm import AsyncLLM
+        except ImportError as error:
+            raise MissingModelError(f"serve.engine vllm needs the package vllm: {INSTALL}") from error
+        settings = project.serve
+        arguments = AsyncEngineArgs(
+            model=str(model.folder),
+            tokenizer=str(model.folder),
+            max_model_len=model.max_context,
+            max_num_seqs=settings.concurrency,
+            max_num_batched_tokens=max(settings.vllm.step_tokens, settings.concurrency),
+            gpu_memory_utilization=settings.vllm.memory,
+            quantization=settings.vllm.quantization,
+            enable_prefix_caching=settings.vllm.prefix_cache,
+            enforce_eager=settings.vllm.eager,
+            max_logprobs=TOP_LOGPROBS,
+            generation_config="vllm",  # its neutral defaults: sampling is the request's alone
+            seed=project.seed,
+            disable_log_stats=True,
+            enable_log_requests=False,
+        )
+        return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.OPENAI_API_SERVER)
+
+    def _sampling(self, request: Generation) -> Any:
+        from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+
+        schema = request.schema
+        return SamplingParams(
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            top_p=max(request.top_p, 1e-6),  # vLLM refuses 0
+            seed=None if request.seed is None else request.seed % 2**63,
+            frequency_penalty=request.frequency_penalty,
+            presence_penalty=request.presence_penalty,
+            logprobs=request.logprobs,
+            structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
+            stop_token_ids=sorted(self.stop_ids),
+            detokenize=False,
+            output_kind=RequestOutputKind.DELTA,
+        )
+
+    async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        prompt = {"prompt_token_ids": request.prompt.ids}
+        try:
+            outputs = self._engine.generate(prompt, self._sampling(request), uuid.uuid4().hex)
+            async with aclosing(outputs):
+                async for output in outputs:
+                    made = output.outputs[0]
+                    yield Chunk(
+                        list(made.token_ids),
+                        _reason(made.finish_reason),
+                        None if request.logprobs is None else _scores(made, request.logprobs),
+                    )
+        except (EngineDeadError, EngineGenerateError) as error:
+            raise EngineError(f"vLLM failed: {type(error).__name__}") from error
+        except ValueError as error:  # its words may quote the schema
+            param = None if request.schema is None else "response_format"
+            raise RefusedError("The engine does not take this request.", param) from error
+
+    async def check(self) -> None:
+        if self._engine.errored:
+            raise EngineError("vLLM's engine process has died")
+
+    async def stop(self) -> None:
+        self._engine.shutdown()
+
+
+def _reason(reason: str | None) -> FinishReason | None:
+    """Returns OpenAI's name; raises `EngineError` for an answer that vLLM gave up."""
+    match reason:
+        case None | "stop" | "length":
+            return reason
+        case "repetition":
+            return "length"
+    raise EngineError(f"vLLM ended a request with `{reason}`")
+
+
+def _scores(made: Any, count: int) -> list[Logprob]:
+    """Returns one entry per token from vLLM's dictionaries of the token itself and the `count` most probable."""
+    scores = []
+    for token, known in zip(made.token_ids, made.logprobs or [], strict=True):
+        ranked = sorted(known.items(), key=lambda item: item[1].rank or 0)
+        top = tuple((other, float(one.logprob)) for other, one in ranked if (one.rank or 0) <= count)
+        scores.append(Logprob(float(known[token].logprob), top))
+    return scores

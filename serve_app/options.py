@@ -1,0 +1,125 @@
+"""The arguments that /v1/chat/completions and /v1/completions share, and how an argument is refused.
+
+Output contract: a request that validates is well-formed. Like OpenAI's, an unknown argument is refused (400). Arguments
+that this service does not implement are accepted at their neutral value and refused at any other (400,
+`unsupported_parameter`); those that do not change the answer (`user`, `metadata`, `store`, ...) are ignored.
+This module does not know tokens, models or HTTP; what an engine cannot do is refused in `prepare`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+MAX_STOPS = 4
+MAX_CHOICES = 128
+SEED = 2**63  # a seed is a signed 64-bit integer
+
+
+def _writable(text: str) -> str:
+    """Refuses half a surrogate pair: JSON can carry one, UTF-8 and tokenizers cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("the text holds half of a surrogate pair") from error
+    return text
+
+
+def unsupported() -> PydanticCustomError:
+    return PydanticCustomError("unsupported", "This argument is not supported here, or not with this value.")
+
+
+class Neutral:
+    """Annotation of an argument that is not implemented: accepts the given values alone."""
+
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+    def _check(self, value: Any) -> Any:
+        if not any(
+            value == neutral and isinstance(value, bool) == isinstance(neutral, bool) for neutral in self.values
+        ):
+            raise unsupported()
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"enum": list(self.values)}
+
+
+Ignored = Annotated[Any, WithJsonSchema({})]
+Text = Annotated[str, AfterValidator(_writable)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class StreamOptions(Strict):
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class Options(Strict):
+    """What both requests have in common. null means the default everywhere."""
+
+    model: Text
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=-SEED, lt=SEED)] | None = None
+    max_tokens: Count | None = None
+    stop: Text | Annotated[list[Text], Field(max_length=MAX_STOPS)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    logit_bias: Annotated[Any, Neutral(None, {})] = None
+    user: Ignored = None
+
+    @field_validator("stop")
+    @classmethod
+    def _not_empty(cls, stop: str | list[str] | None) -> str | list[str] | None:
+        if stop == "" or (isinstance(stop, list) and "" in stop):
+            raise ValueError("a stop string must not be empty")
+        return stop
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def limit(self) -> tuple[str, int | None]:
+        """The argument that bounds the answer's tokens, and its value; None leaves that to the service."""
+        return "max_tokens", self.max_tokens
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many alternatives to give per token; None: no log-probabilities at all."""
+        raise NotImplementedError
+
+    @property
+    def answer_schema(self) -> dict[str, Any] | None:
+        """The JSON schema that the answer must meet."""
+        return None
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int

@@ -1,0 +1,68 @@
+"""vLLM on a GPU: the conformance checks, and greedy tokens equal to those of vLLM's own API on the same engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pipeline.config import ASSETS, Project
+from pipeline.run import Run
+from tests.serve_app import conformance
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module")
+def run_on() -> Iterator[conformance.Run]:
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory, run_on: conformance.Run) -> Iterator[Any]:
+    pytest.importorskip("vllm")
+    from transformers import AutoTokenizer
+
+    from pipeline.train.template import template_sha256
+    from serve_app.engines.load import load
+
+    run = Run.open(str(tmp_path_factory.mktemp("tiny")))
+    run.local("model").mkdir()
+    run.local("model/merged").symlink_to(ASSETS / "tiny-base", target_is_directory=True)
+    digest = template_sha256(AutoTokenizer.from_pretrained(ASSETS / "tiny-base"))
+    stage = run.begin("export", "key")
+    run.put_json(stage, "metrics/export.json", {"template_sha256": digest})
+    run.commit(stage, inputs={}, rows={})
+    serve = {"engine": "vllm", "max_new_tokens": 100, "max_input_tokens": 150, "vllm": {"memory": 0.3, "eager": True}}
+    project = Project.model_validate({"name": "tiny", "base_model": "tiny-base", "serve": serve})
+
+    async def start() -> Any:
+        return load(project, run)
+
+    made = run_on(start())
+    yield made
+    run_on(made.stop())
+
+
+@pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
+def test_conformance(engine: Any, run_on: conformance.Run, check: Any) -> None:
+    check(engine, run_on)
+
+
+def test_greedy_is_what_vllm_s_own_api_gives(engine: Any, run_on: conformance.Run) -> None:
+    from vllm.sampling_params import SamplingParams
+
+    async def own(ids: list[int]) -> list[int]:
+        sampling = SamplingParams(temperature=0, max_tokens=40, stop_token_ids=sorted(engine.stop_ids))
+        outputs = [
+            output async for output in engine._engine.generate({"prompt_token_ids": ids}, sampling, f"own-{len(ids)}")
+        ]
+        return list(outputs[-1].outputs[0].token_ids)
+
+    for text in conformance.QUESTIONS:
+        request = conformance.ask(engine, text, max_tokens=40)
+        got, _ = conformance.said(run_on(conformance.chunks_of(engine, request)))
+        assert got == run_on(own(request.prompt.ids))

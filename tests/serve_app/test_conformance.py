@@ -1,0 +1,107 @@
+"""Every engine that this machine can run passes the same checks; each also gives just what its own API gives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pipeline.config import ASSETS, Project
+from pipeline.run import Run
+from serve_app.engines import Engine
+from serve_app.engines.fake import FakeEngine
+from serve_app.engines.load import load
+from tests.serve_app import conformance, make_gguf
+from tests.serve_app.client import KEY, SETTINGS, application
+from tests.serve_app.upstream import serving
+
+SERVE: dict[str, Any] = {"concurrency": 4, "queue": 4, "max_new_tokens": 100, "max_input_tokens": 150}
+
+
+@pytest.fixture(scope="module")
+def run_on() -> Iterator[conformance.Run]:
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run folder whose exported model is the bundled one."""
+    from transformers import AutoTokenizer
+
+    from pipeline.train.template import template_sha256
+
+    run = Run.open(str(tmp_path_factory.mktemp("tiny")))
+    run.local("model").mkdir()
+    run.local("model/merged").symlink_to(ASSETS / "tiny-base", target_is_directory=True)
+    digest = template_sha256(AutoTokenizer.from_pretrained(ASSETS / "tiny-base"))
+    stage = run.begin("export", "key")
+    run.put_json(stage, "metrics/export.json", {"template_sha256": digest})
+    run.commit(stage, inputs={}, rows={})
+    return run
+
+
+def project(**serve: Any) -> Project:
+    return Project.model_validate({"name": "tiny", "base_model": "tiny-base", "serve": {**SERVE, **serve}})
+
+
+def write_gguf(run: Run) -> None:
+    pytest.importorskip("xllamacpp")
+    pytest.importorskip("gguf")
+    folder = run.local("model/gguf")
+    if not folder.exists():
+        folder.mkdir()
+        make_gguf.write(ASSETS / "tiny-base", folder / "tiny.gguf")
+
+
+@pytest.fixture(scope="module", params=["fake", "hf", "url", "gguf"])
+def engine(request: pytest.FixtureRequest, tiny: Run, run_on: conformance.Run) -> Iterator[Engine]:
+    match request.param:
+        case "url":
+            upstream = FakeEngine("upstream", 250, interval=0.001)
+            with serving(application(upstream, SETTINGS)) as base:
+                key = tiny.local("upstream_key")
+                key.write_text(KEY)
+                url = {"base_url": f"{base}/v1", "model": "upstream", "key_file": str(key)}
+                made = load(project(engine="url", url=url), tiny)
+                yield made
+                run_on(made.stop())
+            return
+        case "gguf":
+            write_gguf(tiny)
+            made = load(project(engine="gguf", gguf={"threads": 1}), tiny)
+        case kind:
+            made = load(project(engine=kind), tiny)
+    yield made
+    run_on(made.stop())
+    with pytest.raises(Exception, match=r"stopped|ended"):
+        run_on(made.check())
+
+
+@pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
+def test_conformance(engine: Engine, run_on: conformance.Run, check: Any) -> None:
+    check(engine, run_on)
+
+
+def test_greedy_is_what_generate_gives(engine: Engine, run_on: conformance.Run) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if engine.codec is None or isinstance(engine, FakeEngine):
+        pytest.skip("no model of ours behind it")
+    model = AutoModelForCausalLM.from_pretrained(ASSETS / "tiny-base", dtype=torch.float32).eval()
+    for text in conformance.QUESTIONS:
+        request = conformance.ask(engine, text, max_tokens=40, logprobs=0)
+        chunks = run_on(conformance.chunks_of(engine, request))
+        got, _ = conformance.said(chunks)
+        ids = torch.tensor([request.prompt.ids])
+        with torch.inference_mode():
+            out = model.generate(ids, max_new_tokens=40, do_sample=False, eos_token_id=sorted(engine.stop_ids))[0]
+            logits = model(out.unsqueeze(0)).logits[0].log_softmax(-1)
+        assert got == out[len(request.prompt.ids) :].tolist()
+        at = len(request.prompt.ids) - 1
+        expected = [float(logits[at + step, token]) for step, token in enumerate(got)]
+        scores = [score.value for chunk in chunks for score in chunk.logprobs or []]
+        assert scores == pytest.approx(expected, abs=1e-2)  # llama.cpp keeps keys and values in 16 bits
