@@ -318,6 +318,16 @@ class Export(Settings):
     max_logit_difference: Annotated[float, Field(gt=0)] = 1e-2  # merged against adapter, in float32
 
 
+class Guard(Settings):
+    """What the service does about personal data and toxic text: nothing, note it in the request's log line and in the
+    metrics, replace it as curation replaced it, or refuse. Types, names and thresholds are those of `curate`."""
+
+    pii_in: Literal["off", "mark", "redact", "refuse"] = "off"  # in questions
+    pii_out: Literal["off", "mark", "redact", "refuse"] = "off"  # in answers
+    toxicity_in: Literal["off", "mark", "refuse"] = "off"
+    toxicity_out: Literal["off", "mark", "refuse"] = "off"
+
+
 class Vllm(Settings):
     memory: Annotated[float, Field(gt=0, le=1)] = 0.9  # share of the card's memory for weights and cache
     step_tokens: Positive = 8192  # tokens per forward pass
@@ -362,6 +372,7 @@ class Serve(Settings):
     deadline: Annotated[float, Field(gt=0)] = 600.0  # seconds from a request's arrival to the end of its answer
     drain: Annotated[float, Field(ge=0)] = 60.0  # seconds that running answers get when the service ends
     stream_interval: Annotated[float, Field(ge=0, le=1)] = 0.02  # seconds: tokens that come faster are sent together
+    guard: Guard = Guard()
     vllm: Vllm = Vllm()
     gguf: Gguf = Gguf()
     url: Upstream | None = None

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Literal
 
 from serve_app import errors
 from serve_app.codec import Codec
@@ -41,7 +42,7 @@ class Piece:
     index: int
     text: str
     scored: list[Scored]
-    finish_reason: FinishReason | None
+    finish_reason: FinishReason | Literal["content_filter"] | None
 
 
 @dataclass

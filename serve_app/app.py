@@ -30,16 +30,19 @@ class Gateway:
     """The replica: an engine, and the ASGI application that Serve sends requests to."""
 
     def __init__(self, project: Project, run: Run, hashes: list[str]) -> None:
+        from pipeline.screen.pseudonyms import key_of
         from serve_app.engines.load import load
+        from serve_app.guard import Guard
 
         self.settings, self.hashes = project.serve, hashes
         self.engine = load(project, run)
+        self.guard = Guard(project, key_of(project.curate.pii, run) if Guard.needs_key(project) else None)
         self.admission: Admission | None = None
 
     def __serve_build_asgi_app__(self) -> Any:
         from serve_app import gateway
 
-        app = gateway.build(self.engine, self.settings, self.hashes)
+        app = gateway.build(self.engine, self.settings, self.hashes, self.guard)
         self.admission = app.state.admission
         return app
 

@@ -100,6 +100,18 @@ class ChatRequest(Options):
     prompt_cache_retention: Ignored = None
 
     @property
+    def texts(self) -> list[str]:
+        """What each message says."""
+        return [message.rendered()["content"] for message in self.messages]
+
+    def saying(self, texts: list[str]) -> ChatRequest:
+        """Returns the same request with other words in its messages."""
+        messages = [
+            message.model_copy(update={"content": text}) for message, text in zip(self.messages, texts, strict=True)
+        ]
+        return self.model_copy(update={"messages": messages})
+
+    @property
     def limit(self) -> tuple[str, int | None]:
         if self.max_completion_tokens is not None:
             return "max_completion_tokens", self.max_completion_tokens
@@ -142,7 +154,7 @@ class Choice(BaseModel):
     index: int
     message: Answer
     logprobs: Logprobs | None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "content_filter"]
 
 
 class Completion(BaseModel):

@@ -35,6 +35,10 @@ class CompletionRequest(Options):
     def alternatives(self) -> int | None:
         return self.logprobs
 
+    def saying(self, prompts: list[str | list[int]]) -> CompletionRequest:
+        """Returns the same request with other prompts."""
+        return self.model_copy(update={"prompt": prompts})
+
     @property
     def prompts(self) -> list[str | list[int]]:
         if isinstance(self.prompt, str) or isinstance(self.prompt[0], int):
@@ -53,7 +57,7 @@ class TextChoice(BaseModel):
     index: int
     text: str
     logprobs: TextLogprobs | None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "content_filter"]
 
 
 class TextCompletion(BaseModel):

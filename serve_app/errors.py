@@ -58,6 +58,11 @@ def unknown_model() -> ApiError:
     return ApiError(404, "There is no such model here: see /v1/models.", "model_not_found", "model")
 
 
+def filtered(what: str) -> ApiError:
+    """Returns the 400 of a request that the guard refuses; `what` names a kind of content, never the content."""
+    return bad_request(f"This service takes no requests with {what}.", None, "content_filter")
+
+
 def unsupported(param: str) -> ApiError:
     return bad_request(f"This model's engine does not support {param}.", param, "unsupported_parameter")
 

@@ -25,6 +25,7 @@ from serve_app.completions import CompletionRequest, TextCompletion
 from serve_app.door import VISIT, Door, reply
 from serve_app.engines import BusyError, Engine, EngineError, RefusedError
 from serve_app.formats import ChatFormat, Format, TextFormat
+from serve_app.guard import Guard
 from serve_app.limits import Admission, unless_gone
 
 log = logging.getLogger("solotune.serve")
@@ -33,8 +34,8 @@ log = logging.getLogger("solotune.serve")
 class Reply(Response):
     """Generates an answer while it sends it: admitted, cancelled with its client, its place given back at the end."""
 
-    def __init__(self, engine: Engine, admission: Admission, job: Job, form: Format) -> None:
-        self.engine, self.admission, self.job, self.form = engine, admission, job, form
+    def __init__(self, engine: Engine, guard: Guard | None, admission: Admission, job: Job, form: Format) -> None:
+        self.engine, self.guard, self.admission, self.job, self.form = engine, guard, admission, job, form
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,11 +46,11 @@ class Reply(Response):
             await unless_gone(receive, work)
 
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
-        done = await stream.completion(self.engine, self.job, self.form)
+        done = await stream.completion(self.engine, self.guard, self.job, self.form)
         await Response(done.model_dump_json(), media_type="application/json")(scope, receive, send)
 
     async def _stream(self, send: Send) -> None:
-        async with aclosing(stream.events(self.engine, self.job, self.form)) as events:
+        async with aclosing(stream.events(self.engine, self.guard, self.job, self.form)) as events:
             first = await anext(events)
             headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -63,7 +64,7 @@ class Reply(Response):
         await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
 
-def build(engine: Engine, settings: Serve, hashes: list[str]) -> FastAPI:
+def build(engine: Engine, settings: Serve, hashes: list[str], guard: Guard | None = None) -> FastAPI:
     """Returns the application; `hashes` are the SHA-256 of the keys that are good. `app.state.admission` drains it."""
     app = FastAPI(title="solotune", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.add_middleware(Door, settings=settings, hashes=hashes)
@@ -71,24 +72,40 @@ def build(engine: Engine, settings: Serve, hashes: list[str]) -> FastAPI:
     _answer_errors(app)
     _tell_health(app, engine, admission)
     _list_models(app, Model(id=engine.model_id, created=engine.created))
-    _generate(app, engine, settings, admission)
+    _generate(app, engine, guard, settings, admission)
     document.install(app, engine, settings)
     return app
 
 
-def _generate(app: FastAPI, engine: Engine, settings: Serve, admission: Admission) -> None:
+def _generate(app: FastAPI, engine: Engine, guard: Guard | None, settings: Serve, admission: Admission) -> None:
     chat_format = ChatFormat(engine.codec, engine.model_id)
     text_format = TextFormat(engine.codec, engine.model_id)
+    tells_tokens = guard is None or not guard.rewrites
 
     @app.post("/v1/chat/completions", response_model=Completion, responses=document.STREAMED)
     async def chat_completions(request: ChatRequest) -> Response:
         admission.expect(1)
-        return Reply(engine, admission, prepare.chat(engine, settings, request), chat_format)
+        if guard is not None and guard.looks_in:
+            request = request.saying(await guard.inbound(request.texts))
+        job = prepare.chat(engine, settings, request, tells_tokens)
+        return Reply(engine, guard, admission, job, chat_format)
 
     @app.post("/v1/completions", response_model=TextCompletion, responses=document.STREAMED)
     async def completions(request: CompletionRequest) -> Response:
         admission.expect(1)
-        return Reply(engine, admission, prepare.completion(engine, settings, request), text_format)
+        if guard is not None and guard.looks_in:
+            request = await _guarded(engine, guard, request)
+        job = prepare.completion(engine, settings, request, tells_tokens)
+        return Reply(engine, guard, admission, job, text_format)
+
+
+async def _guarded(engine: Engine, guard: Guard, request: CompletionRequest) -> CompletionRequest:
+    """Returns the request as the guard lets it in; a prompt of token ids is read for it."""
+    codec = engine.codec
+    texts = [p if isinstance(p, str) else codec.decode(p) if codec is not None else "" for p in request.prompts]
+    seen = await guard.inbound(texts)
+    pairs = zip(request.prompts, texts, seen, strict=True)
+    return request.saying([prompt if text == new else new for prompt, text, new in pairs])
 
 
 def _tell_health(app: FastAPI, engine: Engine, admission: Admission) -> None:

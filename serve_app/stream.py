@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 from serve_app import answer, errors
 from serve_app.answer import Job, Piece
@@ -18,15 +19,41 @@ from serve_app.chat import Completion
 from serve_app.completions import TextCompletion
 from serve_app.engines import Engine
 from serve_app.formats import Format, event
+from serve_app.guard import Guard
 
 log = logging.getLogger("solotune.serve")
 
 
-async def completion(engine: Engine, job: Job, form: Format) -> Completion | TextCompletion:
+async def _guarded(engine: Engine, guard: Guard | None, job: Job) -> AsyncGenerator[list[Piece], None]:
+    """Yields the answer's pieces as the guard lets them out; ends when it has refused every choice that was left."""
+    ways = [None if guard is None else guard.outbound() for _ in job.generations]
+    over: set[int] = set()
+    async with aclosing(answer.pieces(engine, job)) as batches:
+        async for batch in batches:
+            shown = []
+            for piece in batch:
+                way = ways[piece.index]
+                if way is not None and piece.index not in over:
+                    text = await way.push(piece.text, piece.finish_reason is not None)
+                    reason = "content_filter" if way.refused else piece.finish_reason
+                    piece = replace(piece, text=text, finish_reason=reason)
+                elif way is not None:
+                    continue  # refused before
+                if piece.finish_reason is not None:
+                    over.add(piece.index)
+                if piece.text or piece.scored or piece.finish_reason is not None:
+                    shown.append(piece)
+            if shown:
+                yield shown
+            if len(over) == len(ways):
+                return
+
+
+async def completion(engine: Engine, guard: Guard | None, job: Job, form: Format) -> Completion | TextCompletion:
     """Returns the whole answer."""
     choices = [Piece(index, "", [], None) for index in range(len(job.generations))]
     parts: list[list[str]] = [[] for _ in choices]
-    async with aclosing(answer.pieces(engine, job)) as batches:
+    async with aclosing(_guarded(engine, guard, job)) as batches:
         async for batch in batches:
             for piece in batch:
                 parts[piece.index].append(piece.text)
@@ -36,13 +63,13 @@ async def completion(engine: Engine, job: Job, form: Format) -> Completion | Tex
     return form.whole(job, whole)
 
 
-async def events(engine: Engine, job: Job, form: Format) -> AsyncGenerator[str, None]:
+async def events(engine: Engine, guard: Guard | None, job: Job, form: Format) -> AsyncGenerator[str, None]:
     """Yields the answer as server-sent events, several in one string where they came together.
 
     What is raised before the first string has not been answered yet.
     """
     started = False
-    async with aclosing(answer.pieces(engine, job)) as batches:
+    async with aclosing(_guarded(engine, guard, job)) as batches:
         try:
             async for batch in batches:
                 written = [] if started else list(form.start(job))
