@@ -352,6 +352,11 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+class Fake(Settings):
+    interval: Annotated[float, Field(ge=0)] = 0.0  # seconds between tokens
+    length: Annotated[int, Field(ge=0)] = 12  # words per answer; 0: as many tokens as are allowed
+
+
 class Upstream(Settings):
     base_url: Annotated[str, AfterValidator(_base_url)]  # the only address that is asked; redirects are not followed
     model: str  # its name there
@@ -376,6 +381,7 @@ class Serve(Settings):
     vllm: Vllm = Vllm()
     gguf: Gguf = Gguf()
     url: Upstream | None = None
+    fake: Fake = Fake()
 
     @model_validator(mode="after")
     def _engine_settings(self) -> Serve:

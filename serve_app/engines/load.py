@@ -33,4 +33,5 @@ def load(project: Project, run: Run) -> Engine:
         case "fake":
             from serve_app.engines.fake import FakeEngine
 
-            return FakeEngine(project.name, settings.max_input_tokens + settings.max_new_tokens)
+            most, fake = settings.max_input_tokens + settings.max_new_tokens, settings.fake
+            return FakeEngine(project.name, most, fake.interval, fake.length)

@@ -1,0 +1,1 @@
+"""Serving speed: our service, the bare engine and other servers, on the same machine in one run."""

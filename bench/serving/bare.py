@@ -1,0 +1,73 @@
+"""The engine alone, no server: `python -m bench.serving.bare CONFIG RUN LOADS` prints one JSON object per load.
+
+`LOADS` is JSON: a list of {"requests", "at_once", "max_tokens"}. What is measured against is the engine's own
+`generate`, fed with the very prompts that go over HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import time
+from typing import Any
+
+from bench.serving.load import percentile
+
+
+async def measure(engine: Any, load: dict[str, int]) -> dict[str, float]:
+    """Returns tokens per second, and of one request the median time to its first token and between tokens."""
+    from serve_app.engines import Generation, Prompt
+
+    first: list[float] = []
+    gaps: list[float] = []
+    tokens = 0
+
+    async def one(number: int) -> None:
+        nonlocal tokens
+        draw = random.Random(number)
+        words = " ".join(draw.choice(("card", "account", "transfer", "limit", "refund", "pin")) for _ in range(20))
+        ids = engine.codec.render([{"role": "user", "content": words}])
+        began = last = time.perf_counter()
+        async for chunk in engine.generate(Generation(Prompt(ids), load["max_tokens"], temperature=0.0)):
+            now = time.perf_counter()
+            (gaps if last != began else first).append(now - last)
+            last, tokens = now, tokens + len(chunk.token_ids)
+
+    numbers = iter(range(load["requests"]))
+
+    async def worker() -> None:
+        for number in numbers:
+            await one(number)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(load["at_once"])))
+    seconds = time.perf_counter() - began
+    return {
+        "tokens_per_second": tokens / seconds,
+        "first_p50": percentile(first, 0.5),
+        "step_p50": percentile(gaps, 0.5) if gaps else 0.0,
+    }
+
+
+async def _main(config_file: str, run_folder: str, loads: list[dict[str, int]]) -> None:
+    import os
+
+    import torch
+
+    from pipeline import config
+    from pipeline.run import Run
+    from serve_app.engines.load import load as load_engine
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # as in the service's replica
+    engine = load_engine(config.load(config_file), Run.open(run_folder))
+    await measure(engine, {"requests": 8, "at_once": 8, "max_tokens": 8})
+    for load in loads:
+        print(json.dumps(await measure(engine, load)), flush=True)
+    await engine.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))
+    sys.stdout.flush()

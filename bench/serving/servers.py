@@ -1,0 +1,122 @@
+"""The servers under load, each a process of its own: ours, and `transformers serve` on the same model."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.serving.load import Target
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def exported(folder: Path, model: Path) -> Path:
+    """Makes a run folder whose finished export is the model at `model`, by links; returns it."""
+    from transformers import AutoTokenizer
+
+    from pipeline.run import Run
+    from pipeline.train.template import template_sha256
+
+    run = Run.open(str(folder))
+    if not run.local("model/merged").exists():
+        shutil.copytree(model.absolute(), run.local("model/merged"), copy_function=os.symlink)
+    stage = run.begin("export", "bench")
+    digest = template_sha256(AutoTokenizer.from_pretrained(run.local("model/merged")))
+    run.put_json(stage, "metrics/export.json", {"template_sha256": digest})
+    run.commit(stage, inputs={}, rows={})
+    return folder
+
+
+def configuration(folder: Path, settings: dict[str, Any]) -> Path:
+    """Writes a project file with these `serve` settings; returns it."""
+    place = folder / f"{settings['engine']}.yaml"
+    place.write_text(yaml.safe_dump({"name": "bench", "base_model": "tiny-base", "serve": settings}))
+    return place
+
+
+@contextlib.contextmanager
+def ours(run: Path, settings: dict[str, Any], log: Path) -> Iterator[Target]:
+    """Starts `jobs.serve` with a Ray of its own; yields where it listens, and stops it at the end."""
+    port = free_port()
+    place = configuration(run.parent, {**settings, "port": port})
+    command = [sys.executable, "-m", "jobs.serve", str(place), "--run", str(run)]
+    with _process(command, log) as process:
+        key = _until(process, log, lambda: _line(log, r"^API key: (sk-\S+)") or _kept(run))
+        url = _until(process, log, lambda: _line(log, r"^serve: bench at (\S+)"))
+        _until(process, log, lambda: _line(log, r"(This Ray is private)"))
+        yield Target(url, "bench", key)
+
+
+@contextlib.contextmanager
+def transformers_serve(model: Path, log: Path) -> Iterator[Target]:
+    """Starts `transformers serve` with continuous batching on the same model."""
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(model), "--continuous-batching"]
+    with _process([*command, "--host", "127.0.0.1", "--port", str(port)], log) as process:
+        _until(process, log, lambda: _answers(f"http://127.0.0.1:{port}/health"))
+        yield Target(f"http://127.0.0.1:{port}/v1", str(model))
+
+
+@contextlib.contextmanager
+def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment |= {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT)
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _until(process: subprocess.Popen[bytes], log: Path, look: Any, seconds: float = 400) -> str:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := look():
+            return str(found)
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended: {log.read_text(errors='replace')[-1500:]}")
+        time.sleep(0.3)
+    raise RuntimeError(f"{process.args!r} is not ready: {log.read_text(errors='replace')[-1500:]}")
+
+
+def _line(log: Path, pattern: str) -> str | None:
+    found = re.search(pattern, log.read_text(errors="replace"), re.M)
+    return found.group(1) if found else None
+
+
+def _kept(run: Path) -> str | None:
+    place = run / "serve" / "api_key"
+    return place.read_text().strip() if place.exists() else None
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
