@@ -1,8 +1,8 @@
 """Plan before run: what fits a card, how fast it will be, and what of it is therefore chosen.
 
 Output contract: `choose` returns the fastest `Plan` whose predicted memory fits the card, None where none does. Figures
-are predictions: `MEASURED` holds every coefficient and nothing else is tuned, so a new measurement is put in there and
-nowhere else. `docs/training.md` shows the measurements behind it and how far off the model is for each.
+are predictions: `PLAIN` and `FUSED` hold every coefficient and nothing else is tuned, so a new measurement is put in
+there and nowhere else. `docs/training.md` shows the measurements behind them and how far off the model is for each.
 This module loads no weights, looks at no GPU and reads no run folder: `settle` does.
 """
 
@@ -27,7 +27,7 @@ QV = ("q_proj", "v_proj")
 class Coefficients:
     """What was measured. Bytes are per token and layer, to be multiplied by the width they are named after."""
 
-    # memory
+    # memory: the layers of transformers and peft
     quantised: float = 0.516  # bytes per NF4 parameter, double-quantised scales included
     unquantised: float = 2.0  # bytes per bf16 parameter: embeddings, output matrix, or everything without NF4
     trained: float = 16.0  # bytes per adapter parameter: float32 weight, gradient, two moments of AdamW
@@ -50,7 +50,15 @@ class Coefficients:
     balance: float = 989e12 * 0.8 / 4.8e12  # FLOP per byte of the card that they were measured on, an H200
 
 
-MEASURED = Coefficients()
+PLAIN = Coefficients()
+FUSED = Coefficients(  # with `fused`: a norm is repeated, gate and up are kept alone, block scales are dequantised
+    quantised=0.5625, adapted=0.0, mlp=4.0, mlp_adapted=0.0, fragments=1.03, traffic=0.176, adapter=0.033
+)
+
+
+def coefficients(lora: Lora) -> Coefficients:
+    """Returns what was measured for the layers that this recipe trains with: `fused` takes no dropout and no DoRA."""
+    return PLAIN if lora.dropout or lora.dora else FUSED
 
 
 @dataclass(frozen=True)
@@ -98,14 +106,14 @@ def trainable(shape: Shape, lora: Lora) -> int:
     return shape.layers * lora.r * sum(out + into for out, into in found)
 
 
-def weights_gib(shape: Shape, lora: Lora, quantise: Literal["nf4"] | None, m: Coefficients = MEASURED) -> float:
+def weights_gib(shape: Shape, lora: Lora, quantise: Literal["nf4"] | None, m: Coefficients) -> float:
     """Returns the memory of the base and, with gradients and optimiser states, of the adapters."""
     base = shape.linear * (m.quantised if quantise else m.unquantised)
     rest = (shape.parameters - shape.linear) * m.unquantised
     return (base + rest + trainable(shape, lora) * m.trained) / GIB
 
 
-def layer_bytes(shape: Shape, lora: Lora, m: Coefficients = MEASURED) -> float:
+def layer_bytes(shape: Shape, lora: Lora, m: Coefficients) -> float:
     """Returns what a layer that does not recompute keeps for each token."""
     names = set(adapted(lora))
     widths = {name: into for name, (_, into) in shape.matrices.items()}
@@ -125,8 +133,8 @@ def peak_gib(
     lora: Lora,
     tokens: int,
     recompute: int,
-    quantise: Literal["nf4"] | None = "nf4",
-    m: Coefficients = MEASURED,
+    quantise: Literal["nf4"] | None,
+    m: Coefficients,
 ) -> float:
     """Returns the predicted peak of allocated memory, for micro-batches of `tokens` and `recompute` bottom layers that
     keep nothing.
@@ -139,7 +147,7 @@ def peak_gib(
     return weights_gib(shape, lora, quantise, m) + tokens * kept / GIB
 
 
-def total_gib(peak: float, m: Coefficients = MEASURED) -> float:
+def total_gib(peak: float, m: Coefficients) -> float:
     """Returns what the card must hold for a peak of allocated memory."""
     return peak * m.fragments + m.context_gib
 
@@ -150,7 +158,7 @@ def flop_per_token(shape: Shape) -> float:
     return 4.0 * (shape.linear + shape.head)
 
 
-def rate(shape: Shape, lora: Lora, tokens: int, recompute: int, card: Card, m: Coefficients = MEASURED) -> float:
+def rate(shape: Shape, lora: Lora, tokens: int, recompute: int, card: Card, m: Coefficients) -> float:
     """Returns predicted tokens per second. Two parts of the time scale apart: matrix products with the card's peak, the
     rest with its bandwidth."""
     passes = 2.0 + recompute / shape.layers
@@ -169,9 +177,10 @@ def assess(
     pack_tokens: int,
     recompute: int,
     quantise: Literal["nf4"] | None = "nf4",
-    m: Coefficients = MEASURED,
+    m: Coefficients | None = None,
 ) -> Plan:
-    """Returns the plan with just these choices, whether it fits or not."""
+    """Returns the plan with just these choices, whether it fits or not. `m`: the recipe's own unless given."""
+    m = m or coefficients(lora)
     peak = peak_gib(shape, lora, pack_tokens, recompute, quantise, m)
     speed = rate(shape, lora, pack_tokens, recompute, card, m)
     mfu = speed * flop_per_token(shape) / card.peak
@@ -197,7 +206,7 @@ def choose(
     pack_tokens: int | None = None,
     recompute: int | None = None,
     quantise: Literal["nf4"] | None = "nf4",
-    m: Coefficients = MEASURED,
+    m: Coefficients | None = None,
 ) -> Plan | None:
     """Returns the fastest plan that fits, None where none does; what is given is not chosen.
 

@@ -50,7 +50,7 @@ def find_card() -> Card | None:
         return None
     name, free, total = found
     card = presets.card_of(name, total)
-    return replace(card, gib=min(total, free + plan.MEASURED.context_gib))  # `look` has a context as well
+    return replace(card, gib=min(total, free + plan.PLAIN.context_gib))  # `look` has a context as well
 
 
 def settle(project: Project, run: Run, console: Console) -> tuple[Project, Plan | None]:

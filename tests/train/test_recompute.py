@@ -8,18 +8,20 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.train import attention, model, qlora
+from pipeline.train import attention, fused, model, qlora
 from pipeline.train.recompute import layers_of, recompute_layers
 
 
-def step(tiny: Path, make_project: Any, depth: Any) -> tuple[dict[str, Any], list[bool], int]:
-    """Gradients of one step with dropout, which layers recompute, and how often a layer ran forward."""
+def step(tiny: Path, make_project: Any, depth: Any, fuse: bool = False) -> tuple[dict[str, Any], list[bool], int]:
+    """Gradients of one step (with dropout unless fused), which layers recompute, and how often a layer ran forward."""
     import torch
 
-    project = make_project(train={"lora": {"r": 4, "alpha": 8, "dropout": 0.2}, "recompute": depth})
+    project = make_project(train={"lora": {"r": 4, "alpha": 8, "dropout": 0.0 if fuse else 0.2}, "recompute": depth})
     torch.manual_seed(3)
     causal, _ = model.load(str(tiny), project, attention=attention.register())
     adapted = qlora.add_adapter(causal, project)
+    if fuse:
+        assert fused.fuse(adapted) == 10  # of two layers: q, k, v, o and the MLP
     adapted.train()
     runs = 0
 
@@ -38,12 +40,13 @@ def step(tiny: Path, make_project: Any, depth: Any) -> tuple[dict[str, Any], lis
     return grads, [layer.gradient_checkpointing for layer in layers_of(causal)], runs
 
 
-def test_gradients_are_equal_with_no_some_and_all_layers_recomputed(tiny: Path, make_project: Any) -> None:
-    none, flags, runs = step(tiny, make_project, 0)
+@pytest.mark.parametrize("fuse", [False, True])
+def test_gradients_are_equal_with_no_some_and_all_layers_recomputed(tiny: Path, make_project: Any, fuse: bool) -> None:
+    none, flags, runs = step(tiny, make_project, 0, fuse)
     assert (flags, runs) == ([False, False], 2)
     assert any(grad.abs().sum() > 0 for grad in none.values())
     for depth, expected in ((1, [True, False]), (2, [True, True]), (True, [True, True])):
-        grads, flags, runs = step(tiny, make_project, depth)
+        grads, flags, runs = step(tiny, make_project, depth, fuse)
         assert flags == expected
         assert runs == 2 + sum(expected)
         assert grads.keys() == none.keys()
