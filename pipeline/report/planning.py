@@ -72,8 +72,11 @@ def comparison(found: Mapping[str, Any]) -> str:
         ("tokens_per_second", "tokens per second", 0),
         ("hours", "hours", 2),
         ("peak_memory_gib", "peak memory, GiB", 2),
+        ("mfu", "share of the card's peak", 3),
     ):
         planned, actual = found["planned"][name], found["actual"][name]
+        if actual is None:
+            continue
         change = "" if not planned else f"{100 * (actual / planned - 1):+.0f} %"
         rows.append(
             (title, "not predicted" if planned is None else f"{planned:,.{digits}f}", f"{actual:,.{digits}f}", change)

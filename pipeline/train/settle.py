@@ -126,7 +126,8 @@ def facts(given: Project, settled: Project, chosen: Plan | None, packed: dict[st
         "tokens": tokens,
     }
     if chosen is None:
-        return {**common, "card": "CPU", "tokens_per_second": None, "hours": None, "gib": None}
+        nothing = dict.fromkeys(("tokens_per_second", "hours", "gib", "mfu"))
+        return {**common, "card": "CPU", **nothing}
     return {**common, **asdict(chosen), "hours": round(chosen.hours(tokens), 4)}
 
 
@@ -149,8 +150,15 @@ def measured(lines: list[dict[str, Any]]) -> float | None:
     return sum(line["tokens"] for line in steps) / seconds if seconds else None
 
 
+def mfu(planned: dict[str, Any], tokens_per_second: float) -> float | None:
+    """Returns which share of the card's peak a speed is, as the plan counts it; None on a CPU."""
+    if planned["tokens_per_second"] is None:
+        return None
+    return round(float(planned["mfu"]) * tokens_per_second / float(planned["tokens_per_second"]), 4)
+
+
 def against(planned: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
-    """Returns the plan beside what `metrics/train.json` measured: `{planned, actual}` of the same three figures, and
+    """Returns the plan beside what `metrics/train.json` measured: `{planned, actual}` of the same figures, and
     what was chosen."""
     names = ("card", "pack_tokens", "recompute", "rows_per_step")
     return {
@@ -159,10 +167,12 @@ def against(planned: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
             "tokens_per_second": planned["tokens_per_second"],
             "hours": planned["hours"],
             "peak_memory_gib": planned["gib"],
+            "mfu": planned["mfu"],
         },
         "actual": {
             "tokens_per_second": metrics["tokens_per_second"],
             "hours": round(metrics["seconds"] / 3600, 4),
             "peak_memory_gib": metrics["peak_memory_gib"],
+            "mfu": mfu(planned, metrics["tokens_per_second"]),
         },
     }

@@ -112,16 +112,28 @@ TRAIN: dict[str, Any] = {
 }
 PLAN: dict[str, Any] = {
     "chosen": {"card": "RTX <4090>", "pack_tokens": 4096, "recompute": 3, "rows_per_step": 4},
-    "planned": {"tokens_per_second": 10000.0, "hours": 1.8, "peak_memory_gib": 21.0},
-    "actual": {"tokens_per_second": 9000.0, "hours": 2.0, "peak_memory_gib": 20.0},
+    "planned": {"tokens_per_second": 10000.0, "hours": 1.8, "peak_memory_gib": 21.0, "mfu": 0.61},
+    "actual": {"tokens_per_second": 9000.0, "hours": 2.0, "peak_memory_gib": 20.0, "mfu": 0.549},
 }
 
 
 def test_planned_stands_beside_actual() -> None:
     html = page("demo", {"train": {**TRAIN, "plan": PLAN}})
     assert parse(html).open == []
-    for text in ("RTX &lt;4090&gt;", "10,000", "9,000", "-10 %", "1.80", "2.00", "+11 %", "3 layers recomputed"):
+    for text in (
+        "RTX &lt;4090&gt;",
+        "10,000",
+        "9,000",
+        "-10 %",
+        "0.549",
+        "1.80",
+        "2.00",
+        "+11 %",
+        "3 layers recomputed",
+    ):
         assert text in html
-    nothing = dict.fromkeys(PLAN["planned"])
-    assert "not predicted" in page("demo", {"train": {**TRAIN, "plan": {**PLAN, "planned": nothing}}})
+    cpu = {**PLAN, "planned": dict.fromkeys(PLAN["planned"]), "actual": {**PLAN["actual"], "mfu": None}}
+    html = page("demo", {"train": {**TRAIN, "plan": cpu}})
+    assert "not predicted" in html
+    assert "card&#x27;s peak" not in html
     assert "Planned and actual" not in page("demo", {"train": TRAIN})

@@ -120,6 +120,22 @@ def test_a_batch_in_tokens_or_examples_becomes_packed_rows(make_project: Any) ->
         assert settle.batch(project, PACKED).train.rows_per_step == rows
 
 
+def test_planned_stands_beside_actual(
+    mistral: Path, run: Run, make_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled(make_project(base=mistral), run, presets.card("24"), monkeypatch)
+    planned = run.read_json(settle.PLAN)
+    speed = planned["tokens_per_second"]
+    found = settle.against(planned, {"tokens_per_second": speed / 2, "seconds": 1800, "peak_memory_gib": 9.0})
+    assert found["actual"]["mfu"] == pytest.approx(planned["mfu"] / 2, abs=1e-4)
+    assert (found["actual"]["hours"], found["actual"]["peak_memory_gib"]) == (0.5, 9.0)
+    assert found["planned"]["tokens_per_second"] == speed
+    settled(make_project(), run, None, monkeypatch)
+    found = settle.against(run.read_json(settle.PLAN), {"tokens_per_second": 1.0, "seconds": 1, "peak_memory_gib": 1.0})
+    assert found["planned"] == dict.fromkeys(found["planned"])
+    assert found["actual"]["mfu"] is None
+
+
 def test_the_measured_rate_leaves_the_first_steps_out() -> None:
     lines = [{"step": n, "loss": 1.0, "tokens": 100, "seconds": 9.0 if n <= 3 else 0.5} for n in range(1, 6)]
     assert settle.measured(lines[:3]) is None
