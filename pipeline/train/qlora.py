@@ -169,7 +169,7 @@ def _fit(
 
 def _tell(run: Run, steps: int, console: Console, done: threading.Event) -> None:
     """Prints what the worker appends to the metrics file: every evaluation, and a step now and then."""
-    seen, told = len(read_lines(run)), 0.0
+    seen, told, planned = len(read_lines(run)), 0.0, run.read_json(settle.PLAN)
     seconds = tokens = count = 0.0
     last = False
     while not last:
@@ -184,7 +184,8 @@ def _tell(run: Run, steps: int, console: Console, done: threading.Event) -> None
             if line["step"] in {1, steps} or time.monotonic() - told >= 5:
                 told = time.monotonic()
                 left = timedelta(seconds=round((steps - line["step"]) * seconds / count))
-                speed = f"{tokens / seconds:,.0f} tokens/s"
+                share = settle.mfu(planned, tokens / seconds)
+                speed = f"{tokens / seconds:,.0f} tokens/s" + (f", {share:.0%} of the peak" if share else "")
                 console.print(f"{place}  loss {line['loss']:.4f}  {speed}  {left} left")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from pipeline.errors import ConfigError
 from pipeline.run import Run
-from pipeline.train import plan, presets, settle
+from pipeline.train import plan, presets, qlora, settle
 
 PACKED = {"tokens": 1000, "packed_rows": 10, "examples": 50}
 
@@ -134,6 +135,21 @@ def test_planned_stands_beside_actual(
     found = settle.against(run.read_json(settle.PLAN), {"tokens_per_second": 1.0, "seconds": 1, "peak_memory_gib": 1.0})
     assert found["planned"] == dict.fromkeys(found["planned"])
     assert found["actual"]["mfu"] is None
+
+
+def test_the_progress_line_says_what_share_of_the_peak(
+    mistral: Path, run: Run, make_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled(make_project(base=mistral), run, presets.card("24"), monkeypatch)
+    planned = run.read_json(settle.PLAN)
+    line = {"step": 1, "loss": 2.0, "tokens": planned["tokens_per_second"], "seconds": 2.0}
+    parts = iter([[], [line]])
+    monkeypatch.setattr(qlora, "read_lines", lambda run: next(parts))
+    done, said = threading.Event(), io.StringIO()
+    done.set()
+    qlora._tell(run, 5, Console(file=said, width=200), done)
+    assert f"{planned['tokens_per_second'] / 2:,.0f} tokens/s, {planned['mfu'] / 2:.0%} of the peak" in said.getvalue()
+    assert "0:00:08 left" in said.getvalue()
 
 
 def test_the_measured_rate_leaves_the_first_steps_out() -> None:
