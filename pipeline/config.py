@@ -53,9 +53,11 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 def _beside(value: Any, info: ValidationInfo) -> Any:
-    """Makes a path absolute, seen from the configuration file's folder."""
+    """Makes a path absolute, seen from the configuration file's folder; a URI stays as it is."""
     folder = (info.context or {}).get("folder")
-    return str((Path(folder) / value).resolve()) if isinstance(value, str) and folder is not None else value
+    if not isinstance(value, str) or folder is None or "://" in value:
+        return value
+    return str((Path(folder) / value).resolve())
 
 
 def _compiles(value: str) -> str:
@@ -254,7 +256,7 @@ class General(Settings):
     """General-domain text beside the company's own, so that the model forgets less. Read as `curate` reads, but not
     screened; rows are drawn by the project's seed."""
 
-    path: KeyFile  # a file or folder; a relative one is seen from the configuration file
+    path: KeyFile  # a file, folder or URI; a relative one is seen from the configuration file
     share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1  # of all supervised tokens
 
 

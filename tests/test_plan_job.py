@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from pipeline import schema
-from pipeline.config import Project
+from pipeline.config import ASSETS, Project
 from pipeline.errors import ConfigError, MissingStageError
 from pipeline.run import Run
 from pipeline.train import estimate, proposal, settle
@@ -51,10 +51,22 @@ def test_what_does_not_fit_says_so() -> None:
 def test_the_configurations_own_model_is_planned_with_its_settings() -> None:
     settings = {"pack_tokens": 2048, "recompute": 5, "max_length": 512, "lora": {"dora": True}}
     said = shown(Project.model_validate({"name": "p", "base_model": "tiny-base", "train": settings}))
-    line = next(line for line in said.splitlines() if "tiny-base" in line)
+    check, line = (line for line in said.splitlines() if "tiny-base" in line)
+    assert "on this machine" in check
     assert "2,048" in line
     assert "5 of 6" in line
     assert "DoRA" in said
+
+
+def test_a_local_models_licence_is_that_of_its_card(tmp_path: Any) -> None:
+    (tmp_path / "config.json").write_bytes((ASSETS / "tiny-base/config.json").read_bytes())
+    project = Project.model_validate({"name": "p", "base_model": str(tmp_path)})
+    assert "its card names no licence" in shown(project)
+    (tmp_path / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    assert shown(project).count("NOT for commercial use") == 2
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="not Llama-like"):
+        shown(project)
 
 
 def test_work_is_counted_where_it_can_be(curated: Run, tmp_path: Any) -> None:

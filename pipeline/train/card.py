@@ -66,10 +66,11 @@ def _data(run: Run) -> str:
 def _training(project: Project, run: Run) -> str:
     metrics, settings = run.read_json("metrics/train.json"), project.train
     lora = settings.lora
+    targets = lora.targets if isinstance(lora.targets, str) else ", ".join(lora.targets)
     base = "NF4, double-quantised" if settings.quantise else "unquantised"
     return (
         "## Training\n\n"
-        f"LoRA r={lora.r}, alpha={lora.alpha}, {lora.targets}, on a base held in {base}; loss on answers only; "
+        f"LoRA r={lora.r}, alpha={lora.alpha}, {targets}, on a base held in {base}; loss on answers only; "
         f"{metrics['examples']:,} examples ({metrics['supervised_tokens']:,} supervised tokens), {settings.epochs:g} "
         f"epochs, {len(metrics['steps']):,} steps at {settings.learning_rate:g} on {metrics['device']}.\n"
     )

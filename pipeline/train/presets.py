@@ -193,20 +193,25 @@ def shape_in(config: dict[str, Any]) -> Shape | None:
         return None
 
 
+def folder_of(name: str) -> Path | None:
+    """Returns the folder of a model that is on this machine, None for another; downloads nothing."""
+    if (Path(name) / "config.json").is_file():
+        return Path(name)
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(name, "config.json") if name.count("/") == 1 else None
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
 def shape_of(name: str) -> Shape | None:
     """Returns the shape of a model: of a folder's or a cached hub model's `config.json`, or of a preset by hub name.
 
-    None: not Llama-like. Raises `MissingModelError` where there is neither; downloads nothing.
+    None: not Llama-like. Raises `MissingModelError` where there is neither.
     """
-    place = Path(name) / "config.json"
-    if not place.is_file():
-        from huggingface_hub import try_to_load_from_cache
-
-        cached = try_to_load_from_cache(name, "config.json") if name.count("/") == 1 else None
-        if not isinstance(cached, str):
-            known = next((preset.shape for preset in PRESETS if preset.hub.lower() == name.lower()), None)
-            if known is None:
-                raise MissingModelError(f"no config.json of {name}: give a local folder, or download the model first")
-            return known
-        place = Path(cached)
-    return shape_in(json.loads(place.read_text(encoding="utf-8")))
+    place = folder_of(name)
+    if place is not None:
+        return shape_in(json.loads((place / "config.json").read_text(encoding="utf-8")))
+    known = next((preset.shape for preset in PRESETS if preset.hub.lower() == name.lower()), None)
+    if known is None:
+        raise MissingModelError(f"no config.json of {name}: give a local folder, or download the model first")
+    return known

@@ -16,6 +16,8 @@ from pipeline.config import Project, Train
 from pipeline.errors import ConfigError
 from pipeline.report import planning
 from pipeline.train import estimate, plan, presets
+from pipeline.train.card import licence_of
+from pipeline.train.presets import Preset
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,9 +49,9 @@ def show(
         f"at most {settings.max_length:,} tokens, base in {'NF4' if settings.quantise else 'bf16'}",
         markup=False,
     )
-    planning.models(presets.PRESETS, console)
+    planning.models([*own, *presets.PRESETS], console)
     for card in wanted:
-        found = [(name, _own_plan(shape, settings, card)) for name, shape in own]
+        found = [(model.name, _own_plan(model.shape, settings, card)) for model in own]
         found += [(preset.name, _plan(preset.shape, settings, card)) for preset in presets.PRESETS]
         factor = measured[1] if measured and measured[0] == card.name else 1.0
         planning.plans(card, found, work.tokens * settings.epochs, price, factor, console)
@@ -59,13 +61,19 @@ def show(
         console.print("DoRA's own memory and time are not in these figures: expect more of both.")
 
 
-def _own(project: Project | None) -> list[tuple[str, Shape]]:
+def _own(project: Project | None) -> list[Preset]:
+    """Returns the configuration's base model as a preset of its own, with the licence that its card names; nothing for
+    one that is a preset."""
     if project is None or any(preset.hub == project.base_model for preset in presets.PRESETS):
         return []
-    shape = presets.shape_of(project.base_model)
-    if shape is None:
+    shape, place = presets.shape_of(project.base_model), presets.folder_of(project.base_model)
+    if shape is None or place is None:
         raise ConfigError(f"{project.base_model} is not Llama-like: its memory cannot be predicted")
-    return [(f"{Path(project.base_model).name} (base_model)", shape)]
+    licence = licence_of(place)
+    named = Path(project.base_model).name
+    note = "its card names no licence: see its files" if licence == "other" else ""
+    free = "-nc" not in licence
+    return [Preset(f"{named} (base_model)", "on this machine", licence, shape, commercial=free, note=note)]
 
 
 def _plan(shape: Shape, settings: Train, card: Card) -> Plan | None:

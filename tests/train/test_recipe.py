@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,14 @@ def test_too_little_general_text_is_said(curated: Run, make_project: Any, book: 
     assert "all there are: 90% were wanted" in capsys.readouterr().out
     with pytest.raises(InputError):
         mixed(curated, make_project, book / "none")
+
+
+@pytest.mark.cluster
+@pytest.mark.skipif("SOLOTUNE_TEST_DATA" not in os.environ, reason="SOLOTUNE_TEST_DATA names no folder of real inputs")
+def test_a_real_book_is_mixed_in(curated: Run, make_project: Any) -> None:
+    counts = mixed(curated, make_project, Path(os.environ["SOLOTUNE_TEST_DATA"]) / "general")["general"]
+    assert 0.1 <= counts["share"] < 0.25  # a section may be longer than all that is wanted here
+    assert counts["available"] > 500
 
 
 def test_rows_the_run_has_curated_are_not_added_again(book: Path, make_project: Any) -> None:
