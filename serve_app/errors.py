@@ -46,7 +46,9 @@ def bad_request(message: str, param: str | None = None, code: str | None = None)
 
 
 def unauthorized(given: bool) -> ApiError:
-    message = "The API key is not known here." if given else "No API key was given: send `Authorization: Bearer KEY`."
+    """Returns a 401 that begins with OpenAI's words: clients tell it from a 400 by them."""
+    wrong, none = "Incorrect API key provided.", "You didn't provide an API key: send `Authorization: Bearer KEY`."
+    message = wrong if given else none
     return ApiError(401, message, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
 

@@ -149,5 +149,7 @@ def _job(settings: Serve, request: Options, generations: list[Generation], promp
 
 
 def _too_long(most: int, param: str, tokens: int | None = None) -> errors.ApiError:
-    counted = "" if tokens is None else f" This request asks for {tokens}."
-    return errors.bad_request(f"At most {most} tokens fit.{counted}", param, "context_length_exceeded")
+    """Returns a 400 that begins with OpenAI's words: clients know by them that they should shorten."""
+    counted = "" if tokens is None else f" However, this request asks for {tokens}."
+    message = f"This model's maximum context length is {most} tokens here.{counted}"
+    return errors.bad_request(message, param, "context_length_exceeded")
