@@ -6,6 +6,7 @@
     │   ├── InputError             a dump, column map or place that cannot be read
     │   ├── MissingModelError      weights or a package that a config names and this machine lacks
     │   ├── MissingStageError      a job that needs the output of a job not yet run
+    │   ├── GateError              a model that is not as good as the one it is made from: not published
     │   └── StorageError           a run folder that cannot be written (full disk, no permission)
     └── IntegrityError             exit code 1: counts that do not reconcile, a corrupt file; report it
 
@@ -42,6 +43,10 @@ class MissingModelError(UserError):
 
 class MissingStageError(UserError):
     """The output of an earlier job is not in the run folder."""
+
+
+class GateError(UserError):
+    """A merged or quantised model that missed its gate, which the user may widen; it was not published."""
 
 
 class StorageError(UserError):

@@ -1,13 +1,13 @@
 """Base against tuned on the golden set.
 
-Output contract: `metrics/evaluate.json` `{base: {perplexity, rouge_l}, tuned: {...}, rows, generated, samples}`,
-committed as stage `evaluate`. Base and tuned are one loaded model with the adapter off and on, so they differ in
-nothing else.
+Output contract: `metrics/evaluate.json`: `{base, tuned}` with every metric's score, `intervals`, `groups` by label and
+language, `forgetting` on general text, `harness`, what was `skipped` and why, `rows`, `generated`, `samples`; committed
+as stage `evaluate`. Base and tuned are one loaded model with the adapter off and on, so they differ in nothing else.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,63 +15,154 @@ from rich.console import Console
 
 from pipeline import batch
 from pipeline.config import Project
-from pipeline.errors import InputError
+from pipeline.errors import MissingModelError
+from pipeline.evaluate import bootstrap, general, harness, heldout, measures
+from pipeline.evaluate.metrics import ratio
+from pipeline.evaluate.perplexity import Judged, answer_bytes, judge, judge_all, perplexity
 from pipeline.progress import Meter
-from pipeline.run import Run, code_version, fingerprint
+from pipeline.run import Run, code_version, fingerprint, model_version
+
+METRICS = "metrics/evaluate.json"
 
 
 def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
     """Measures base and tuned model on the golden set; returns the content of `metrics/evaluate.json`."""
     curated, trained = run.require("curate"), run.require("train")
     settings = project.evaluate
-    key = fingerprint(curated["key"], trained["key"], settings.model_dump(), project.seed, code_version("evaluate"))
+    text = [model_version(str(file)) for file in general.files(settings.general)] if settings.general else []
+    parts = (curated["key"], trained["key"], settings.model_dump(), project.seed, text, harness.installed())
+    key = fingerprint(*parts, code_version("evaluate"))
     if run.manifest("evaluate", key) is not None:
         console.print("  finished before: nothing has changed since")
-        return dict(run.read_json("metrics/evaluate.json"))
-    rows = run.read_outputs(curated, "data/golden").to_pylist()
-    if not rows:
-        raise InputError(f"{run.uri} has an empty golden set: curate more rows, or set curate.split.golden higher")
-    chosen = sorted(rows, key=lambda row: hashlib.blake2b(f"{project.seed}:{row['id']}".encode()).digest())
-    chosen = chosen[: settings.rows]
+        return dict(run.read_json(METRICS))
+    rows = heldout.rows(project, run)
+    chosen = [row for row in rows if row["kind"] == "qa"][: settings.rows]
     stage = run.begin("evaluate", key)
     metrics: dict[str, Any] = {}
     with Meter(console, "base and tuned on the golden set", 2 * (len(rows) + len(chosen))) as meter:
         for step in batch.stream(lambda: _measure(project, run, rows, chosen)):
             meter.advance(step.get("rows", 0))
             metrics.update(step.get("metrics", {}))
-    run.put_json(stage, "metrics/evaluate.json", metrics)
+    for name, sentence in metrics["skipped"].items():
+        console.print(f"  {measures.NAMES.get(name, name)} skipped: {sentence}")
+    run.put_json(stage, METRICS, metrics)
     run.commit(stage, inputs=trained["key"], rows={"golden": len(rows)})
     return metrics
 
 
 def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> Iterator[dict[str, Any]]:
     """Runs where the hardware is; yields `{rows}` as they are done and `{metrics}` last."""
-    import contextlib
-
-    from pipeline.evaluate.generate import by_length, complete
-    from pipeline.evaluate.metrics import rouge_l
-    from pipeline.evaluate.perplexity import answer_loss, perplexity
     from pipeline.train.model import device, load_tuned
 
     settings = project.evaluate
     model, tokenizer = load_tuned(run, project, device())
-    model.eval()
-    metrics: dict[str, Any] = {}
+    examples = heldout.encode(project, tokenizer, rows)
+    texts = general.pieces(project, tokenizer) if settings.general else []
+    judged: dict[str, list[Judged]] = {}
     answers: dict[str, list[str]] = {}
+    ended: dict[str, float] = {}
+    remembered: dict[str, list[Judged]] = {}
+    tasks: dict[str, Any] = {}
     for name in ("base", "tuned"):
         with model.disable_adapter() if name == "base" else contextlib.nullcontext():
-            parts = list(answer_loss(model, tokenizer, rows, project.train.max_length))
-            yield {"rows": len(rows)}
-            prompts, texts = [row["prompt"] for row in chosen], [""] * len(chosen)
-            for positions in by_length(tokenizer, prompts, settings.batch_size):
-                found, _ = complete(model, tokenizer, [prompts[at] for at in positions], settings.max_new_tokens)
-                for at, text in zip(positions, found, strict=True):
-                    texts[at] = text
-                yield {"rows": len(positions)}
-        answers[name] = texts
-        score = rouge_l([row["response"] for row in chosen], texts)
-        metrics[name] = {"perplexity": round(perplexity(parts), 4), "rouge_l": round(score, 4)}
-    samples = [
+            found: dict[int, Judged] = {}
+            for part in judge(model, examples, tokenizer.pad_token_id):
+                found.update(part)
+                yield {"rows": len(part)}
+            judged[name] = [found[at] for at in range(len(rows))]
+            remembered[name] = judge_all(model, texts, tokenizer.pad_token_id)
+            yield from _answer(project, model, tokenizer, chosen, answers.setdefault(name, []), ended, name)
+            if settings.lm_eval and harness.installed():
+                tasks[name] = harness.scores(
+                    model, tokenizer, settings.lm_eval, settings.batch_size, settings.lm_eval_limit
+                )
+    references = [row["response"] for row in chosen]
+    made = measures.of_losses(judged["base"], judged["tuned"], answer_bytes(tokenizer, examples))
+    skipped = {}
+    if chosen:
+        made += measures.of_answers(references, answers["base"], answers["tuned"], settings.exact_match_words)
+        try:
+            made += _bertscore(project, references, answers)
+        except MissingModelError as error:
+            skipped["bertscore"] = str(error)
+    if settings.lm_eval and not harness.installed():
+        skipped["harness"] = harness.MISSING
+    metrics = measures.summary(made, rows, settings.bootstrap, project.seed)
+    metrics |= {"rows": len(rows), "generated": len(chosen), "ended": ended, "skipped": skipped}
+    metrics |= {"harness": tasks, "forgetting": _forgetting(project, remembered), "template": _template(tokenizer)}
+    yield {"metrics": {**metrics, "samples": _samples(chosen[: settings.samples], answers)}}
+
+
+def _template(tokenizer: Any) -> str:
+    from pipeline.train.template import template_sha256
+
+    return template_sha256(tokenizer)
+
+
+def _answer(
+    project: Project,
+    model: Any,
+    tokenizer: Any,
+    chosen: list[Any],
+    answers: list[str],
+    ended: dict[str, float],
+    name: str,
+) -> Iterator[dict[str, Any]]:
+    """Fills `answers`, greedy and in the order of the rows, and the share that the model ended by itself."""
+    from pipeline.evaluate.generate import by_length, complete
+
+    settings = project.evaluate
+    prompts = [row["prompt"] for row in chosen]
+    answers += [""] * len(chosen)
+    stopped = 0
+    for positions in by_length(tokenizer, prompts, settings.batch_size):
+        found, whole = complete(model, tokenizer, [prompts[at] for at in positions], settings.max_new_tokens)
+        for at, text in zip(positions, found, strict=True):
+            answers[at] = text
+        stopped += sum(whole)
+        yield {"rows": len(positions)}
+    ended[name] = stopped / max(1, len(chosen))
+
+
+def _bertscore(project: Project, references: list[str], answers: dict[str, list[str]]) -> list[measures.Measure]:
+    """Returns the measure; raises `MissingModelError` with the sentence to tell where there is no encoder."""
+    from pipeline.evaluate.bertscore import Encoder
+    from pipeline.train.model import device
+
+    settings = project.evaluate
+    if settings.bertscore is None:
+        raise MissingModelError("name an encoder as evaluate.bertscore")
+    encoder = Encoder(settings.bertscore, settings.bertscore_layer, device())
+    base, tuned = (encoder.counts(references, answers[name]) for name in ("base", "tuned"))
+    return [measures.Measure("bertscore", base, tuned, ratio)]
+
+
+def _forgetting(project: Project, judged: dict[str, list[Judged]]) -> dict[str, Any] | None:
+    """Returns perplexity on general text of base and tuned, their change with its interval, and whether it is flagged;
+    None where no text was named."""
+    if not judged["base"]:
+        return None
+    measure = measures.of_losses(judged["base"], judged["tuned"], [1] * len(judged["base"]))[0]
+    sums = measure.base.sum(0), measure.tuned.sum(0)
+    base, tuned = (perplexity(nats, int(tokens)) for nats, tokens in sums)
+    found = bootstrap.intervals(
+        measure.base, measure.tuned, measure.score, measure.change, project.evaluate.bootstrap, project.seed
+    )
+    change = measure.change(base, tuned)
+    return {
+        "pieces": len(judged["base"]),
+        "tokens": int(sums[0][1]),
+        "base": base,
+        "tuned": tuned,
+        "change": change,
+        "interval": found["change"],
+        "gate": project.evaluate.forgetting_gate,
+        "flagged": change > project.evaluate.forgetting_gate,
+    }
+
+
+def _samples(rows: list[Any], answers: dict[str, list[str]]) -> list[dict[str, Any]]:
+    return [
         {
             "id": row["id"],
             "prompt": row["prompt"],
@@ -79,6 +170,5 @@ def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> 
             "base": answers["base"][at],
             "tuned": answers["tuned"][at],
         }
-        for at, row in enumerate(chosen[: settings.samples])
+        for at, row in enumerate(rows)
     ]
-    yield {"metrics": {**metrics, "rows": len(rows), "generated": len(chosen), "samples": samples}}

@@ -1,46 +1,83 @@
-"""Perplexity on answer tokens.
+"""What a model makes of the supervised tokens of rows: perplexity, bits per byte, its own first choices.
 
-Output contract: sums over the supervised tokens of the rows given, the same tokens that training learns from, so base,
-adapter and merged model are compared on exactly the same ones. Rows are padded, not packed: the figure owes nothing to
-the training loop's packing.
+Output contract: the tokens judged are the very ones that training learns from, so base, adapter, merged model and
+quantised file are compared on the same ones. Rows are padded, not packed: the figures owe nothing to the training
+loop's packing. Losses are negative log-likelihoods in nats from float32 logits.
+This module does not load models and knows no threshold.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pipeline.train.template import Encoded
 
 BATCH_TOKENS = 4096  # padded tokens per forward pass
 
 
-def answer_loss(
-    model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]], max_length: int
-) -> Iterator[tuple[float, int]]:
-    """Yields, batch by batch, the summed negative log-likelihood (nats, float32 logits) and the supervised tokens in
-    it."""
+@dataclass(frozen=True)
+class Judged:
+    """One row's supervised tokens, in order: `losses` in nats, and `tops`, the token the model would have chosen."""
+
+    losses: np.ndarray[Any, np.dtype[np.float64]]
+    tops: np.ndarray[Any, np.dtype[np.int64]]
+
+
+def judge(model: Any, examples: Sequence[Encoded], pad: int) -> Iterator[dict[int, Judged]]:
+    """Yields, batch by batch and longest rows first, what the model makes of each row, by its position in `examples`.
+
+    A row without a supervised token (cut before its answer) has empty arrays.
+    """
     import torch
-    from torch.nn.functional import cross_entropy
 
-    from pipeline.train.template import encode
-
-    examples = [encode(tokenizer, row["prompt"], row["response"], max_length, row["kind"]) for row in rows]
-    examples.sort(key=lambda example: -len(example.input_ids))
-    while examples:
-        width = len(examples[0].input_ids)
-        batch, examples = examples[: max(1, BATCH_TOKENS // width)], examples[max(1, BATCH_TOKENS // width) :]
-        ids = torch.tensor([list(e.input_ids) + [tokenizer.pad_token_id] * (width - len(e.input_ids)) for e in batch])
-        mask = torch.tensor([[1] * len(e.input_ids) + [0] * (width - len(e.input_ids)) for e in batch])
-        labels = torch.tensor([list(e.labels) + [-100] * (width - len(e.labels)) for e in batch])[:, 1:]
+    order = sorted(range(len(examples)), key=lambda at: (-len(examples[at].input_ids), at))
+    while order:
+        width = len(examples[order[0]].input_ids)
+        count = max(1, BATCH_TOKENS // max(1, width))
+        batch, order = order[:count], order[count:]
+        rows = [examples[at] for at in batch]
+        ids = torch.tensor([list(row.input_ids) + [pad] * (width - len(row.input_ids)) for row in rows])
+        mask = torch.tensor([[1] * len(row.input_ids) + [0] * (width - len(row.input_ids)) for row in rows])
+        labels = torch.tensor([list(row.labels) + [-100] * (width - len(row.labels)) for row in rows])[:, 1:]
+        wanted = labels != -100
         with torch.inference_mode():
             logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits[:, :-1]
-            wanted = (labels != -100).to(model.device)
-            loss = cross_entropy(logits[wanted].float(), labels[labels != -100].to(model.device), reduction="sum")
-        yield float(loss), int(wanted.sum())
+            chosen = logits[wanted.to(model.device)].float()
+            losses = torch.nn.functional.cross_entropy(
+                chosen, labels[wanted].to(model.device), reduction="none"
+            ).double()
+            tops = chosen.argmax(-1)
+        sizes = wanted.sum(1).tolist()
+        parts = zip(batch, losses.cpu().split(sizes), tops.cpu().split(sizes), strict=True)
+        yield {at: Judged(loss.numpy(), top.numpy()) for at, loss, top in parts}
 
 
-def perplexity(parts: Sequence[tuple[float, int]]) -> float:
-    """Returns exp(mean negative log-likelihood) over the parts that `answer_loss` yields; infinite when it
-    overflows."""
-    loss, tokens = sum(part[0] for part in parts), sum(part[1] for part in parts)
-    return math.exp(min(loss / max(1, tokens), 700.0))
+def judge_all(model: Any, examples: Sequence[Encoded], pad: int) -> list[Judged]:
+    """Returns what `judge` yields, in the order of the examples."""
+    found: dict[int, Judged] = {}
+    for part in judge(model, examples, pad):
+        found.update(part)
+    return [found[at] for at in range(len(examples))]
+
+
+def perplexity(nats: float, tokens: int) -> float:
+    """Returns exp(mean negative log-likelihood); infinite when it overflows, 1 for no tokens."""
+    mean = nats / max(1, tokens)
+    return math.exp(mean) if mean < 700 else math.inf
+
+
+def bits_per_byte(nats: float, utf8_bytes: int) -> float:
+    """Returns bits per byte of the supervised text: unlike perplexity, comparable between tokenizers."""
+    return nats / math.log(2) / max(1, utf8_bytes)
+
+
+def answer_bytes(tokenizer: Any, examples: Sequence[Encoded]) -> list[int]:
+    """Returns the UTF-8 bytes of each row's supervised text, special tokens left out."""
+    labels = [[token for token in row.labels if token != -100] for row in examples]
+    return [len(tokenizer.decode(row, skip_special_tokens=True).encode()) for row in labels]

@@ -116,14 +116,16 @@ def _measure(project: Project, rows: list[dict[str, Any]]) -> Iterator[dict[str,
     """Runs where the hardware is; yields the value."""
     from pipeline.evaluate.generate import by_length, complete
     from pipeline.evaluate.metrics import rouge_l
-    from pipeline.evaluate.perplexity import answer_loss
+    from pipeline.evaluate import heldout
+    from pipeline.evaluate.perplexity import judge_all
     from pipeline.train import model
 
     device = model.device()
     quantise = project.train.quantise if device == "cuda" else None
     causal, tokenizer = model.load(project.base_model, project, quantise, device)
     if project.recommend.metric == "bits_per_byte":
-        nats = sum(part[0] for part in answer_loss(causal, tokenizer, rows, project.train.max_length))
+        examples = heldout.encode(project, tokenizer, rows)
+        nats = sum(float(row.losses.sum()) for row in judge_all(causal, examples, tokenizer.pad_token_id))
         letters = sum(len(row["response"].encode()) for row in rows)
         yield {"value": nats / math.log(2) / max(1, letters)}
         return

@@ -2,23 +2,29 @@
 
 Output contract: `model/merged/` holds the base's tensors, where the adapter has a say W + scale * B @ A computed in
 float32; its configuration without any quantisation; the tokenizer with the template it was trained with; a generation
-configuration that knows the stop tokens; a model card. It is built under a temporary name and published only when every
-adapter tensor was used exactly once, no number is NaN or infinite and its logits equal the adapter's on golden rows.
-This module does not quantise and does not measure quality: `evaluate` does.
+configuration that knows the stop tokens; a model card. The adapter was trained on an NF4 base, so there are two bases
+to merge into, the one on disk and the dequantised one: both are built, each is compared with the adapter on its own
+base on the same golden rows, and of those that pass the gates the one with the lower perplexity is published. None is
+published unless every adapter tensor was used exactly once and every number is finite.
+This module does not quantise: `gguf` does.
 """
 
 from __future__ import annotations
 
+import gc
 import json
+import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ConfigError, IntegrityError, MissingModelError
+from pipeline.errors import ConfigError, GateError, IntegrityError
+from pipeline.evaluate import heldout
+from pipeline.evaluate.perplexity import Judged, judge_all, perplexity
 from pipeline.run import code_version, fingerprint
 from pipeline.storage import storage_errors
-from pipeline.train import card, checkpoint, model, template
+from pipeline.train import card, checkpoint, model, shards, template
 
 if TYPE_CHECKING:
     import torch
@@ -26,48 +32,175 @@ if TYPE_CHECKING:
 
     from pipeline.config import Project
     from pipeline.run import Run
+    from pipeline.train.template import Encoded
 
 STAGE = "export"
 MERGED = "model/merged"
 METRICS = "metrics/export.json"
-CHECKED = 4  # golden rows whose logits are compared
+BASES = {"base": "the base as it is on disk", "nf4": "the base as NF4 left it in training"}
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+
+Weigh = Callable[[str, "torch.Tensor"], "torch.Tensor"]
+"""Takes a tensor's name and its content on disk; returns what the adapter is added to."""
 
 
 def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
     """Merges, checks and publishes, or finds it done; returns `metrics/export.json`.
 
-    Raises `MissingStageError` before `train`, `ConfigError` for a base that is itself quantised, `IntegrityError` when
-    a check fails; then nothing is published.
+    Raises `MissingStageError` before `train`, `ConfigError` for a base that is itself quantised, `IntegrityError` for
+    an adapter that does not fit, `GateError` when no merged model is as good as the adapter; then nothing is published.
     """
     trained = run.require("train")
     evaluated = run.manifest("evaluate")
     inputs = {"train": trained["key"], "evaluate": evaluated["key"] if evaluated else None}
-    key = fingerprint(
-        inputs, project.name, project.export.model_dump(), code_version("train/merge.py", "train/card.py")
-    )
+    code = code_version(*(f"train/{name}.py" for name in ("merge", "shards", "card")), "evaluate/perplexity.py")
+    key = fingerprint(inputs, project.name, project.export.model_dump(exclude={"gguf", "gguf_gates"}), code)
     if run.manifest(STAGE, key) is not None:
-        console.print("export: finished before")
+        console.print("export: merged before")
         return dict(run.read_json(METRICS))
     stage = run.begin(STAGE, key)
     place = run.local(MERGED)
-    temporary = place.with_name(".merged.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     with storage_errors(str(place)):
-        temporary.mkdir(parents=True)
-        facts = _merge(project, run, temporary)
-        facts["max_logit_difference"] = _check(project, run, temporary, console)
-        (temporary / "README.md").write_text(card.write(project, run, facts), encoding="utf-8")
-        checkpoint.publish(temporary, place)
+        facts, chosen = _best(project, run, console)
+        folder = _temporary(run, chosen)
+        (folder / "README.md").write_text(card.merged(project, run, facts), encoding="utf-8")
+        checkpoint.publish(folder, place)
     outputs = [f"{MERGED}/{path.relative_to(place).as_posix()}" for path in checkpoint.files_of(place)]
     run.add(stage, outputs)
     facts |= {"bytes": sum(stage.outputs.values()), "files": [Path(path).name for path in outputs]}
+    run.write_bytes(f"{model.ADAPTER}/README.md", card.adapter(project, run, facts).encode())
+    run.add(stage, [f"{model.ADAPTER}/README.md"])
     run.put_json(stage, METRICS, facts)
     run.commit(stage, inputs, {"tensors": facts["tensors"]})
     return facts
 
 
-def _merge(project: Project, run: Run, target: Path) -> dict[str, Any]:
+def _temporary(run: Run, name: str) -> Path:
+    return run.local(MERGED).with_name(f".merged-{name}.tmp")
+
+
+def _best(project: Project, run: Run, console: Console) -> tuple[dict[str, Any], str]:
+    """Builds and measures a merge into each base; returns the facts, and whose merge is left in its folder."""
+    tokenizer = model.load_tokenizer(str(run.local(model.ADAPTER)), project)
+    examples = heldout.encode(project, tokenizer, heldout.rows(project, run)[: project.export.rows])
+    measured: dict[str, dict[str, Any]] = {}
+    facts: dict[str, Any] = {}
+    best = None
+    for name in BASES if project.train.quantise == "nf4" else ["base"]:
+        folder = _temporary(run, name)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        facts, expected = _build(project, run, name, folder, examples, tokenizer.pad_token_id)
+        got = _judged(str(folder), project, examples, tokenizer.pad_token_id)
+        found = measured[name] = compare(expected, got, project)
+        console.print(f"export: merged into {BASES[name]}: {found['sentence']}")
+        if found["passed"] and (best is None or found["perplexity"] < measured[best]["perplexity"]):
+            best = name
+    for name in measured:
+        if name != best:
+            shutil.rmtree(_temporary(run, name))
+    if best is None:
+        told = "; ".join(found["sentence"] for found in measured.values())
+        raise GateError(
+            f"no merged model is as good as the adapter ({told}): nothing was published. "
+            "With export.dtype: float32 nothing is lost by rounding"
+        )
+    return {**facts, "rows": len(examples), "bases": measured, "chosen": best}, best
+
+
+def compare(expected: list[Judged], got: list[Judged], project: Project) -> dict[str, Any]:
+    """Returns a merged model against its adapter on the same tokens, and whether it passes the gates."""
+    tokens = sum(len(row.losses) for row in expected)
+    reference = perplexity(sum(float(row.losses.sum()) for row in expected), tokens)
+    own = perplexity(sum(float(row.losses.sum()) for row in got), tokens)
+    same = sum(int((a.tops == b.tops).sum()) for a, b in zip(expected, got, strict=True))
+    change, top1 = own / reference - 1, same / max(1, tokens)
+    gates = project.export
+    passed = math.isfinite(own) and abs(change) <= gates.perplexity_gate and top1 >= gates.top1_gate
+    sentence = (
+        f"perplexity {own:.4g} against {reference:.4g} ({change:+.2%}, at most {gates.perplexity_gate:.1%} allowed), "
+        f"first choice equal for {top1:.2%} of {tokens:,} tokens (at least {gates.top1_gate:.0%})"
+    )
+    return {
+        "perplexity": own,
+        "adapter_perplexity": reference,
+        "change": change,
+        "top1": top1,
+        "tokens": tokens,
+        "passed": passed,
+        "sentence": sentence,
+    }
+
+
+def _build(
+    project: Project, run: Run, name: str, folder: Path, examples: list[Encoded], pad: int
+) -> tuple[dict[str, Any], list[Judged]]:
+    """Fills the folder with the merge into one of the bases, then measures the adapter on that base."""
+    device, dtype = _room(project.base_model)
+    quantise = project.train.quantise if name == "nf4" else None
+
+    def load() -> Any:
+        return model.load(project.base_model, project, quantise, device, dtype=dtype)[0]
+
+    if quantise is None:  # what does not fit is found out before a model is loaded
+        facts = _merge(project, run, folder, lambda _, weight: weight)
+        causal = load()
+    else:
+        causal = load()
+        facts = _merge(project, run, folder, _dequantised(causal))
+    adapted = model.attach(causal, run.local(model.ADAPTER))
+    expected = judge_all(adapted, examples, pad)
+    del adapted, causal
+    _free()
+    return facts, expected
+
+
+def _dequantised(causal: Any) -> Weigh:
+    """Returns a function that gives the weights that training saw: what its 4-bit layers stand for."""
+    from bitsandbytes.functional import dequantize_4bit
+
+    layers = {f"{name}.weight": layer.weight for name, layer in causal.named_modules() if _is_nf4(layer)}
+
+    def weigh(name: str, weight: torch.Tensor) -> torch.Tensor:
+        layer = layers.get(name)
+        return weight if layer is None else dequantize_4bit(layer.data, layer.quant_state).float().cpu()
+
+    return weigh
+
+
+def _is_nf4(layer: Any) -> bool:
+    return getattr(getattr(layer, "weight", None), "quant_state", None) is not None
+
+
+def _judged(name: str, project: Project, examples: list[Encoded], pad: int) -> list[Judged]:
+    device, dtype = _room(name)
+    whole, _ = model.load(name, project, device=device, dtype=dtype)
+    found = judge_all(whole, examples, pad)
+    del whole
+    _free()
+    return found
+
+
+def _room(name: str) -> tuple[str, Any]:
+    """Returns where a model is measured: in float32 on the GPU where it fits, else in bf16 there, else on the CPU."""
+    import torch
+
+    count = sum(math.prod(shape) for _, shape in shards.shapes(model.folder(name)))
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
+    if free > 5 * count:  # the weights and the logits of a batch
+        return "cuda", torch.float32
+    return ("cuda", torch.bfloat16) if free > 3 * count else ("cpu", torch.float32)
+
+
+def _free() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _merge(project: Project, run: Run, target: Path, weigh: Weigh) -> dict[str, Any]:
     """Fills the target folder, all but the card; returns the facts for `metrics/export.json`."""
     import torch
 
@@ -76,10 +209,10 @@ def _merge(project: Project, run: Run, target: Path) -> dict[str, Any]:
     if "quantization_config" in config:
         raise ConfigError(f"{project.base_model} is quantised itself: name the unquantised model as base_model")
     deltas = Deltas(adapter)
-    writer = _Shards(target, round(project.export.shard_gib * 2**30))
-    for name, tensor in _base_tensors(base):
+    writer = shards.Shards(target, round(project.export.shard_gib * 2**30))
+    for name, tensor in shards.read(base):
         kind = torch.float32 if project.export.dtype == "float32" and tensor.is_floating_point() else tensor.dtype
-        merged = deltas.apply(name, tensor).to(kind)
+        merged = deltas.apply(name, weigh(name, tensor)).to(kind)
         if merged.is_floating_point() and not torch.isfinite(merged).all():
             raise IntegrityError(f"merged tensor {name} holds NaN or infinite numbers: nothing was published")
         writer.add(name, merged)
@@ -120,7 +253,7 @@ def _generation(base: Path, adapter: Path, target: Path) -> Any:
 
 
 class Deltas:
-    """A LoRA adapter as what it adds to each weight of the base; remembers what has been used."""
+    """A LoRA adapter, rank-stabilised or DoRA too, as what it makes of each weight; remembers what has been used."""
 
     def __init__(self, adapter: Path) -> None:
         from safetensors.torch import load_file
@@ -129,128 +262,29 @@ class Deltas:
         special = [name for name in ("rank_pattern", "alpha_pattern") if settings.get(name)]
         if settings["peft_type"] != "LORA" or settings.get("bias", "none") != "none" or special:
             raise IntegrityError(f"{adapter} is not a plain LoRA adapter ({', '.join(special) or 'peft_type, bias'})")
-        self.scale = settings["lora_alpha"] / settings["r"] ** (0.5 if settings.get("use_rslora") else 1.0)
+        rank = settings["r"]
+        self.scale = settings["lora_alpha"] / (math.sqrt(rank) if settings.get("use_rslora") else rank)
         self.left = load_file(adapter / "adapter_model.safetensors")
 
     def apply(self, name: str, weight: torch.Tensor) -> torch.Tensor:
-        """Returns the base tensor with its share of the adapter, in float32; others come back as they are."""
+        """Returns the base tensor with its share of the adapter, in float32; others come back as they are.
+
+        DoRA (Liu et al. 2024) gives each row of the sum the length it has learnt.
+        """
         stem = "base_model.model." + name.removesuffix(".weight")
         down, up = self.left.pop(f"{stem}.lora_A.weight", None), self.left.pop(f"{stem}.lora_B.weight", None)
+        length = self.left.pop(f"{stem}.lora_magnitude_vector", None)
         if down is None or up is None:
             if down is not None or up is not None:
                 raise IntegrityError(f"the adapter has half a pair for {name}")
             return weight
         if (up.shape[0], down.shape[1]) != tuple(weight.shape):
             raise IntegrityError(f"the adapter's shape for {name} is not the base's: it belongs to another model")
-        merged = weight.float() + self.scale * (up.float() @ down.float())
-        magnitude = self.left.pop(f"{stem}.lora_magnitude_vector", None)  # DoRA's (Liu et al. 2024): the rows' lengths
-        return merged if magnitude is None else merged * (magnitude.float() / merged.norm(dim=1))[:, None]
+        whole = weight.float() + self.scale * (up.float() @ down.float())
+        return whole if length is None else whole * (length.float() / whole.norm(dim=1)).unsqueeze(1)
 
     def require_all_used(self) -> None:
         """Raises `IntegrityError` when the base had no weight for some tensor of the adapter."""
         if self.left:
             some = ", ".join(sorted(self.left)[:3])
             raise IntegrityError(f"{len(self.left)} adapter tensors fit no tensor of the base, such as {some}")
-
-
-def _base_tensors(base: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yields every tensor of a safetensors model, one shard open at a time."""
-    from safetensors import safe_open
-
-    index, single = base / "model.safetensors.index.json", base / "model.safetensors"
-    if index.is_file():
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    elif single.is_file():
-        shards = [single.name]
-    else:
-        raise MissingModelError(f"{base} has no safetensors weights: convert the model first")
-    for shard in shards:
-        if not (base / shard).is_file():
-            raise MissingModelError(f"{base} is incomplete: {shard} is missing")
-        with safe_open(base / shard, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 -- not a dict
-                yield name, tensors.get_tensor(name)
-
-
-class _Shards:
-    """Writes tensors into numbered safetensors files of a limited size, and their index when there are several."""
-
-    def __init__(self, target: Path, limit: int) -> None:
-        self.target, self.limit = target, limit
-        self.pending: dict[str, torch.Tensor] = {}
-        self.shards: list[list[str]] = []
-        self.size = self.pending_size = self.parameters = self.tensors = 0
-        self.dtype: torch.dtype | None = None
-
-    def add(self, name: str, tensor: torch.Tensor) -> None:
-        if self.pending and self.pending_size + tensor.nbytes > self.limit:
-            self._write()
-        self.pending[name] = tensor.contiguous()
-        self.pending_size += tensor.nbytes
-        self.size += tensor.nbytes
-        self.parameters += tensor.numel()
-        self.tensors += 1
-        self.dtype = self.dtype or tensor.dtype
-
-    def _write(self) -> None:
-        from safetensors.torch import save_file
-
-        save_file(self.pending, self.target / f"part-{len(self.shards)}", metadata={"format": "pt"})
-        self.shards.append(list(self.pending))
-        self.pending, self.pending_size = {}, 0
-
-    def close(self) -> None:
-        self._write()
-        count = len(self.shards)
-        names = [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
-        if count == 1:
-            names = ["model.safetensors"]
-        for number, name in enumerate(names):
-            (self.target / f"part-{number}").rename(self.target / name)
-        if count > 1:
-            where = {tensor: name for name, shard in zip(names, self.shards, strict=True) for tensor in shard}
-            index = {"metadata": {"total_size": self.size}, "weight_map": dict(sorted(where.items()))}
-            (self.target / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
-
-
-def _check(project: Project, run: Run, merged: Path, console: Console) -> float:
-    """Compares the merged model with base plus adapter in float32; returns the largest difference of two logits."""
-    import torch
-
-    tokenizer = model.load_tokenizer(str(merged), project)
-    path = run.list("data/golden")[0]
-    rows = run.read_table(path, ["prompt", "response"]).slice(0, CHECKED).to_pylist()
-    encoded = [template.encode(tokenizer, row["prompt"], row["response"], project.train.max_length) for row in rows]
-    place = _room(merged)
-    tuned, _ = model.load(project.base_model, project, device=place, dtype=torch.float32)
-    expected = _logits(model.attach(tuned, run.local(model.ADAPTER)), encoded, place)
-    del tuned  # two float32 models at once need not fit
-    whole, _ = model.load(str(merged), project, device=place, dtype=torch.float32)
-    got = _logits(whole, encoded, place)
-    difference = max((float((a - b).abs().max()) for a, b in zip(expected, got, strict=True)), default=0.0)
-    limit = project.export.max_logit_difference
-    console.print(
-        f"export: merged against adapter on {len(rows)} golden rows: largest logit difference {difference:.2e}"
-    )
-    if not difference <= limit:
-        raise IntegrityError(
-            f"the merged model's logits differ from the adapter's by {difference:.3g}, more than "
-            f"export.max_logit_difference = {limit:g}: nothing was published"
-        )
-    return difference
-
-
-def _room(merged: Path) -> str:
-    """Returns `cuda` when a float32 copy of the model fits the GPU's free memory, else `cpu`."""
-    import torch
-
-    weights = sum(path.stat().st_size for path in merged.glob("*.safetensors"))
-    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
-    return "cuda" if free > 2.5 * weights else "cpu"
-
-
-def _logits(causal: Any, rows: list[template.Encoded], device: str) -> list[torch.Tensor]:
-    import torch
-
-    with torch.inference_mode():
-        return [causal(torch.tensor([row.input_ids], device=device)).logits[0].float().cpu() for row in rows]

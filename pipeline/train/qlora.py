@@ -281,4 +281,7 @@ def _write_adapter(place: Path, adapted: Any, tokenizer: Any) -> None:
     with storage_errors(str(place)):
         adapted.save_pretrained(str(temporary), save_embedding_layers=False)
         tokenizer.save_pretrained(str(temporary))
+        (
+            temporary / "README.md"
+        ).unlink()  # peft's empty form: `export` writes the card, once there is something to say
         checkpoint.publish(temporary, place)

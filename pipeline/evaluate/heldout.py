@@ -1,0 +1,38 @@
+"""The held-out rows that base, adapter, merged model and quantised files are all measured on.
+
+Output contract: golden rows, questions before documents, in an order that the project's seed and the rows' own ids
+decide, never their place in a file: the first so many are a sample. They are encoded exactly as training rows are.
+This module measures nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.config import Project
+    from pipeline.run import Run
+    from pipeline.train.template import Encoded
+
+
+def rows(project: Project, run: Run) -> list[dict[str, Any]]:
+    """Returns every golden row; raises `MissingStageError` before `curate` and `InputError` where there is none."""
+    found: list[dict[str, Any]] = run.read_outputs(run.require("curate"), "data/golden").to_pylist()
+    if not found:
+        raise InputError(f"{run.uri} has an empty golden set: curate more rows, or set curate.split.golden higher")
+
+    def place(row: dict[str, Any]) -> tuple[bool, bytes]:
+        return row["kind"] != "qa", hashlib.blake2b(f"{project.seed}:{row['id']}".encode()).digest()
+
+    return sorted(found, key=place)
+
+
+def encode(project: Project, tokenizer: Any, found: list[dict[str, Any]]) -> list[Encoded]:
+    """Returns the rows as the model sees them in training."""
+    from pipeline.train.template import encode_batch
+
+    prompts, responses, kinds = ([row[name] for row in found] for name in ("prompt", "response", "kind"))
+    return encode_batch(tokenizer, prompts, responses, project.train.max_length, kinds)

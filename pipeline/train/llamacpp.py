@@ -1,0 +1,117 @@
+"""llama.cpp as a quantiser and as the runtime that measures what will be served (package `cyllama`, a prebuilt wheel).
+
+Output contract: `quantise` writes a GGUF file with llama.cpp's own `llama_model_quantize`; a `Runtime` is a file that
+llama.cpp has loaded, and answers with token ids and with the negative log-likelihood (nats) of given tokens, computed
+from llama.cpp's logits on the CPU. What llama.cpp writes to stderr is kept quiet.
+This module does not convert, does not generate and knows no threshold.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import IntegrityError, MissingModelError
+
+BATCH = 512  # tokens that one call decodes
+TYPES = {"f16": 1, "q8_0": 7, "q4_k_m": 15}  # `enum llama_ftype` in llama.h
+
+
+def require() -> Any:
+    """Returns the bindings; raises `MissingModelError` where the extra is not installed."""
+    try:
+        from cyllama.llama import llama_cpp
+    except ImportError as error:
+        raise MissingModelError(
+            "export.gguf needs llama.cpp: `pip install 'solotune[gguf]'`, or leave `gguf` out of `export`"
+        ) from error
+    llama_cpp.disable_logging()
+    return llama_cpp
+
+
+def version() -> str:
+    """Returns which llama.cpp does the work."""
+    from importlib.metadata import version
+
+    bindings = require()
+    return f"cyllama {version('cyllama')} (ggml {bindings.ggml_version()}, {bindings.ggml_commit()})"
+
+
+def threads() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def quantise(source: Path, target: Path, kind: str) -> None:
+    """Writes `source`, a GGUF file in F16, as `kind` (a key of `TYPES`); raises `IntegrityError` when llama.cpp fails.
+
+    Where a row is no multiple of 256 values, llama.cpp falls back from a k-quant to Q5_0 or Q8_0 for that tensor.
+    """
+    bindings = require()
+    params = bindings.LlamaModelQuantizeParams()
+    params.ftype, params.nthread = TYPES[kind], threads()
+    try:
+        bindings.model_quantize(str(source), str(target), params)
+    except RuntimeError as error:
+        raise IntegrityError(f"llama.cpp could not quantise {source.name} as {kind}: {error}") from error
+
+
+def _model(bindings: Any) -> Any:
+    """Returns cyllama's model class with `n_vocab`, which 0.2.18 reads in `get_logits_ith` and does not define."""
+
+    class Model(bindings.LlamaModel):  # type: ignore[misc]
+        @property
+        def n_vocab(self) -> int:
+            return int(self.get_vocab().n_vocab)
+
+    return Model
+
+
+class Runtime:
+    """A GGUF file, loaded by llama.cpp with room for `context` tokens. A context manager."""
+
+    def __init__(self, path: Path, context: int) -> None:
+        """Raises `IntegrityError` for a file that llama.cpp does not load."""
+        self._bindings = require()
+        settings = self._bindings.LlamaContextParams()
+        settings.n_ctx, settings.n_batch, settings.n_ubatch = context, BATCH, BATCH
+        settings.n_threads = settings.n_threads_batch = threads()
+        try:
+            self._model = _model(self._bindings)(str(path), verbose=False)
+            self._context = self._bindings.LlamaContext(self._model, settings, verbose=False)
+        except (ValueError, RuntimeError) as error:
+            raise IntegrityError(f"llama.cpp does not load {path.name}: {error}") from error
+        self._vocabulary = self._model.get_vocab()
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._context.close()
+        self._model.close()
+
+    def tokenize(self, text: str) -> list[int]:
+        """Returns the ids of a rendered conversation: its special tokens count as such, and none is added."""
+        return list(self._vocabulary.tokenize(text, add_special=False, parse_special=True))
+
+    def losses(self, ids: Sequence[int], first: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Returns -log p of the tokens `ids[first:]`, each given all before it; `first` is at least 1."""
+        self._context.kv_cache_clear()
+        found: list[float] = []
+        for start in range(0, len(ids) - 1, BATCH):  # the last token predicts nothing that is asked for
+            part = ids[start : min(start + BATCH, len(ids) - 1)]
+            batch = self._bindings.LlamaBatch(n_tokens=len(part), embd=0, n_seq_max=1)
+            for at, token in enumerate(part, start):
+                batch.add(token, at, [0], at + 1 >= first)
+            self._context.decode(batch)
+            for at in range(max(start, first - 1), start + len(part)):
+                logits = np.asarray(self._context.get_logits_ith(at - start), np.float64)
+                top = logits.max()
+                found.append(float(top + np.log(np.exp(logits - top).sum()) - logits[ids[at + 1]]))
+            batch.close()
+        return np.array(found)

@@ -1,0 +1,97 @@
+"""A model folder's safetensors, one tensor at a time.
+
+Output contract: `read` and `shapes` give every tensor of a folder, in the same order, with one shard open; `Shards`
+writes tensors into numbered files of a limited size and their index when there are several, and takes no name twice. A
+folder without weights or with a shard missing is a `MissingModelError`.
+This module computes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import IntegrityError, MissingModelError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def _open(folder: Path) -> Iterator[Any]:
+    """Yields every shard of a folder, opened."""
+    from safetensors import safe_open
+
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    elif single.is_file():
+        names = [single.name]
+    else:
+        raise MissingModelError(f"{folder} has no safetensors weights: convert the model first")
+    for name in names:
+        if not (folder / name).is_file():
+            raise MissingModelError(f"{folder} is incomplete: {name} is missing")
+        with safe_open(folder / name, framework="pt") as shard:
+            yield shard
+
+
+def read(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields the name and the content of every tensor, on the CPU."""
+    for shard in _open(folder):
+        for name in shard.keys():  # noqa: SIM118 -- not a dict
+            yield name, shard.get_tensor(name)
+
+
+def shapes(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yields the name and the shape of every tensor; reads no weights."""
+    for shard in _open(folder):
+        for name in shard.keys():  # noqa: SIM118 -- not a dict
+            yield name, tuple(shard.get_slice(name).get_shape())
+
+
+class Shards:
+    """Writes tensors into files of at most `limit` bytes each; counts what it was given."""
+
+    def __init__(self, target: Path, limit: int) -> None:
+        self.target, self.limit = target, limit
+        self.pending: dict[str, torch.Tensor] = {}
+        self.shards: list[list[str]] = []
+        self.size = self.pending_size = self.parameters = self.tensors = 0
+        self.dtype: torch.dtype | None = None
+        self.seen: set[str] = set()
+
+    def add(self, name: str, tensor: torch.Tensor) -> None:
+        if name in self.seen:
+            raise IntegrityError(f"the base has {name} in two of its files: nothing was published")
+        self.seen.add(name)
+        if self.pending and self.pending_size + tensor.nbytes > self.limit:
+            self._write()
+        self.pending[name] = tensor.contiguous()
+        self.pending_size += tensor.nbytes
+        self.size += tensor.nbytes
+        self.parameters += tensor.numel()
+        self.tensors += 1
+        self.dtype = self.dtype or tensor.dtype
+
+    def _write(self) -> None:
+        from safetensors.torch import save_file
+
+        save_file(self.pending, self.target / f"part-{len(self.shards)}", metadata={"format": "pt"})
+        self.shards.append(list(self.pending))
+        self.pending, self.pending_size = {}, 0
+
+    def close(self) -> None:
+        """Gives the files their final names and writes the index."""
+        self._write()
+        count = len(self.shards)
+        names = [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+        if count == 1:
+            names = ["model.safetensors"]
+        for number, name in enumerate(names):
+            (self.target / f"part-{number}").rename(self.target / name)
+        if count > 1:
+            where = {tensor: name for name, shard in zip(names, self.shards, strict=True) for tensor in shard}
+            index = {"metadata": {"total_size": self.size}, "weight_map": dict(sorted(where.items()))}
+            (self.target / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
