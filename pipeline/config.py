@@ -265,6 +265,26 @@ def _depth(value: Any) -> Any:
     return {True: "all", False: 0}[value] if isinstance(value, bool) else value
 
 
+class Reclaim(Settings):
+    """Where the machine's owner says that it will be taken away, besides SIGTERM to the job. The training then saves
+    a checkpoint after the step it is at and ends with exit code 75.
+
+    Of the clouds: AWS `http://169.254.169.254/latest/meta-data/spot/instance-action`, Google
+    `http://metadata.google.internal/computeMetadata/v1/instance/preempted`."""
+
+    file: KeyFile | None = None  # the notice: this file appears
+    url: Annotated[str, Field(pattern=r"^https?://")] | None = None  # or: this address answers 200 with anything but
+    # nothing, FALSE or NONE
+    seconds: Annotated[float, Field(gt=0)] = 5.0  # between two questions to the address
+
+
+class Divergence(Settings):
+    """When a training has gone wrong: gradients that are not finite in three steps in a row, or a loss that leaps."""
+
+    spike: Annotated[float, Field(gt=0)] | None = 8.0  # robust standard deviations over the running median; null: off
+    window: Annotated[int, Field(ge=20)] = 50  # steps that the running median is of
+
+
 class Train(Settings):
     """`auto` leaves the choice to the planner, for the card that the run finds (see `jobs.plan`)."""
 
@@ -287,6 +307,11 @@ class Train(Settings):
     )
     eval_every: Positive = 50  # steps
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 15.0
+    keep: Literal["best", "last"] = "best"  # the adapter of the lowest validation loss, or of the last step
+    early_stopping: Positive | None = None  # evaluations in a row without a lower validation loss that end the training
+    restarts: Annotated[int, Field(ge=0)] = 3  # how often a worker that died is started again within one job
+    reclaim: Reclaim = Reclaim()
+    divergence: Divergence = Divergence()
     quantise: Literal["nf4"] | None = "nf4"
 
     @model_validator(mode="after")

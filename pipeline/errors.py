@@ -8,6 +8,10 @@
     │   ├── MissingStageError      a job that needs the output of a job not yet run
     │   ├── GateError              a model that is not as good as the one it is made from: not published
     │   └── StorageError           a run folder that cannot be written (full disk, no permission)
+    ├── ReclaimedError             exit code 75: the machine is going away, the work is saved; the same command goes on
+    ├── DivergedError              exit code 1: a training that its own rollbacks could not save
+    ├── MemoryShortError           exit code 1: more memory is needed than the machine has, however frugal the settings
+    ├── WorkerLostError            exit code 1: the process that did the work died, again and again
     └── IntegrityError             exit code 1: counts that do not reconcile, a corrupt file; report it
 
 A message says what happened, where, and what to do. It quotes ids, paths and line numbers, never row text or secrets.
@@ -51,6 +55,24 @@ class GateError(UserError):
 
 class StorageError(UserError):
     """The run folder cannot be written."""
+
+
+class ReclaimedError(SolotuneError):
+    """The machine said that it will be taken away; what was done is saved."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again later
+
+
+class DivergedError(SolotuneError):
+    """A training whose loss or gradients went wrong again after every rollback."""
+
+
+class MemoryShortError(SolotuneError):
+    """Memory ran out and no more frugal setting is left."""
+
+
+class WorkerLostError(SolotuneError):
+    """The process that did the work died more often than it may be started again."""
 
 
 class IntegrityError(SolotuneError):

@@ -69,7 +69,6 @@ def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = Fal
                 "project": project,
                 "run": run,
                 "key": packed["key"],
-                "resumed": None,
                 "threads": torch.get_num_threads(),
                 "facts": str(place),
             }

@@ -114,9 +114,9 @@ def _template(project: Project, name: str) -> str | None:
 
 def _measure(project: Project, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Runs where the hardware is; yields the value."""
+    from pipeline.evaluate import heldout
     from pipeline.evaluate.generate import by_length, complete
     from pipeline.evaluate.metrics import rouge_l
-    from pipeline.evaluate import heldout
     from pipeline.evaluate.perplexity import judge_all
     from pipeline.train import model
 

@@ -15,6 +15,7 @@ from pipeline import __version__
 from pipeline.config import Project
 from pipeline.report import curation, planning
 from pipeline.report.elements import card
+from pipeline.report.elements import table as listing
 from pipeline.report.plots import bars, lines
 from pipeline.run import Run
 
@@ -109,10 +110,10 @@ def _training(found: dict[str, Any]) -> str:
     train = found.get("train")
     if train is None:
         return _missing("Training", "train")
-    loss = [(step["step"], step["loss"]) for step in train["steps"]]
-    held = [(step["step"], step["loss"]) for step in train["evals"]]
-    rate = [("learning rate", [(step["step"], step["learning_rate"]) for step in train["steps"]])]
-    norm = [("gradient norm", [(step["step"], step["grad_norm"]) for step in train["steps"]])]
+    loss = _curve(train["steps"], "loss")
+    held = _curve(train["evals"], "loss")
+    rate = [("learning rate", _curve(train["steps"], "learning_rate"))]
+    norm = [("gradient norm", _curve(train["steps"], "grad_norm"))]
     facts = [
         ("examples", f"{train['examples']:,}"),
         ("cut at the length limit", f"{train['truncated']:,}"),
@@ -121,6 +122,7 @@ def _training(found: dict[str, Any]) -> str:
         ("tokens per second", f"{train['tokens_per_second']:,.0f}"),
         ("peak memory", f"{train['peak_memory_gib']:.2f} GiB"),
         ("device", str(train["device"])),
+        ("adapter of step", str(train["adapter_step"])),
     ]
     table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in facts)
     cards = [
@@ -130,7 +132,16 @@ def _training(found: dict[str, Any]) -> str:
         card("Learning rate", lines(rate, "step", "learning rate")),
         card("Gradient norm", lines(norm, "step", "gradient norm")),
     ]
-    return f'<h2>Training</h2><div class="grid2">{"".join(cards)}</div>'
+    if train["events"]:
+        rows = [(f"{line['step']:,}", line["text"]) for line in train["events"]]
+        cards.append(card("What happened on the way", listing(("after step", "what"), rows, words=2), wide=True))
+    stopped = "" if train["stopped"] is None else f'<p class="lead">Not finished: {escape(train["stopped"])}</p>'
+    return f'<h2>Training</h2>{stopped}<div class="grid2">{"".join(cards)}</div>'
+
+
+def _curve(lines: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
+    """Returns the points of a curve; what was not finite is null in the metrics and left out here."""
+    return [(line["step"], line[name]) for line in lines if line[name] is not None]
 
 
 def _evaluation(found: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 Output contract: `checkpoints/step-00000042/` holds the files its writer put there and, written last, `manifest.json`
 with the step, the key of the training it belongs to and the SHA-256 of every file. It is filled under a temporary name,
-flushed to disk and renamed. Only the newest two are kept.
+flushed to disk and renamed. Only the newest two are kept, or as many as the caller wants.
 This module does not know what is in a checkpoint; `trainer` writes the adapter, optimizer, scheduler, random states
 and position.
 """
@@ -31,23 +31,30 @@ class Checkpoint:
     step: int
 
 
-def save(root: Path, step: int, key: str, write: Callable[[Path], None]) -> Path:
+def save(root: Path, step: int, key: str, write: Callable[[Path], None], kept: int = KEPT) -> Path:
     """Makes the checkpoint of `step`; `write` fills the folder it is given. Returns the folder under its final name.
 
-    Raises `StorageError` when the disk is full; nothing half-written then bears a checkpoint's name.
+    Raises `StorageError` when the disk is full; nothing half-written then bears a checkpoint's name or takes up space.
+    A checkpoint of a later step is not one of this training, or was passed over when it was resumed: it goes.
     """
-    root.mkdir(parents=True, exist_ok=True)
     final, temporary = root / f"step-{step:08d}", root / f".step-{step:08d}.tmp"
     for unfinished in root.glob(".step-*.tmp"):
         shutil.rmtree(unfinished)
-    with storage_errors(str(final)):
-        temporary.mkdir()
-        write(temporary)
-        hashes = {path.relative_to(temporary).as_posix(): _sha256(path) for path in files_of(temporary)}
-        (temporary / MANIFEST).write_text(json.dumps({"step": step, "key": key, "files": hashes}, indent=2) + "\n")
-        publish(temporary, final)
-    for old in sorted(root.glob("step-*"))[:-KEPT]:
-        shutil.rmtree(old)
+    try:
+        with storage_errors(str(final)):
+            root.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
+            write(temporary)
+            hashes = {path.relative_to(temporary).as_posix(): _sha256(path) for path in files_of(temporary)}
+            (temporary / MANIFEST).write_text(json.dumps({"step": step, "key": key, "files": hashes}, indent=2) + "\n")
+            publish(temporary, final)
+    except Exception:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    found = sorted(root.glob("step-*"))
+    stale = [path for path in found if path.name > final.name]
+    for old in [*stale, *found[: max(0, len(found) - len(stale) - kept)]]:
+        shutil.rmtree(old, ignore_errors=True)
     return final
 
 

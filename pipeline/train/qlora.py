@@ -10,23 +10,20 @@ This module does not pack, evaluate on the golden set or merge.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
-import tempfile
-import threading
-import time
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.errors import ConfigError, SolotuneError
+from pipeline.errors import ConfigError, DivergedError
 from pipeline.run import code_version, fingerprint
 from pipeline.storage import storage_errors
-from pipeline.train import checkpoint, model, settle
+from pipeline.train import checkpoint, launch, model, settle
+from pipeline.train.journal import Journal, read
 from pipeline.train.pack import PACKED, SUMMARY, pack, total_steps
+from pipeline.train.reclaim import Notice
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,9 +32,15 @@ if TYPE_CHECKING:
     from pipeline.run import Run
 
 STAGE = "train"
-LINES = "metrics/train.jsonl"
+LINES = launch.LINES
 METRICS = "metrics/train.json"
 CHECKPOINTS = "checkpoints"
+HARMLESS = {"recompute", "checkpoint_minutes", "restarts", "reclaim"}
+"""Settings that do not change what is learnt: a training goes on from its checkpoints when they change."""
+CODE = tuple(
+    f"train/{name}.py"
+    for name in ("qlora", "trainer", "course", "divergence", "ladder", "state", "model", "attention", "loss", "fused")
+)
 
 
 def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
@@ -53,10 +56,10 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     project = settle.batch(project, counts)
     key = fingerprint(
         packed["key"],
-        project.train.model_dump(exclude={"recompute"}),  # changes no gradient
+        project.train.model_dump(exclude=HARMLESS),
         project.seed,
         model.fingerprint_of(project.base_model),
-        code_version(*(f"train/{name}.py" for name in ("qlora", "trainer", "model", "attention", "loss", "fused"))),
+        code_version(*CODE),
     )
     if run.manifest(STAGE, key) is not None:
         console.print("train: finished before")
@@ -65,45 +68,44 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     planned = settle.facts(given, project, chosen, counts)
     run.put_json(stage, settle.PLAN, planned)
     console.print(settle.sentence(planned))
-    resumed = _resume(run, key, console)
-    facts = _fit(project, run, key, resumed, console)
-    summary = _summary(run, facts, resumed)
-    run.put_json(stage, METRICS, {**summary, "plan": settle.against(planned, summary)})
+    steps = total_steps(counts["packed_rows"], project.train)
+    facts = launch.fit(work, {"project": project, "run": run, "key": key}, steps, console)
+    summary = _summary(run, facts)
+    metrics = {**summary, "plan": settle.against(planned, summary)}
+    if metrics["stopped"] is not None:
+        run.write_json(METRICS, metrics)  # for the report; the stage stays unfinished
+        raise DivergedError(metrics["stopped"])
+    run.put_json(stage, METRICS, metrics)
     folder = run.local(model.ADAPTER)
     run.add(stage, [f"{model.ADAPTER}/{path.relative_to(folder).as_posix()}" for path in checkpoint.files_of(folder)])
     run.add(stage, [LINES])
-    run.commit(stage, {"pack": packed["key"]}, {"steps": facts["steps"]})
-    return dict(run.read_json(METRICS))
+    run.commit(stage, {"pack": packed["key"]}, {"steps": len(metrics["steps"])})
+    return metrics
 
 
-def _resume(run: Run, key: str, console: Console) -> checkpoint.Checkpoint | None:
-    """Finds the checkpoint to go on from and cuts the metrics back to it."""
+def resume(run: Run, key: str) -> checkpoint.Checkpoint | None:
+    """Finds the checkpoint to go on from, cuts the journal back to it and notes there what was found."""
+    book = Journal(run.local(LINES))
+    before = [line for line in read(book.path) if "loss" in line or line.get("key", key) != key]
     found, notes = checkpoint.newest(run.local(CHECKPOINTS), key)
-    for note in notes:
-        console.print(f"train: {note}")
-    lines = [] if found is None else [line for line in read_lines(run) if line["step"] <= found.step]
-    run.write_bytes(LINES, "".join(json.dumps(line) + "\n" for line in lines).encode())
-    if found is not None:
-        console.print(f"train: going on from step {found.step}")
+    book.cut(key, None if found is None else found.step)
+    if found is not None or notes or before:
+        start = "began anew" if found is None else f"went on from step {found.step}"
+        book.event(0 if found is None else found.step, "resumed", "; ".join([start, *notes]))
     return found
 
 
 def read_lines(run: Run) -> list[dict[str, Any]]:
     """Returns the metrics written so far; a last line cut short by a kill is left out."""
-    lines = []
-    for text in run.read_bytes(LINES).decode().split("\n")[:-1] if run.exists(LINES) else []:
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            break
-    return lines
+    return Journal(run.local(LINES)).read()
 
 
-def _summary(run: Run, facts: dict[str, Any], resumed: checkpoint.Checkpoint | None) -> dict[str, Any]:
+def _summary(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
     lines = read_lines(run)
     steps = [line for line in lines if "loss" in line]
     seconds = sum(line["seconds"] for line in steps)
     packed = run.read_json(SUMMARY)["train"]
+    resumed = [line["step"] for line in lines if line.get("event") == "resumed"]
     fields = ("step", "loss", "learning_rate", "grad_norm", "tokens")
     return {
         "steps": [{name: line[name] for name in fields} for line in steps],
@@ -112,81 +114,22 @@ def _summary(run: Run, facts: dict[str, Any], resumed: checkpoint.Checkpoint | N
             for line in lines
             if "eval_loss" in line
         ],
+        "events": [line for line in lines if "event" in line],
         "examples": packed["examples"],
         "truncated": packed["truncated"],
         "skipped": packed["skipped"],
         "packed_rows": packed["packed_rows"],
         "supervised_tokens": packed["supervised_tokens"],
-        "tokens_per_second": round(sum(line["tokens"] for line in steps) / seconds, 1),
+        "tokens_per_second": round(sum(line["tokens"] for line in steps) / max(seconds, 1e-9), 1),
         "peak_memory_gib": facts["peak_memory_gib"],
         "seconds": round(seconds, 1),
         "trainable_parameters": facts["trainable_parameters"],
         "parameters": facts["parameters"],
         "device": facts["device"],
-        "resumed_from": None if resumed is None else resumed.step,
+        "resumed_from": resumed[-1] if resumed else None,
+        "adapter_step": facts["adapter_step"],
+        "stopped": facts["ended"][1] if facts["ended"] else None,
     }
-
-
-def _fit(
-    project: Project, run: Run, key: str, resumed: checkpoint.Checkpoint | None, console: Console
-) -> dict[str, Any]:
-    """Runs the loop in a Ray Train worker and tells its progress; returns what the worker wrote about itself."""
-    import ray
-    from ray.train import LoggingConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-    from ray.train.v2.api.exceptions import WorkerGroupError  # `ray.train` exports it only in some builds
-
-    gpus = ray.cluster_resources().get("GPU", 0) >= 1
-    cpus = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
-    facts = run.local("stages/train/facts.json")
-    facts.parent.mkdir(parents=True, exist_ok=True)
-    settings = {"project": project, "run": run, "key": key, "resumed": resumed, "threads": cpus, "facts": str(facts)}
-    scratch = tempfile.mkdtemp(prefix="solotune-train-", dir=run.local("stages/train"))
-    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # a process more, and no second worker to move to
-    trainer = TorchTrainer(
-        work,
-        train_loop_config=settings,
-        scaling_config=ScalingConfig(
-            num_workers=1, use_gpu=gpus, resources_per_worker={"CPU": cpus, **({"GPU": 1} if gpus else {})}
-        ),
-        run_config=RunConfig(name=key, storage_path=scratch, logging_config=LoggingConfig("ERROR")),
-    )
-    steps = total_steps(run.read_json(SUMMARY)["train"]["packed_rows"], project.train)
-    done = threading.Event()
-    teller = threading.Thread(target=_tell, args=(run, steps, console, done), daemon=True)
-    teller.start()
-    try:
-        trainer.fit()
-    except WorkerGroupError as error:
-        cause = next(iter(error.worker_failures.values()), error)
-        raise cause if isinstance(cause, SolotuneError) else error from cause
-    finally:
-        done.set()
-        teller.join()
-        shutil.rmtree(scratch, ignore_errors=True)
-    return {**json.loads(facts.read_text()), "steps": steps}
-
-
-def _tell(run: Run, steps: int, console: Console, done: threading.Event) -> None:
-    """Prints what the worker appends to the metrics file: every evaluation, and a step now and then."""
-    seen, told, planned = len(read_lines(run)), 0.0, run.read_json(settle.PLAN)
-    seconds = tokens = count = 0.0
-    last = False
-    while not last:
-        last = done.wait(0.5)
-        for line in read_lines(run)[seen:]:
-            seen += 1
-            place = f"  step {line['step']:>5}/{steps}"
-            if "eval_loss" in line:
-                console.print(f"{place}  validation loss {line['eval_loss']:.4f}, perplexity {line['perplexity']:.2f}")
-                continue
-            seconds, tokens, count = seconds + line["seconds"], tokens + line["tokens"], count + 1
-            if line["step"] in {1, steps} or time.monotonic() - told >= 5:
-                told = time.monotonic()
-                left = timedelta(seconds=round((steps - line["step"]) * seconds / count))
-                share = settle.mfu(planned, tokens / seconds)
-                speed = f"{tokens / seconds:,.0f} tokens/s" + (f", {share:.0%} of the peak" if share else "")
-                console.print(f"{place}  loss {line['loss']:.4f}  {speed}  {left} left")
 
 
 def work(settings: dict[str, Any]) -> None:
@@ -195,36 +138,59 @@ def work(settings: dict[str, Any]) -> None:
     from transformers import set_seed
 
     from pipeline.train import attention, fused, trainer
+    from pipeline.train.ladder import memory_errors
 
-    project, run, resumed = settings["project"], settings["run"], settings["resumed"]
+    project, run = settings["project"], settings["run"]
+    resumed = resume(run, settings["key"])
     device = model.device()
     if device == "cpu":
         torch.set_num_threads(settings["threads"])
     set_seed(project.seed)
     causal, tokenizer = model.load(project.base_model, project, project.train.quantise, device, attention.register())
-    adapted = add_adapter(causal, project)
+    adapted, rows = add_adapter(causal, project), _packed(run, "train")
     if device == "cuda":  # a CPU gains nothing from it
         fused.fuse(adapted)
+    notice = Notice(project.train.reclaim, run.local(launch.SIGNALLED))
     loop = trainer.PackedTrainer(
         adapted,
         project.train,
         project.seed,
-        _packed(run, "train"),
+        rows,
         _packed(run, "val"),
         run.local(CHECKPOINTS),
         settings["key"],
         run.local(LINES),
+        ladder=_ladder(adapted, project, trainer.longest(rows)),
+        notice=notice.given,
     )
-    loop.train(resume_from_checkpoint=None if resumed is None else str(resumed.path))
-    _write_adapter(run.local(model.ADAPTER), adapted, tokenizer)
+    with notice.watching(), memory_errors():
+        loop.run(resumed)
+    ended = loop.course.ended
+    if ended is None:
+        kept = loop.course.adopt()
+        _write_adapter(run.local(model.ADAPTER), adapted, tokenizer)
     trainable, total = adapted.get_nb_trainable_parameters()
     facts = {
         "parameters": total,
         "trainable_parameters": trainable,
         "peak_memory_gib": round(_peak_bytes(device) / 2**30, 3),
         "device": torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        "adapter_step": None if ended else kept,
+        "ended": None if ended is None else [type(ended).__name__, str(ended)],
     }
     Path(settings["facts"]).write_text(json.dumps(facts))
+
+
+def _ladder(adapted: Any, project: Project, tokens: int) -> Any:
+    """Returns what the training does when memory runs out, from the settings it starts with."""
+    from pipeline.train.ladder import Ladder
+    from pipeline.train.recompute import layers_of, recompute_layers
+
+    causal = adapted.get_base_model()
+    layers, depth = len(layers_of(causal)), project.train.recompute
+    return Ladder(
+        layers, layers if isinstance(depth, str) else depth, tokens, lambda count: recompute_layers(causal, count)
+    )
 
 
 def _peak_bytes(device: str) -> int:

@@ -1,28 +1,35 @@
 """The training loop: a `transformers.Trainer` that takes packed rows and supervises answers only.
 
 Output contract: one line of JSON per optimiser step and per evaluation is appended to the metrics file the caller
-names, and flushed; a checkpoint is saved when its time has come and at the end. The order of the packed rows over all
-epochs is drawn once from the seed, so a position is a number of steps and a resumed run repeats the interrupted one.
-This module does not load models, start Ray or decide where a run begins; `qlora` does.
+names, and flushed. The order of the packed rows over all epochs is drawn once from the seed, so a position is a number
+of steps and a resumed run repeats the interrupted one. A step whose loss or gradients are bad changes nothing. A step
+that runs out of the accelerator's memory is repeated with more frugal settings.
+This module does not load models, start Ray or decide where a run begins (`qlora` does), nor what happens between two
+steps (`course` does).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from pipeline.config import Train
-from pipeline.train import checkpoint, loss
+from pipeline.errors import MemoryShortError
+from pipeline.train import loss, state
+from pipeline.train.checkpoint import Checkpoint
+from pipeline.train.course import Course
+from pipeline.train.divergence import Verdict
+from pipeline.train.journal import Journal
+from pipeline.train.ladder import Ladder, free
 from pipeline.train.pack import plan_order, total_steps
 
 
@@ -53,6 +60,15 @@ class PackedRows(torch.utils.data.Dataset):  # type: ignore[misc]  # torch is no
         }
 
 
+def longest(table: pa.Table) -> int:
+    """Returns the tokens of the longest packed row of a `PACKED` table."""
+    return int(pc.max(pc.list_value_length(table["input_ids"])).as_py() or 0)
+
+
+def _none() -> None:
+    """No notice is ever given."""
+
+
 def only(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The collator: a micro-batch is one packed row."""
     (row,) = rows
@@ -75,7 +91,17 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
     loss_is_scaled_for_ga = True  # `compute_loss` divides by the supervised tokens of the whole optimiser step
 
     def __init__(
-        self, model: Any, settings: Train, seed: int, train: pa.Table, val: pa.Table, place: Path, key: str, lines: Path
+        self,
+        model: Any,
+        settings: Train,
+        seed: int,
+        train: pa.Table,
+        val: pa.Table,
+        place: Path,
+        key: str,
+        lines: Path,
+        ladder: Ladder | None = None,
+        notice: Callable[[], str | None] = _none,
     ) -> None:
         steps = total_steps(train.num_rows, settings)
         cuda = torch.cuda.is_available()
@@ -88,7 +114,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             max_grad_norm=settings.max_grad_norm,
             weight_decay=settings.weight_decay,
             neftune_noise_alpha=packed_alpha(settings.neftune_alpha, train),
-            eval_strategy="no",  # `_Pace` says when to evaluate and to save
+            eval_strategy="no",  # `Course` says when to evaluate and to save
             save_strategy="no",
             logging_steps=1,
             logging_nan_inf_filter=False,
@@ -105,9 +131,12 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         self.model_accepts_loss_kwargs = True  # makes the Trainer count the supervised tokens of a step
         self.val = PackedRows(val, np.arange(val.num_rows))
         self.warmup, self.schedule = math.ceil(steps * settings.warmup_share), settings.schedule
-        self.place, self.key, self.lines = place, key, lines
+        self.journal = Journal(lines)
+        self.ladder = ladder or Ladder(0, 0, longest(train), lambda _: None)
+        self.course = Course(self, settings, place, key, notice)
+        self._step: list[dict[str, Any]] = []  # the micro-batches of the current step so far
         self.remove_callback(next(type(c) for c in self.callback_handler.callbacks if "Printer" in type(c).__name__))
-        self.add_callback(_Pace(self, settings))
+        self.add_callback(self.course)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         return torch.utils.data.SequentialSampler(self.rows)
@@ -121,8 +150,19 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             done = (step - self.warmup) / max(1, num_training_steps - self.warmup)
             return {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}[self.schedule]
 
-        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, share)
+        def rate(step: int) -> float:
+            return self.course.guard.rate * share(step)
+
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, rate)
         return self.lr_scheduler
+
+    def apply_rate(self) -> None:
+        """Gives the optimizer the rate of the next step anew, after the guard's factor or the optimizer changed."""
+        scheduler = self.lr_scheduler
+        rates = [b * f(scheduler.last_epoch) for b, f in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        scheduler._last_lr = rates
 
     def _autocast(self) -> Any:
         cuda = self.args.device.type == "cuda"  # bf16 over float32 adapters: their matmuls would run in float32
@@ -146,6 +186,49 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         """Returns the row's summed loss over the supervised tokens of the whole optimiser step."""
         return self._summed(model, inputs) / num_items_in_batch
 
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Runs one row forward and backward; out of memory, the step's rows so far anew, on the ladder's next rung."""
+        if not self._step:
+            self._random = state.random_state()
+        self._step.append(inputs)
+        rows, losses = [inputs], None
+        while losses is None:
+            with contextlib.suppress(torch.OutOfMemoryError):
+                losses = [self._row(model, row, num_items_in_batch) for row in rows]
+            if losses is None:  # outside of the handler: its traceback holds what has to be freed
+                self._be_frugal(model)
+                rows = self._step
+        return losses[-1]
+
+    def _row(self, model: Any, row: dict[str, torch.Tensor], tokens: Any) -> torch.Tensor:
+        total = None
+        for piece in self.ladder.pieces(row):
+            part = super().training_step(model, piece, tokens)
+            total = part if total is None else total + part
+        return total
+
+    def _be_frugal(self, model: Any) -> None:
+        model.zero_grad()
+        free()
+        change = self.ladder.down()
+        if change is None:
+            raise MemoryShortError(
+                f"step {self.state.global_step + 1} needs more memory than this device has, with every layer "
+                "recomputed and a row in its smallest pieces: lower train.max_length or train.lora.r"
+            )
+        self.journal.event(self.state.global_step + 1, "out_of_memory", f"out of memory: from now on {change}")
+        state.set_random_state(self._random)
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """Returns the gradients' norm before clipping; a bad step's gradients are dropped, so nothing changes."""
+        norm = super()._clip_grad_norm(model)
+        self._step = []
+        verdict = self.course.guard.judge(self.state.global_step + 1, float(self._tr_loss), float(norm))
+        self.course.verdict = verdict
+        if verdict is not Verdict.GOOD:
+            model.zero_grad()
+        return norm
+
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Returns the mean loss per supervised token of the validation rows; writes it and its exponential."""
         self.model.eval()
@@ -153,73 +236,41 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad():
             for index in range(len(self.val)):
                 row = self._prepare_inputs(self.val[index])
-                total += float(self._summed(self.model, row))
+                total += sum(float(self._summed(self.model, piece)) for piece in self.ladder.pieces(row))
                 tokens += loss.supervised(row["labels"][0])
         mean = total / max(1, tokens)
-        self.write({"step": self.state.global_step, "eval_loss": mean, "perplexity": math.exp(min(mean, 700.0))})
+        perplexity = math.exp(min(mean, 700.0))
+        self.journal.write({"step": self.state.global_step, "eval_loss": mean, "perplexity": perplexity})
         metrics = {"eval_loss": mean}
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def write(self, line: dict[str, Any]) -> None:
-        """Appends one line to the metrics file; a reader of the file sees it at once."""
-        with self.lines.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+    def positions(self, step: int) -> range:
+        """Returns the positions in training order of the packed rows of a step."""
+        accumulated = self.args.gradient_accumulation_steps
+        return range((step - 1) * accumulated, min(step * accumulated, len(self.rows)))
+
+    def tokens(self, step: int) -> int:
+        """Returns the tokens of the packed rows of a step."""
+        rows = self.rows
+        return sum(len(rows.table["input_ids"][int(rows.order[position])]) for position in self.positions(step))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        def write(folder: Path) -> None:
-            self.model.save_pretrained(str(folder), save_embedding_layers=False)
-            self._save_optimizer_and_scheduler(str(folder))
-            self._save_rng_state(str(folder))
-            self.state.log_history = []  # the metrics file has it
-            self.state.save_to_json(str(folder / "trainer_state.json"))
+        self.course.save(self.state.global_step, must=self.course.finished or self.course.ended is not None)
 
-        checkpoint.save(self.place, self.state.global_step, self.key, write)
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self.course.load(Path(checkpoint))
 
-
-class _Pace(TrainerCallback):  # type: ignore[misc]
-    """Times the steps, writes their lines, evaluates at both ends and says when a checkpoint is due."""
-
-    def __init__(self, trainer: PackedTrainer, settings: Train) -> None:
-        self.trainer, self.settings = trainer, settings
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == 0 and len(self.trainer.val):
-            self.trainer.evaluate()
-        self.saved = self.began = time.monotonic()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        last = state.global_step >= state.max_steps
-        due = time.monotonic() - self.saved >= self.settings.checkpoint_minutes * 60
-        control.should_evaluate = bool(len(self.trainer.val)) and (
-            last or state.global_step % self.settings.eval_every == 0
-        )
-        control.should_save = last or due
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-        if "loss" not in logs:
-            return
-        now = time.monotonic()  # the loss has been read by now, so a GPU has finished the step
-        self.trainer.write(
-            {
-                "step": state.global_step,
-                "loss": logs["loss"],
-                "learning_rate": logs["learning_rate"],
-                "grad_norm": logs["grad_norm"],
-                "tokens": sum(self._tokens(state.global_step)),
-                "seconds": round(now - self.began, 4),
-            }
-        )
-        self.began = now
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.began = time.monotonic()
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.saved = self.began = time.monotonic()
-
-    def _tokens(self, step: int) -> Iterator[int]:
-        accumulated = self.trainer.args.gradient_accumulation_steps
-        rows = self.trainer.rows
-        for position in rows.order[(step - 1) * accumulated : step * accumulated]:
-            yield len(rows.table["input_ids"][int(position)])
+    def run(self, resumed: Checkpoint | None) -> None:
+        """Trains from a checkpoint or from the beginning; a training that had come to its end is only loaded."""
+        if resumed is not None:
+            self.course.load(resumed.path)
+        if resumed is not None and self.course.finished:
+            self._load_from_checkpoint(str(resumed.path))
+            self.state.global_step = resumed.step
+        else:
+            self.train(resume_from_checkpoint=None if resumed is None else str(resumed.path))
+        if self.course.ended is None:
+            self.journal.flush()

@@ -74,6 +74,34 @@ def test_text_of_rows_and_names_is_escaped() -> None:
     assert "(nothing)" in html
 
 
+def test_what_happened_in_training_is_told() -> None:
+    steps = [
+        {"step": 1, "loss": 2.0, "learning_rate": 1e-3, "grad_norm": 1.0},
+        {"step": 2, "loss": None, "learning_rate": 1e-3, "grad_norm": None},
+    ]
+    train = {
+        "steps": steps,
+        "evals": [],
+        "examples": 5,
+        "truncated": 0,
+        "packed_rows": 2,
+        "trainable_parameters": 10,
+        "parameters": 20,
+        "tokens_per_second": 1.0,
+        "peak_memory_gib": 1.0,
+        "device": "CPU",
+        "seconds": 1.0,
+        "events": [{"step": 2, "event": "resumed", "text": "went on <from> step 2"}],
+        "adapter_step": 2,
+    }
+    html = page("demo", {"train": {**train, "stopped": None}})
+    assert parse(html).open == []
+    assert "went on &lt;from&gt; step 2" in html
+    assert "Not finished" not in html
+    assert "Not finished: it diverged" in page("demo", {"train": {**train, "stopped": "it diverged"}})
+    assert "What happened" not in page("demo", {"train": {**train, "events": [], "stopped": None}})
+
+
 def test_a_worse_model_is_called_worse() -> None:
     swapped = {**EVALUATE, "base": EVALUATE["tuned"], "tuned": EVALUATE["base"]}
     assert "400% higher" in page("demo", {"evaluate": swapped})

@@ -114,10 +114,9 @@ def make_rows(split: str, count: int) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.fixture
-def curated(tmp_path: Path) -> Run:
-    """A run folder as `curate` leaves it: 60 training rows in two files, 12 validation and 6 golden ones."""
-    run = Run.open(str(tmp_path / "run"))
+def begin_curated(place: Path) -> Run:
+    """Makes a run folder as `curate` leaves it: 60 training rows in two files, 12 validation and 6 golden ones."""
+    run = Run.open(str(place))
     stage = run.begin("curate", "curate-key")
     train = pa.Table.from_pylist(make_rows("train", 60), schema=schema.RECORD)
     run.put(stage, "data/train/00000.parquet", train.slice(0, 25))
@@ -127,6 +126,11 @@ def curated(tmp_path: Path) -> Run:
         run.put(stage, f"data/{split}/00000.parquet", table)
     run.commit(stage, {}, {})
     return run
+
+
+@pytest.fixture
+def curated(tmp_path: Path) -> Run:
+    return begin_curated(tmp_path / "run")
 
 
 @pytest.fixture
@@ -145,3 +149,15 @@ def make_project(tiny: Path) -> Callable[..., Project]:
         return Project.model_validate({"name": "test", "base_model": str(base), "train": train, **sections})
 
     return make
+
+
+@pytest.fixture
+def packed(curated: Run, make_project: Callable[..., Project]) -> Run:
+    """The run folder with its rows packed, and the journal of a training with the key `key` begun."""
+    from rich.console import Console
+
+    from pipeline.train import pack, qlora
+
+    pack.pack(make_project(), curated, Console(quiet=True))
+    qlora.resume(curated, "key")
+    return curated

@@ -2,59 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from pipeline.config import Project
 from pipeline.run import Run
-from pipeline.train import attention, checkpoint, model, pack, qlora, trainer
+from pipeline.train import checkpoint, pack, qlora
 
-
-class Killed(BaseException):
-    """Stands for kill -9: nothing after it runs."""
-
-
-def loop(project: Project, run: Run, kill_after: int | None = None) -> trainer.PackedTrainer:
-    from transformers import set_seed
-
-    set_seed(project.seed)
-    causal, _ = model.load(project.base_model, project, project.train.quantise, attention=attention.register())
-    made = trainer.PackedTrainer(
-        qlora.add_adapter(causal, project),
-        project.train,
-        project.seed,
-        qlora._packed(run, "train"),
-        qlora._packed(run, "val"),
-        run.local("checkpoints"),
-        "key",
-        run.local("metrics/train.jsonl"),
-    )
-    write = made.write
-
-    def dying(line: dict[str, Any]) -> None:
-        write(line)
-        if line["step"] == kill_after and "loss" in line:
-            raise Killed
-
-    made.write = dying
-    return made
-
-
-def lines(run: Run) -> list[dict[str, Any]]:
-    return [
-        {name: value for name, value in line.items() if name != "seconds"}
-        for line in map(json.loads, run.read_bytes("metrics/train.jsonl").decode().splitlines())
-    ]
-
-
-@pytest.fixture
-def packed(curated: Run, make_project: Any) -> Run:
-    pack.pack(make_project(), curated, Console(quiet=True))
-    curated.write_bytes("metrics/train.jsonl", b"")
-    return curated
+from .loops import Killed, lines, loop
 
 
 @pytest.mark.parametrize("quantise", ["nf4", None])
@@ -70,14 +25,14 @@ def test_a_resumed_training_repeats_the_interrupted_one(packed: Run, make_projec
     assert evals[-1]["eval_loss"] < evals[0]["eval_loss"]
 
     packed.delete("checkpoints")
-    packed.write_bytes("metrics/train.jsonl", b"")
+    qlora.resume(packed, "key")
     with pytest.raises(Killed):
         loop(project, packed, kill_after=5).train()  # dies before its checkpoint of step 5
     (packed.local("checkpoints") / "step-00000099").mkdir()  # half-written
-    found = qlora._resume(packed, "key", Console(quiet=True))
+    found = qlora.resume(packed, "key")
     assert found is not None
     assert found.step == 4
-    loop(project, packed).train(resume_from_checkpoint=str(found.path))
+    loop(project, packed).run(found)
     assert lines(packed) == whole
 
 
@@ -86,7 +41,7 @@ def test_checkpoints_come_with_time_and_at_the_end(packed: Run, make_project: An
     found, _ = checkpoint.newest(packed.local("checkpoints"), "key")
     assert found is not None
     assert found.step == 7
-    assert [path.name for path in packed.local("checkpoints").iterdir()] == ["step-00000007"]
+    assert {path.name for path in packed.local("checkpoints").iterdir()} == {"best", "step-00000007"}
     names = {path.name for path in found.path.iterdir()}
     assert names >= {"adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
 
@@ -110,7 +65,8 @@ def test_a_step_counts_its_real_tokens(packed: Run, make_project: Any) -> None:
 def test_evaluation_does_not_change_what_is_learnt(packed: Run, make_project: Any) -> None:
     loop(make_project(train={"eval_every": 1}), packed).train()
     often = [line for line in lines(packed) if "loss" in line]
-    packed.write_bytes("metrics/train.jsonl", b"")
+    packed.delete("checkpoints")
+    qlora.resume(packed, "key")
     loop(make_project(train={"eval_every": 100}), packed).train()
     assert [line for line in lines(packed) if "loss" in line] == often
 

@@ -1,0 +1,96 @@
+"""The journal of a training: lines of JSON, appended while it runs and cut back where it is resumed.
+
+Output contract: the first line is `{"key": ...}`, the training the file belongs to. Then come, in the order in which
+they happened, a line per optimiser step (`loss`), per evaluation (`eval_loss`) and per event (`event`, and `text`: a
+sentence for people), each with its `step`. A number that is not finite is null. Lines that cannot be written, because
+the disk is full, are kept and written with the next ones; half a line is never left standing before a whole one.
+This module does not know why something happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline.storage import storage_errors, write_whole
+
+Line = dict[str, Any]
+HAPPENED = {"resumed", "reclaimed", "save_failed", "out_of_memory", "damaged", "worker_lost"}
+"""Events of the machine. They are not repeated by a resumed training, so cutting back leaves them in place."""
+
+
+class Journal:
+    """The file at `path`, open for appending as soon as something is written. Raises `StorageError` from `flush`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._waiting: list[str] = []
+
+    def read(self) -> list[Line]:
+        """Returns the lines after the first; a last one cut short by a kill is left out."""
+        return [line for line in read(self.path) if "key" not in line]
+
+    def cut(self, key: str, step: int | None) -> None:
+        """Leaves what the training `key` had written when it had taken `step` steps (None: when it began)."""
+        lines = read(self.path)
+        if not lines or lines[0] != {"key": key}:
+            lines = [{"key": key}]
+        kept = [line for line in lines if _stays(line, step)]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with storage_errors(str(self.path)):
+            write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def write(self, line: Line) -> None:
+        """Appends one line; a reader of the file sees it at once, unless the disk is full."""
+        self._waiting.append(json.dumps({name: _finite(value) for name, value in line.items()}) + "\n")
+        with contextlib.suppress(OSError):  # kept for the next time; `flush` says so at the end
+            self._append()
+
+    def event(self, step: int, name: str, text: str, **facts: Any) -> None:
+        """Appends an event: what happened at a step, by name, in a sentence and in numbers."""
+        self.write({"step": step, "event": name, "text": text, **facts})
+
+    def flush(self) -> None:
+        """Writes what could not be written; raises `StorageError` when it still cannot."""
+        with storage_errors(str(self.path)):
+            self._append()
+
+    def _append(self) -> None:
+        if not self._waiting:
+            return
+        with self.path.open("ab", buffering=0) as stream:
+            size = stream.tell()
+            data = "".join(self._waiting).encode()
+            try:
+                if stream.write(data) != len(data):  # the disk filled up in the middle
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                stream.truncate(size)
+                raise
+        self._waiting.clear()
+
+
+def read(path: Path) -> list[Line]:
+    """Returns every whole line of a journal; none where there is no file."""
+    lines: list[Line] = []
+    for text in path.read_bytes().decode(errors="replace").split("\n")[:-1] if path.is_file() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def _stays(line: Line, step: int | None) -> bool:
+    if "key" in line or line.get("event") in HAPPENED:
+        return True
+    return step is not None and bool(line["step"] <= step)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

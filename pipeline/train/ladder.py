@@ -1,0 +1,110 @@
+"""What a training does when the accelerator's memory runs out: it becomes more frugal, rung by rung, and repeats the
+step.
+
+Output contract: a `Ladder` starts with the settings chosen and steps down to more recomputed layers, a quarter of the
+model at a time, then to smaller micro-batches: packed rows cut between examples into pieces of at most a half, a
+quarter, ... of the row's capacity. The loss of a row is the sum over its examples, so the pieces of a row add up to its
+gradient, and no row and no step is lost. The rung reached is a number, which goes into the checkpoint.
+This module allocates nothing and catches nothing: `trainer` does, and repeats the step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from pipeline.errors import MemoryShortError
+
+HALVINGS = 4  # a piece of a sixteenth of a row is the last rung
+
+
+class Ladder:
+    """`layers` of the model, of which `recomputed` are at first; `tokens` per packed row. `recompute(count)` makes the
+    model recompute so many layers."""
+
+    def __init__(self, layers: int, recomputed: int, tokens: int, recompute: Callable[[int], object]) -> None:
+        quarter = max(1, -(-layers // 4))
+        counts = [*range(recomputed + quarter, layers, quarter), layers] if recomputed < layers else []
+        self.rungs: list[tuple[int, int]] = [(recomputed, tokens), *((count, tokens) for count in counts)]
+        self.rungs += [(max(recomputed, layers), tokens >> halving) for halving in range(1, HALVINGS + 1)]
+        self.rung = 0
+        self._recompute = recompute
+
+    def down(self) -> str | None:
+        """Takes the next rung; returns what it changes, in words, or None when there is none."""
+        if self.rung + 1 >= len(self.rungs):
+            return None
+        before = self.rungs[self.rung]
+        self.at(self.rung + 1)
+        layers, tokens = self.rungs[self.rung]
+        return f"{layers} layers are recomputed" if layers != before[0] else f"pieces of {tokens} tokens at a time"
+
+    def reached(self) -> tuple[int, int] | None:
+        """Returns the layers and tokens that it has come down to; None while memory never ran out."""
+        return self.rungs[self.rung] if self.rung else None
+
+    def resume(self, layers: int, tokens: int) -> None:
+        """Goes to the first rung that is as frugal as what an interrupted training had `reached`, here or elsewhere."""
+        frugal = (number for number, rung in enumerate(self.rungs) if rung[0] >= layers and rung[1] <= tokens)
+        self.at(next(frugal, len(self.rungs) - 1))
+
+    def at(self, rung: int) -> None:
+        """Goes to a rung."""
+        if self.rungs[rung][0] != self.rungs[self.rung][0]:
+            self._recompute(self.rungs[rung][0])
+        self.rung = rung
+
+    def pieces(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yields a row as the model takes it, whole or cut between examples at the rung's tokens. One example alone
+        is never cut, however long."""
+        limit, lengths = self.rungs[self.rung][1], row["cu_seq_lens_q"].diff().tolist()
+        if sum(lengths) <= limit:
+            yield row
+            return
+        groups: list[list[int]] = [[]]
+        for length in lengths:
+            if groups[-1] and sum(groups[-1]) + length > limit:
+                groups.append([])
+            groups[-1].append(length)
+        start = 0
+        for group in groups:
+            yield _cut(row, start, group)
+            start += sum(group)
+
+
+def _cut(row: dict[str, Any], start: int, lengths: list[int]) -> dict[str, Any]:
+    span = slice(start, start + sum(lengths))
+    tokens = {name: row[name][:, span] for name in ("input_ids", "labels", "position_ids")}
+    answers = row["answers"][(row["answers"] >= span.start) & (row["answers"] < span.stop)] - start
+    ends = torch.tensor([0, *lengths]).cumsum(0).to(row["cu_seq_lens_q"])
+    return {**tokens, "answers": answers, "cu_seq_lens_q": ends, "max_length_q": max(lengths)}
+
+
+def free(*_: Any) -> None:
+    """Hands what the failed step had allocated back to the accelerator."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turns memory that ran out where nothing can be done about it (the machine's own, an evaluation) into a sentence.
+
+    A failed allocation on the CPU is Python's `MemoryError` or torch's `RuntimeError` of its allocator.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        out = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+        if not out:
+            raise
+        device = "GPU" if isinstance(error, torch.OutOfMemoryError) else "machine"
+        raise MemoryShortError(
+            f"the {device} has not enough memory for this training: lower train.pack_tokens or train.max_length, or "
+            "take a smaller base model; the same command goes on from the newest checkpoint"
+        ) from error

@@ -1,0 +1,162 @@
+"""The driver's side of a training: starts the one Ray Train worker, tells its progress, starts it again when it dies.
+
+Output contract: `fit` returns what the worker wrote about itself, or raises the error that it ended with. A worker that
+died (killed, out of memory, a GPU that fell off) is started again within the same job, `train.restarts` times at most;
+it goes on from its newest checkpoint by itself. SIGTERM to this process becomes a file that the worker finds.
+This module knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ReclaimedError, SolotuneError, WorkerLostError
+from pipeline.train import settle
+from pipeline.train.journal import Journal
+from pipeline.train.reclaim import Notice, on_sigterm
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.run import Run
+
+LINES = "metrics/train.jsonl"
+FOLDER = "stages/train"
+SIGNALLED = f"{FOLDER}/sigterm"
+Work = Callable[[dict[str, Any]], None]
+
+
+def fit(work: Work, settings: dict[str, Any], steps: int, console: Console) -> dict[str, Any]:
+    """Runs `work` in a Ray Train worker until it has ended; returns its facts.
+
+    `settings` holds `project`, `run` and `key`; the worker gets `threads` and `facts` (a path) as well. Raises
+    `ReclaimedError`, `WorkerLostError` and what the worker raised.
+    """
+    run, wanted = settings["run"], settings["project"].train
+    folder = run.local(FOLDER)
+    folder.mkdir(parents=True, exist_ok=True)
+    facts, book = folder / "facts.json", Journal(run.local(LINES))
+    notice = Notice(wanted.reclaim, run.local(SIGNALLED))
+    lost = 0
+    with on_sigterm(run.local(SIGNALLED)), _telling(book, steps, _planned(run), console):
+        while True:
+            if reason := notice.given():
+                raise ReclaimedError(f"the machine is going away ({reason}): no worker is started")
+            error = _once(work, {**settings, "facts": str(facts)}, folder)
+            if error is None:
+                break
+            lost += 1
+            step = max((line["step"] for line in book.read()), default=0)
+            said = " ".join(str(error).split())[:200]
+            if lost > wanted.restarts:
+                raise WorkerLostError(
+                    f"the training's worker died {lost} times, at last after step {step}: {said}. Often the machine is "
+                    "short of memory; the same command goes on from the newest checkpoint"
+                ) from error
+            book.event(step, "worker_lost", f"the worker died after step {step} and is started again ({lost})")
+    found: dict[str, Any] = json.loads(facts.read_text())
+    if found["ended"] is not None and found["ended"][0] == ReclaimedError.__name__:
+        raise ReclaimedError(found["ended"][1])
+    return found
+
+
+def _once(work: Work, settings: dict[str, Any], folder: Path) -> BaseException | None:
+    """Runs one worker to its end; returns what it died of, None when it did not. Raises what it raised itself."""
+    import ray
+    from ray.train import LoggingConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.exceptions import WorkerGroupError  # `ray.train` exports it only in some builds
+
+    gpus = ray.cluster_resources().get("GPU", 0) >= 1
+    cpus = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
+    scratch = tempfile.mkdtemp(prefix="solotune-train-", dir=folder)
+    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # a process more, and no second worker to move to
+    trainer = TorchTrainer(
+        work,
+        train_loop_config={**settings, "threads": cpus},
+        scaling_config=ScalingConfig(
+            num_workers=1, use_gpu=gpus, resources_per_worker={"CPU": cpus, **({"GPU": 1} if gpus else {})}
+        ),
+        run_config=RunConfig(name=settings["key"], storage_path=scratch, logging_config=LoggingConfig("ERROR")),
+    )
+    try:
+        trainer.fit()
+    except WorkerGroupError as error:
+        cause: BaseException = next(iter(error.worker_failures.values()), error)
+        if isinstance(cause, SolotuneError):
+            raise cause from None
+        if not died(cause):
+            raise error from cause
+        return cause
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return None
+
+
+def died(cause: BaseException) -> bool:
+    """Returns whether the worker's process, or the GPU under it, is gone: a new process may well succeed."""
+    from ray.exceptions import RayError
+
+    # Ray Train wraps the death of an actor in an error that it does not export
+    return isinstance(getattr(cause, "health_check_failure", cause), RayError) or (
+        type(cause).__name__ == "AcceleratorError"  # of torch: a CUDA context that cannot be used any more
+    )
+
+
+@contextlib.contextmanager
+def _telling(book: Journal, steps: int, planned: dict[str, Any] | None, console: Console) -> Iterator[None]:
+    """Prints what the worker appends to the journal until the block ends."""
+    done = threading.Event()
+    teller = threading.Thread(target=_tell, args=(book, steps, planned, console, done), daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+
+
+def _planned(run: Run) -> dict[str, Any] | None:
+    return dict(run.read_json(settle.PLAN)) if run.exists(settle.PLAN) else None
+
+
+def _tell(book: Journal, steps: int, planned: dict[str, Any] | None, console: Console, done: threading.Event) -> None:
+    """Prints every evaluation and event, and a step now and then."""
+    seen, told = len(book.read()), 0.0
+    seconds = tokens = count = 0.0
+    last = False
+    while not last:
+        last = done.wait(0.5)
+        lines = book.read()
+        seen = min(seen, len(lines))  # a worker that began again has cut the journal back
+        for line in lines[seen:]:
+            place = f"  step {line['step']:>5}/{steps}"
+            if "event" in line:
+                console.print(f"{place}  {line['text']}")
+            elif "eval_loss" in line:
+                loss, perplexity = _number(line["eval_loss"]), _number(line["perplexity"], 2)
+                console.print(f"{place}  validation loss {loss}, perplexity {perplexity}")
+            else:
+                seconds, tokens, count = seconds + line["seconds"], tokens + line["tokens"], count + 1
+                if line["step"] in {1, steps} or time.monotonic() - told >= 5:
+                    told = time.monotonic()
+                    left = timedelta(seconds=round((steps - line["step"]) * seconds / count))
+                    rate = tokens / max(seconds, 1e-9)
+                    share = settle.mfu(planned, rate) if planned is not None else None
+                    speed = f"{rate:,.0f} tokens/s" + (f", {share:.0%} of the peak" if share else "")
+                    console.print(f"{place}  loss {_number(line['loss'])}  {speed}  {left} left")
+        seen = len(lines)
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "not finite" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,48 @@
+"""A training loop without Ray, which can be killed after a step, and what it wrote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.config import Project
+from pipeline.run import Run
+from pipeline.train import attention, journal, model, qlora, trainer
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing after it runs."""
+
+
+def loop(project: Project, run: Run, kill_after: int | None = None, **options: Any) -> trainer.PackedTrainer:
+    from transformers import set_seed
+
+    set_seed(project.seed)
+    causal, _ = model.load(project.base_model, project, project.train.quantise, attention=attention.register())
+    made = trainer.PackedTrainer(
+        qlora.add_adapter(causal, project),
+        project.train,
+        project.seed,
+        qlora._packed(run, "train"),
+        qlora._packed(run, "val"),
+        run.local("checkpoints"),
+        "key",
+        run.local("metrics/train.jsonl"),
+        **options,
+    )
+    write = made.journal.write
+
+    def dying(line: dict[str, Any]) -> None:
+        write(line)
+        if line["step"] == kill_after and "loss" in line:
+            raise Killed
+
+    made.journal.write = dying
+    return made
+
+
+def lines(run: Run) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in line.items() if name != "seconds"}
+        for line in qlora.read_lines(run)
+        if line.get("event") not in journal.HAPPENED
+    ]
