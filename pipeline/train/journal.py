@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.storage import storage_errors, write_whole
+from pipeline.storage import storage_errors, sweep, write_whole
 
 Line = dict[str, Any]
 HAPPENED = {"resumed", "reclaimed", "save_failed", "out_of_memory", "damaged", "worker_lost"}
@@ -42,6 +42,7 @@ class Journal:
             lines = [{"key": key}]
         kept = [line for line in lines if _stays(line, step)]
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(self.path.parent)  # what a process left that was killed in here
         with storage_errors(str(self.path)):
             write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 

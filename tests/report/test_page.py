@@ -74,34 +74,6 @@ def test_text_of_rows_and_names_is_escaped() -> None:
     assert "(nothing)" in html
 
 
-def test_what_happened_in_training_is_told() -> None:
-    steps = [
-        {"step": 1, "loss": 2.0, "learning_rate": 1e-3, "grad_norm": 1.0},
-        {"step": 2, "loss": None, "learning_rate": 1e-3, "grad_norm": None},
-    ]
-    train = {
-        "steps": steps,
-        "evals": [],
-        "examples": 5,
-        "truncated": 0,
-        "packed_rows": 2,
-        "trainable_parameters": 10,
-        "parameters": 20,
-        "tokens_per_second": 1.0,
-        "peak_memory_gib": 1.0,
-        "device": "CPU",
-        "seconds": 1.0,
-        "events": [{"step": 2, "event": "resumed", "text": "went on <from> step 2"}],
-        "adapter_step": 2,
-    }
-    html = page("demo", {"train": {**train, "stopped": None}})
-    assert parse(html).open == []
-    assert "went on &lt;from&gt; step 2" in html
-    assert "Not finished" not in html
-    assert "Not finished: it diverged" in page("demo", {"train": {**train, "stopped": "it diverged"}})
-    assert "What happened" not in page("demo", {"train": {**train, "events": [], "stopped": None}})
-
-
 def test_a_worse_model_is_called_worse() -> None:
     swapped = {**EVALUATE, "base": EVALUATE["tuned"], "tuned": EVALUATE["base"]}
     assert "400% higher" in page("demo", {"evaluate": swapped})
@@ -137,6 +109,9 @@ TRAIN: dict[str, Any] = {
     "peak_memory_gib": 20.0,
     "seconds": 7200.0,
     "device": "card",
+    "events": [],
+    "adapter_step": 1,
+    "stopped": None,
 }
 PLAN: dict[str, Any] = {
     "chosen": {"card": "RTX <4090>", "pack_tokens": 4096, "recompute": 3, "rows_per_step": 4},
@@ -165,3 +140,14 @@ def test_planned_stands_beside_actual() -> None:
     assert "not predicted" in html
     assert "card&#x27;s peak" not in html
     assert "Planned and actual" not in page("demo", {"train": TRAIN})
+
+
+def test_what_happened_in_training_is_told() -> None:
+    bad = {"step": 2, "loss": None, "learning_rate": 1e-4, "grad_norm": None}  # neither was finite
+    events = [{"step": 2, "event": "resumed", "text": "went on <from> step 2"}]
+    html = page("demo", {"train": {**TRAIN, "steps": [*TRAIN["steps"], bad], "events": events}})
+    assert parse(html).open == []
+    assert "went on &lt;from&gt; step 2" in html
+    assert "Not finished" not in html
+    assert "Not finished: it diverged" in page("demo", {"train": {**TRAIN, "stopped": "it diverged"}})
+    assert "What happened" not in page("demo", {"train": TRAIN})

@@ -36,6 +36,13 @@ def test_cutting_back_leaves_what_is_not_repeated(tmp_path: Path) -> None:
     assert journal.read(made.path) == [{"key": "another"}]
 
 
+def test_cutting_back_clears_what_a_killed_one_left(tmp_path: Path) -> None:
+    made = begun(tmp_path)
+    (made.path.parent / ".train.jsonl.0123abcd.tmp").write_text("half")
+    made.cut("key", 2)
+    assert [path.name for path in made.path.parent.iterdir()] == ["train.jsonl"]
+
+
 def test_a_last_line_cut_short_is_left_out_and_the_next_stands_alone(tmp_path: Path) -> None:
     made = begun(tmp_path)
     with made.path.open("ab") as stream:
