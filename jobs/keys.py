@@ -1,0 +1,40 @@
+"""Makes, lists and revokes API keys; a running service takes it over at once: `python -m jobs.keys --file FILE ...`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.table import Table
+
+from jobs import console, one_line_errors
+from serve_app import keys
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m jobs.keys", description=__doc__)
+    parser.add_argument("--file", required=True, type=Path, metavar="FILE", help=f"RUN/{keys.STORE} unless chosen")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="make | list | revoke")
+    verbs.add_parser("list")
+    verbs.add_parser("revoke").add_argument("which", metavar="NAME_or_ID")
+    make = verbs.add_parser("make")
+    make.add_argument("name", metavar="NAME")
+    make.add_argument("--scopes", required=True, metavar="A,B", help=f"some of {','.join(keys.SCOPES)}")
+    for what in ("requests", "tokens"):
+        make.add_argument(f"--{what}-per-minute", type=int, metavar="N")
+    args = parser.parse_args()
+    with one_line_errors("keys"):
+        if args.verb == "make":
+            limits = args.requests_per_minute, args.tokens_per_minute
+            print(keys.make(args.file, args.name, args.scopes.split(","), *limits)[1])
+        elif args.verb == "revoke":
+            print(f"revoked: {keys.revoke(args.file, args.which).id}")
+        else:
+            table = Table("id", "name", "scopes", "created", "revoked", "requests/min", "tokens/min")
+            for key in keys.read(args.file):
+                table.add_row(*key.cells())
+            console().print(table)
+
+
+if __name__ == "__main__":
+    main()
