@@ -11,9 +11,10 @@ import contextlib
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -38,13 +39,14 @@ PRIVATE = {  # for a Ray that ends with the job
 @dataclass(frozen=True)
 class Job:
     """What a verb works with. `inputs` are absolute paths or URIs, `earlier` run folders; both are empty unless the
-    verb takes `--input`."""
+    verb takes `--input`. `options` holds what was given for the verb's own options."""
 
     project: config.Project
     run: Run
     inputs: tuple[str, ...]
     console: Console
     earlier: tuple[Run, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def place(path: str) -> str:
@@ -75,7 +77,7 @@ def _deliberate(error: BaseException | None) -> SolotuneError | None:
     return None
 
 
-def _start_ray() -> None:
+def start_ray() -> None:
     """Joins the cluster that runs this job or that `RAY_ADDRESS` names, or starts a private Ray."""
     address = os.environ.get("RAY_ADDRESS", "")
     if address.startswith(("http://", "https://")) and "RAY_JOB_ID" not in os.environ:
@@ -128,10 +130,13 @@ def main(
     takes_input: bool = False,
     needs_ray: bool = True,
     preview: Callable[[Job, int], None] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Parses the command line, loads the configuration, calls the verb and turns an error into a line and a code.
 
-    `preview` is what the verb shows instead with `--preview [N]`: it gets N, needs no Ray and writes nothing.
+    `preview` is what the verb shows instead with `--preview [N]`: it gets N, needs no Ray and writes nothing. `options`
+    are the verb's own: flags, and what argparse is to know of them. A verb that does not need Ray in every case calls
+    `start_ray` itself.
     """
     parser = argparse.ArgumentParser(prog=f"python -m jobs.{verb.__name__}", description=purpose)
     parser.add_argument("config", metavar="CONFIG", help="the model project's YAML file")
@@ -143,6 +148,8 @@ def main(
     parser.add_argument("--run", required=True, metavar="DIR", help="run folder: a path or a URI")
     if preview is not None:
         parser.add_argument("--preview", nargs="?", type=int, const=3, metavar="N", help="show N rows, change nothing")
+    for flag, what in (options or {}).items():
+        parser.add_argument(flag, **what)
     args = parser.parse_args()
     with one_line_errors(verb.__name__):
         project = config.load(args.config)
@@ -154,5 +161,5 @@ def main(
         run = Run.open(place(args.run))
         run.write_bytes("config.yaml", yaml.safe_dump(project.model_dump(mode="json"), sort_keys=False).encode())
         if needs_ray:
-            _start_ray()
-        verb(Job(project, run, inputs, console(), earlier))
+            start_ray()
+        verb(Job(project, run, inputs, console(), earlier, vars(args)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from jobs import _start_ray, console, one_line_errors, place
+from jobs import console, one_line_errors, place, start_ray
 from pipeline import config
 from pipeline.errors import ConfigError
 from pipeline.run import Run
@@ -34,7 +34,7 @@ def recommend(project: config.Project, run: Run, args: argparse.Namespace) -> No
 
     given = {name: value for name in ("candidates", "metric", "target") if (value := getattr(args, name)) is not None}
     settings = config.Recommend.model_validate({**project.recommend.model_dump(), **given})
-    _start_ray()
+    start_ray()
     result = recommend.recommend(project.model_copy(update={"recommend": settings}), run, console())
     console().print(recommend.sentence(result), markup=False)
 

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
+from typing import Any
 
-from jobs import Job, main
+from jobs import Job, main, place, start_ray
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--keys": {"metavar": "FILE", "help": "file of API keys (see jobs.keys); default: one in the run folder"},
+    "--update": {"action": "store_true", "help": "put this run in the place of the one that is served"},
+    "--stop": {"action": "store_true", "help": "end the service"},
+    "--write": {"metavar": "FILE", "help": "write a file for `serve deploy` instead"},
+}
 
 
 def serve(job: Job) -> None:
-    from serve_app import app, keys
+    from serve_app import deploy
 
-    job.run.require("export")
-    hashes, new = keys.ensure(job.run)
-    url = app.deploy(job.project, job.run, hashes)
-    job.run.write_json("serve/endpoint.json", {"url": url, "model": job.project.name})
-    place = job.run.local(keys.PLAIN)
-    job.console.print(f"serve: {job.project.name} at {url}/v1")
-    if new is not None:
-        job.console.print(f"API key: {new}\n  also in {place}: delete that file once the key is stored elsewhere")
-    else:
-        job.console.print(f"API key: shown at the first start; for a new one delete {job.run.local(keys.STORE)}")
-    if place.exists():
-        answer = app.ask(url, place.read_text(), job.project.name)
-        job.console.print(f"probe: {answer['usage']['completion_tokens']} token generated in {answer['seconds']:.2f} s")
-    ask = f'{{"model": "{job.project.name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
-    job.console.print(
-        f'curl {url}/v1/chat/completions -H "Authorization: Bearer $(cat {place})" '
-        f"-H 'Content-Type: application/json' -d '{ask}'",
-        soft_wrap=True,
-        markup=False,
-    )
-    if not {"RAY_JOB_ID", "RAY_ADDRESS"} & os.environ.keys():
+    store = Path(place(job.options["keys"])) if job.options["keys"] else None
+    if not job.options["stop"]:
+        job.run.require("export")
+    if job.options["write"]:
+        deploy.write(job.project, job.run, store, Path(place(job.options["write"])))
+        return
+    start_ray()
+    if not job.options["stop"]:
+        (deploy.update if job.options["update"] else deploy.start)(job.project, job.run, store, job.console)
+        if {"RAY_JOB_ID", "RAY_ADDRESS"} & os.environ.keys():
+            return
         job.console.print("This Ray is private to the command: the service ends with it. Ctrl-C to stop")
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    deploy.stop(job.console)
 
 
 if __name__ == "__main__":
-    main(serve, str(__doc__))
+    main(serve, str(__doc__), needs_ray=False, options=OPTIONS)

@@ -412,6 +412,11 @@ class Upstream(Settings):
     json_schema: bool = False  # the server there enforces `response_format`
 
 
+class RequestLog(Settings):
+    megabytes: Positive = 64  # of a file of `RUN/serve/log`: a full one is compressed and the next begun
+    keep: Positive = 16  # compressed files; older ones are deleted
+
+
 class Serve(Settings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
@@ -426,6 +431,8 @@ class Serve(Settings):
     drain: Annotated[float, Field(ge=0)] = 60.0  # seconds that running answers get when the service ends
     stream_interval: Annotated[float, Field(ge=0, le=1)] = 0.02  # seconds: tokens that come faster are sent together
     guard: Guard = Guard()
+    playground: bool = False  # a page at /playground to try the model in a browser: the page itself needs no key
+    log: RequestLog = RequestLog()
     vllm: Vllm = Vllm()
     gguf: Gguf = Gguf()
     url: Upstream | None = None

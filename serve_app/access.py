@@ -64,7 +64,7 @@ class Access:
             raise errors.unauthorized(given)
         needed = scope_of(path)
         if needed not in key.scopes:
-            raise errors.of_status(404 if needed == "admin" else 403)
+            raise errors.of_status(404) if needed == "admin" else errors.forbidden()
         self._take(key)
         return key
 

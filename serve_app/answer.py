@@ -20,6 +20,7 @@ from typing import Literal
 from serve_app import errors
 from serve_app.codec import Codec
 from serve_app.engines import Chunk, Engine, EngineError, FinishReason, Generation, Logprob
+from serve_app.meter import Meter
 from serve_app.options import Usage
 from serve_app.text import Detokenizer, StopStrings
 
@@ -62,6 +63,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.id = f"{self.prefix}-{uuid.uuid4().hex}"
+        self.meters = [Meter() for _ in self.generations]
 
 
 class Decoder:
@@ -156,10 +158,11 @@ class _Mailbox:
             self._timer = None
 
 
-async def _pump(engine: Engine, request: Generation, index: int, mailbox: _Mailbox) -> None:
+async def _pump(engine: Engine, job: Job, index: int, mailbox: _Mailbox) -> None:
     try:
-        async with aclosing(engine.generate(request)) as chunks:
+        async with aclosing(engine.generate(job.generations[index])) as chunks:
             async for chunk in chunks:
+                job.meters[index].mark(len(chunk.token_ids), time.monotonic())
                 mailbox.put(index, chunk)
                 if chunk.finish_reason is not None:
                     return
@@ -176,7 +179,7 @@ async def pieces(engine: Engine, job: Job) -> AsyncGenerator[list[Piece], None]:
     stops = any(request.stops for request in job.generations)
     mailbox = _Mailbox(job.interval if job.stream or stops else WHOLE, 0.0 if job.stream or stops else WHOLE)
     decoders = [Decoder(engine.codec, engine.stop_ids, request) for request in job.generations]
-    pumps = [asyncio.create_task(_pump(engine, job.generations[i], i, mailbox)) for i in range(len(decoders))]
+    pumps = [asyncio.create_task(_pump(engine, job, i, mailbox)) for i in range(len(decoders))]
     try:
         while not all(decoder.over() for decoder in decoders):
             try:
@@ -187,6 +190,7 @@ async def pieces(engine: Engine, job: Job) -> AsyncGenerator[list[Piece], None]:
             batch = _decode(decoders, items)
             for index, piece in batch.items():
                 if piece.finish_reason is not None:
+                    job.meters[index].finish_reason = piece.finish_reason
                     pumps[index].cancel()
             job.usage = _usage(job, decoders)
             if batch:

@@ -13,6 +13,7 @@ import re
 import socket
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 from pipeline import errors
@@ -22,6 +23,7 @@ from pipeline.run import Run
 from serve_app.limits import Admission
 
 NAME = "solotune"
+LOG = "serve/log"  # in the run folder: the log of requests
 LOCAL = ("hf", "vllm", "gguf")  # engines that run the model themselves
 SPARE = 256  # requests that may be on their way through the replica beside the admitted ones, to be answered 429
 
@@ -29,12 +31,16 @@ SPARE = 256  # requests that may be on their way through the replica beside the 
 class Gateway:
     """The replica: an engine, and the ASGI application that Serve sends requests to."""
 
-    def __init__(self, project: Project, run: Run, hashes: list[str]) -> None:
+    def __init__(self, project: Project, run: Run, store: Path) -> None:
         from pipeline.screen.pseudonyms import key_of
         from serve_app.engines.load import load
         from serve_app.guard import Guard
+        from serve_app.journal import Journal
+        from serve_app.keys import KeyFile
 
-        self.settings, self.hashes = project.serve, hashes
+        self.project, self.run, self.store, self.settings = project, run, store, project.serve
+        self.keyring = KeyFile(store)
+        self.journal = Journal(run.local(LOG), project.serve.log.megabytes << 20, project.serve.log.keep)
         self.engine = load(project, run)
         self.guard = Guard(project, key_of(project.curate.pii, run) if Guard.needs_key(project) else None)
         self.admission: Admission | None = None
@@ -42,9 +48,13 @@ class Gateway:
     def __serve_build_asgi_app__(self) -> Any:
         from serve_app import gateway
 
-        app = gateway.build(self.engine, self.settings, self.hashes, self.guard)
+        app = gateway.build(self.engine, self.settings, self.keyring, self.journal, self.guard)
         self.admission = app.state.admission
         return app
+
+    def about(self) -> tuple[Project, Run, Path]:
+        """Returns what is being served, and the file of its keys."""
+        return self.project, self.run, self.store
 
     async def check_health(self) -> None:
         await self.engine.check()
@@ -54,12 +64,13 @@ class Gateway:
         if self.admission is not None:
             await self.admission.drain(self.settings.drain)
         await self.engine.stop()
+        self.journal.close()
 
 
-def build(project: Project, run: Run, hashes: list[str]) -> Any:
+def build(project: Project, run: Run, store: Path) -> Any:
     """Returns the Serve application for a run's merged model, sized for the cluster that this process is connected to.
 
-    `hashes` are the SHA-256 of the API keys that are good. On a GPU the engine needs one core; without one it gets half
+    `store` is the file of API keys. On a GPU the engine needs one core; without one it gets half
     of them, and torch as many threads.
     """
     import ray
@@ -75,10 +86,10 @@ def build(project: Project, run: Run, hashes: list[str]) -> Any:
         max_ongoing_requests=limit + SPARE,
         graceful_shutdown_timeout_s=project.serve.drain,
     )
-    return deployment.bind(project, run, hashes)
+    return deployment.bind(project, run, store)
 
 
-def deploy(project: Project, run: Run, hashes: list[str]) -> str:
+def deploy(project: Project, run: Run, store: Path) -> str:
     """Deploys, or replaces what is deployed; returns the base URL when the service answers.
 
     Raises `UserError` when the port is taken, and `IntegrityError` when the replica cannot start.
@@ -87,11 +98,11 @@ def deploy(project: Project, run: Run, hashes: list[str]) -> str:
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     host, port = project.serve.host, project.serve.port
-    if not _serving():
+    if not serving():
         _require_free(host, port)
         serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "WARNING"})
     try:
-        serve.run(build(project, run, hashes), name=NAME, route_prefix="/", blocking=False)
+        serve.run(build(project, run, store), name=NAME, route_prefix="/", blocking=False)
     except RuntimeError as error:
         raise _cause(str(serve.status().applications[NAME].deployments["Gateway"].message)) from error
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
@@ -109,7 +120,8 @@ def _cause(message: str) -> SolotuneError:
     return kind(ours[-1][1] if ours else f"the service did not start: {message}")
 
 
-def _serving() -> bool:
+def serving() -> bool:
+    """Tells whether this cluster runs Ray Serve."""
     import ray
 
     return any(actor["name"] == "SERVE_CONTROLLER_ACTOR" for actor in ray.util.list_named_actors(all_namespaces=True))

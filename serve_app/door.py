@@ -1,8 +1,8 @@
 """The outermost layer: a request id, the key, the size of the body, the last deadline, an envelope for the unexpected.
 
 Output contract: every response has an `x-request-id`, made here. No route but `OPEN` is reached without a key. A body
-that dribbles in, and a client that stops reading, end at the deadline. `Visit` is the record of one HTTP request: `end`
-gets it when the request is over, however it ended, and writes one log line; nothing in it is the client's text.
+that dribbles in, and a client that stops reading, end at the deadline. `Visit` is the record of one HTTP request:
+`on_end` gets it when the request is over, however it ended; nothing in it is the client's text.
 This module knows no routes and no models.
 """
 
@@ -22,12 +22,15 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.config import Serve
-from serve_app import errors, keys
+from serve_app import errors
+from serve_app.access import Access
 from serve_app.answer import Job
+from serve_app.keys import Key
 
 log = logging.getLogger("solotune.serve")
 
 OPEN = ("/health", "/ready")
+PLAYGROUND = "/playground"  # a page that is the same for everybody: open where it is switched on
 VISIT = "solotune.visit"  # where in the ASGI scope
 GRACE = 5.0  # seconds beyond a request's own deadline before its connection is cut
 GONE = 499  # nginx's status for a client that hung up: nobody reads it
@@ -44,6 +47,7 @@ class Visit:
     route: str = "unknown"  # the route's own pattern: the path is the client's text
     status: int = GONE
     seconds: float = 0.0
+    key: Key | None = None
     job: Job | None = None
 
 
@@ -51,18 +55,12 @@ def reply(error: errors.ApiError) -> JSONResponse:
     return JSONResponse(error.envelope, error.status, error.headers)
 
 
-def end(visit: Visit) -> None:
-    """Writes the log line of a request that is over."""
-    usage = visit.job.usage if visit.job is not None else None
-    tokens = "" if usage is None else f" {usage.prompt_tokens} + {usage.completion_tokens} tokens"
-    log.info("%s %s %s %d in %.3f s%s", visit.id, visit.method, visit.route, visit.status, visit.seconds, tokens)
-
-
 class Door:
-    """See the module. `hashes` are the SHA-256 of the keys that are good."""
+    """See the module."""
 
-    def __init__(self, app: ASGIApp, settings: Serve, hashes: list[str], on_end: Callable[[Visit], None] = end) -> None:
-        self.app, self.settings, self.hashes, self.on_end = app, settings, hashes, on_end
+    def __init__(self, app: ASGIApp, settings: Serve, access: Access, on_end: Callable[[Visit], None]) -> None:
+        self.app, self.settings, self.access, self.on_end = app, settings, access, on_end
+        self.open = (*OPEN, PLAYGROUND) if settings.playground else OPEN
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -99,8 +97,8 @@ class Door:
         """Lets the request through; returns the error that is to be answered where nobody did."""
         try:
             async with asyncio.timeout(self.settings.deadline + GRACE):
-                if scope["path"] not in OPEN:
-                    self._authenticate(Request(scope))
+                if scope["path"] not in self.open:
+                    visit.key = self.access.enter(scope["path"], Request(scope).headers.get("authorization", ""))
                 await self.app(scope, await self._bounded(scope, receive), send)
         except errors.ApiError as error:
             return error
@@ -111,12 +109,6 @@ class Door:
             log.error("%s %s failed: %s\n%s", visit.id, visit.method, type(error).__name__, where)
             return errors.internal()
         return None
-
-    def _authenticate(self, request: Request) -> None:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        given = scheme.lower() == "bearer" and bool(key.strip())
-        if not given or not keys.verify(key.strip(), self.hashes):
-            raise errors.unauthorized(given)
 
     async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """Reads the body up to the limit; returns a `receive` that hands it out in one piece."""

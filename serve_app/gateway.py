@@ -1,13 +1,16 @@
 """The HTTP surface: an ASGI application around one engine.
 
-Output contract: every route but `/health` and `/ready` needs a key. Every error is OpenAI's envelope. Bodies, prompts
-and answers reach no log and no error. `/health` tells whether the engine lives, `/ready` whether it takes requests.
+Output contract: every route but `/health`, `/ready` and, where it is switched on, the playground's page needs a key.
+Every error is OpenAI's envelope. Bodies, prompts and answers reach no log and no error. `/health` tells whether the
+engine lives, `/ready` whether it takes requests. `/metrics` needs a key with the scope `metrics`.
 This module knows nothing of Ray, and of models only the `Engine` interface.
 """
 
 # No `from __future__ import annotations` here: FastAPI resolves the routes' annotations.
 
+import json
 import logging
+from collections.abc import Callable
 from contextlib import aclosing
 
 from fastapi import FastAPI
@@ -18,14 +21,17 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from pipeline.config import Serve
-from serve_app import document, errors, prepare, stream
+from serve_app import document, errors, journal, metrics, page, prepare, stream
+from serve_app.access import Access
 from serve_app.answer import Job
 from serve_app.chat import ChatRequest, Completion, Model, Models
 from serve_app.completions import CompletionRequest, TextCompletion
-from serve_app.door import VISIT, Door, reply
+from serve_app.door import PLAYGROUND, VISIT, Door, Visit, reply
 from serve_app.engines import BusyError, Engine, EngineError, RefusedError
 from serve_app.formats import ChatFormat, Format, TextFormat
 from serve_app.guard import Guard
+from serve_app.journal import Journal
+from serve_app.keys import Keyring
 from serve_app.limits import Admission, unless_gone
 
 log = logging.getLogger("solotune.serve")
@@ -64,17 +70,55 @@ class Reply(Response):
         await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
 
-def build(engine: Engine, settings: Serve, hashes: list[str], guard: Guard | None = None) -> FastAPI:
-    """Returns the application; `hashes` are the SHA-256 of the keys that are good. `app.state.admission` drains it."""
+def build(
+    engine: Engine, settings: Serve, keyring: Keyring, lines: Journal | None = None, guard: Guard | None = None
+) -> FastAPI:
+    """Returns the application; without `lines` the log of requests goes to `log`. `app.state.admission` drains it."""
     app = FastAPI(title="solotune", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.add_middleware(Door, settings=settings, hashes=hashes)
     app.state.admission = admission = Admission(settings.concurrency + settings.queue)
+    access = Access(keyring)
+    counted = metrics.Metrics(engine.model_id, engine.max_context, settings.concurrency, admission)
+    app.add_middleware(Door, settings=settings, access=access, on_end=_ending(access, counted, lines))
+    if guard is not None:
+        counted.registry.register(metrics.Guarded(guard.noted))
     _answer_errors(app)
     _tell_health(app, engine, admission)
     _list_models(app, Model(id=engine.model_id, created=engine.created))
     _generate(app, engine, guard, settings, admission)
+    _show(app, settings, counted)
     document.install(app, engine, settings)
     return app
+
+
+def _ending(access: Access, counted: metrics.Metrics, lines: Journal | None) -> Callable[[Visit], None]:
+    """Returns what is done at the end of every request."""
+    if lines is not None:
+        counted.gauge("solotune:log_lines_dropped", "Lines that the log has lost.", lambda: lines.dropped)
+
+    def end(visit: Visit) -> None:
+        if visit.key is not None and visit.job is not None:
+            access.spend(visit.key, visit.job.usage.total_tokens)
+        counted.count(visit)
+        entry = journal.entry(visit)
+        if lines is not None:
+            lines.write(entry)
+        else:
+            log.info("%s", json.dumps(entry))
+
+    return end
+
+
+def _show(app: FastAPI, settings: Serve, counted: metrics.Metrics) -> None:
+    @app.get("/metrics", include_in_schema=False)
+    async def scrape() -> Response:
+        return Response(counted.text(), media_type=metrics.CONTENT_TYPE)
+
+    if settings.playground:
+        page_bytes, headers = page.load("playground.html")
+
+        @app.get(PLAYGROUND, include_in_schema=False)
+        async def playground() -> Response:
+            return Response(page_bytes, headers=headers)
 
 
 def _generate(app: FastAPI, engine: Engine, guard: Guard | None, settings: Serve, admission: Admission) -> None:

@@ -26,7 +26,6 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from pipeline.errors import IntegrityError, SolotuneError, UserError
-from pipeline.run import Run
 from pipeline.storage import storage_errors
 
 log = logging.getLogger("solotune.serve")
@@ -236,14 +235,3 @@ def first(path: Path, plain: Path) -> str | None:
     with _changing(path) as known:
         known.append(Key(sha256=digest(secret), created=_now()))
     return secret
-
-
-def ensure(run: Run) -> tuple[list[str], str | None]:
-    """Returns the hashes of the keys that are good for this run, and the first key where it was made just now."""
-    new = first(run.local(STORE), run.local(PLAIN))
-    return [key.sha256 for key in read(run.local(STORE)) if key.revoked is None], new
-
-
-def verify(key: str, hashes: Iterable[str]) -> bool:
-    """Tells whether a key is one of those hashed."""
-    return match(key, [Key(sha256=known, created="") for known in hashes]) is not None

@@ -36,6 +36,8 @@ async def _guarded(engine: Engine, guard: Guard | None, job: Job) -> AsyncGenera
                 if way is not None and piece.index not in over:
                     text = await way.push(piece.text, piece.finish_reason is not None)
                     reason = "content_filter" if way.refused else piece.finish_reason
+                    if way.refused:
+                        job.meters[piece.index].finish_reason = reason
                     piece = replace(piece, text=text, finish_reason=reason)
                 elif way is not None:
                     continue  # refused before

@@ -54,7 +54,7 @@ def test_an_address_for_jobs_is_not_one_for_drivers(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("RAY_JOB_ID", raising=False)
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
     with pytest.raises(UserError, match="ray job submit"):
-        jobs._start_ray()
+        jobs.start_ray()
 
 
 def test_a_job_run_by_hand_has_a_ray_of_its_own_behind_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_a_job_run_by_hand_has_a_ray_of_its_own_behind_a_token(monkeypatch: pyte
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     monkeypatch.setattr(ray, "init", lambda **options: asked.update(options))
-    jobs._start_ray()
+    jobs.start_ray()
     assert asked["address"] == "local"
     assert os.environ["RAY_AUTH_MODE"] == "token"
     assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
@@ -81,7 +81,7 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(monkeypatch: pytest.Monk
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     monkeypatch.setattr(ray, "init", refuse)
     with pytest.raises(UserError, match=r"no Ray cluster answers at RAY_ADDRESS=127\.0\.0\.1:1"):
-        jobs._start_ray()
+        jobs.start_ray()
 
 
 def test_a_relative_place_in_an_uploaded_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from pipeline.config import Serve
 from serve_app import gateway, keys
 
 KEY = "sk-solotune-test"
+KEYRING = keys.Keyring([keys.Key(sha256=keys.digest(KEY), scopes=("chat", "metrics", "admin"), created="")])
 SETTINGS = Serve(max_new_tokens=100, max_input_tokens=150, concurrency=4, queue=4)
 ASK: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "How do I block my card?"}]}
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -21,7 +22,7 @@ Step = Callable[[httpx.AsyncClient], Coroutine[Any, Any, Any]]
 
 
 def application(engine: Any, settings: Serve = SETTINGS) -> Any:
-    return gateway.build(engine, settings, [keys.digest(KEY)])
+    return gateway.build(engine, settings, KEYRING)
 
 
 def connect(app: Any, key: str | None = KEY) -> httpx.AsyncClient:

@@ -277,13 +277,13 @@ def test_choices_count_as_places(engine: FakeEngine) -> None:
 
 def test_every_response_has_an_id_of_ours(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:
     async def step(client: httpx.AsyncClient) -> list[httpx.Response]:
-        headers = {"x-request-id": "my card 4111"}
+        headers = {"x-request-id": "my card zzyx"}
         return [
             await client.post(CHAT, json=ASK, headers=headers),
             await client.post(CHAT, json={**ASK, "stream": True}, headers=headers),
-            await client.get("/v1/models/4111"),
-            await client.post(CHAT, content=b"4111"),
-            await client.get("/4111"),
+            await client.get("/v1/models/zzyx"),
+            await client.post(CHAT, content=b"zzyx"),
+            await client.get("/zzyx"),
             await client.get("/health"),
         ]
 
@@ -292,12 +292,12 @@ def test_every_response_has_an_id_of_ours(engine: FakeEngine, caplog: pytest.Log
     ids = [response.headers["x-request-id"] for response in responses]
     assert len(set(ids)) == len(ids)
     assert all(re.fullmatch(r"req_[0-9a-f]{32}", one) for one in ids)
-    lines = [record.getMessage() for record in caplog.records]
-    assert [line.split()[0] for line in lines] == ids
-    assert f"POST {CHAT} 200" in lines[0]
-    assert "tokens" in lines[0]
-    assert "unknown 404" in lines[4]
-    assert "4111" not in caplog.text
+    lines = [json.loads(record.getMessage()) for record in caplog.records]
+    assert [line["request_id"] for line in lines] == ids
+    assert (lines[0]["method"], lines[0]["route"], lines[0]["status"]) == ("POST", CHAT, 200)
+    assert lines[0]["completion_tokens"] > 0
+    assert (lines[4]["route"], lines[4]["status"]) == ("unknown", 404)
+    assert "zzyx" not in caplog.text
 
 
 def test_prompts_and_answers_reach_no_log(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:

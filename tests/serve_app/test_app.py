@@ -40,10 +40,11 @@ def service(ray_session: None, exported: Run, module_project: Any) -> Iterator[t
         settings = module_project.serve.model_copy(update={"port": port, "concurrency": 1, "queue": 1})
         project = module_project.model_copy(update={"serve": settings})
         with pytest.raises(UserError, match=r"Set `serve.port`"):
-            app.deploy(project, exported, [])
-    hashes, key = keys.ensure(exported)
+            app.deploy(project, exported, exported.local(keys.STORE))
+    store = exported.local(keys.STORE)
+    key = keys.first(store, exported.local(keys.PLAIN))
     assert key is not None
-    yield app.deploy(project, exported, hashes), key
+    yield app.deploy(project, exported, store), key
     serve.shutdown()
 
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from pipeline.config import Serve
-from serve_app import gateway, keys
-from tests.serve_app.client import ASK, KEY, envelope, events, talk
+from serve_app import gateway
+from tests.serve_app.client import ASK, KEY, KEYRING, envelope, events, talk
 
 SETTINGS = Serve(max_new_tokens=100, max_input_tokens=150, concurrency=1, queue=1)
 
@@ -238,7 +238,7 @@ def test_a_reported_disconnect_ends_a_plain_request(scripted: Any) -> None:
         async def send(_: Any) -> None:
             pass
 
-        app = gateway.build(engine, SETTINGS, [keys.digest(KEY)])
+        app = gateway.build(engine, SETTINGS, KEYRING)
         await asyncio.wait_for(app({**scope, "root_path": "", "scheme": "http"}, receive, send), 5)
 
     asyncio.run(session())

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pipeline.config import Project
-from serve_app import errors, gateway, keys
+from serve_app import errors, gateway
 from serve_app.guard import CONTEXT, HOLD, Guard
-from tests.serve_app.client import CHAT, KEY, SETTINGS, TEXT, connect
+from tests.serve_app.client import CHAT, KEYRING, SETTINGS, TEXT, connect
 
 IBAN = "DE89 3704 0044 0532 0130 00"
 ANSWER = (
@@ -145,7 +145,7 @@ def ask(engine: Any, guard: Guard, path: str, **body: Any) -> Any:
     """One request to a gateway with a guard."""
 
     async def session() -> Any:
-        app = gateway.build(engine, SETTINGS, [keys.digest(KEY)], guard)
+        app = gateway.build(engine, SETTINGS, KEYRING, guard=guard)
         async with connect(app) as client:
             return await client.post(path, json={"model": "tiny", **body})
 
@@ -199,6 +199,20 @@ def test_over_http_a_refused_question_is_a_400(scripted: Any) -> None:
         assert response.json()["error"]["code"] == "content_filter"
         assert "DE89" not in response.text
     assert not engine.requests
+
+
+def test_findings_are_metrics(scripted: Any) -> None:
+    guard = make(pii_in="mark", pii_out="refuse")
+
+    async def session() -> str:
+        async with connect(gateway.build(scripted(SHORT), SETTINGS, KEYRING, guard=guard)) as client:
+            await client.post(CHAT, json={"model": "tiny", "messages": QUESTION})
+            return (await client.get("/metrics")).text
+
+    text = asyncio.run(session())
+    assert 'solotune:guard_findings_total{action="mark",direction="in",type="IBAN_CODE"} 1.0' in text
+    assert 'solotune:guard_findings_total{action="refuse",direction="out",type="IBAN_CODE"} 1.0' in text
+    assert 'finished_reason="content_filter",model_name="tiny"} 1.0' in text
 
 
 def test_tokens_of_an_answer_that_may_be_changed_are_not_told(scripted: Any, redacting: Guard) -> None:
