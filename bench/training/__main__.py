@@ -33,7 +33,7 @@ def variants(name: str) -> list[Variant]:
     if name == "tiny":
         return [Variant("qv", "qv", 512), Variant("all_linear", "all-linear", 512)]
     if name == "solar":
-        return [Variant("all_linear_24", "all-linear", 4096, True, 23.5)]
+        return [Variant("all_linear_24", "all-linear", 3072, cap=24.0, rows_per_step=4)]
     return [
         Variant("qv", "qv", 16384),
         Variant("all_linear", "all-linear", 16384),
