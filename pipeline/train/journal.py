@@ -35,16 +35,21 @@ class Journal:
         """Returns the lines after the first; a last one cut short by a kill is left out."""
         return [line for line in read(self.path) if "key" not in line]
 
+    def begin(self, key: str) -> None:
+        """Makes the file one of the training `key`; what another one wrote goes."""
+        if read(self.path)[:1] != [{"key": key}]:
+            self._write_all([{"key": key}])
+
     def cut(self, key: str, step: int | None) -> None:
         """Leaves what the training `key` had written when it had taken `step` steps (None: when it began)."""
-        lines = read(self.path)
-        if not lines or lines[0] != {"key": key}:
-            lines = [{"key": key}]
-        kept = [line for line in lines if _stays(line, step)]
+        self.begin(key)
+        self._write_all([line for line in read(self.path) if _stays(line, step)])
+
+    def _write_all(self, lines: list[Line]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         sweep(self.path.parent)  # what a process left that was killed in here
         with storage_errors(str(self.path)):
-            write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+            write_whole(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
     def write(self, line: Line) -> None:
         """Appends one line; a reader of the file sees it at once, unless the disk is full."""

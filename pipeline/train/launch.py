@@ -47,6 +47,7 @@ def fit(work: Work, settings: dict[str, Any], steps: int, console: Console) -> d
     folder.mkdir(parents=True, exist_ok=True)
     facts, book = folder / "facts.json", Journal(run.local(LINES))
     notice = Notice(wanted.reclaim, run.local(SIGNALLED))
+    book.begin(settings["key"])
     lost = 0
     with on_sigterm(run.local(SIGNALLED)), _telling(book, steps, _planned(run), console):
         while True:
@@ -117,7 +118,8 @@ def died(cause: BaseException) -> bool:
 def _telling(book: Journal, steps: int, planned: dict[str, Any] | None, console: Console) -> Iterator[None]:
     """Prints what the worker appends to the journal until the block ends."""
     done = threading.Event()
-    teller = threading.Thread(target=_tell, args=(book, steps, planned, console, done), daemon=True)
+    told = len(book.read())  # by an earlier job
+    teller = threading.Thread(target=_tell, args=(book, told, steps, planned, console, done), daemon=True)
     teller.start()
     try:
         yield
@@ -130,10 +132,11 @@ def _planned(run: Run) -> dict[str, Any] | None:
     return dict(run.read_json(settle.PLAN)) if run.exists(settle.PLAN) else None
 
 
-def _tell(book: Journal, steps: int, planned: dict[str, Any] | None, console: Console, done: threading.Event) -> None:
+def _tell(
+    book: Journal, seen: int, steps: int, planned: dict[str, Any] | None, console: Console, done: threading.Event
+) -> None:
     """Prints every evaluation and event, and a step now and then."""
-    seen, told = len(book.read()), 0.0
-    seconds = tokens = count = 0.0
+    told = seconds = tokens = count = 0.0
     last = False
     while not last:
         last = done.wait(0.5)

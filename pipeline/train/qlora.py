@@ -21,7 +21,7 @@ from pipeline.errors import ConfigError, DivergedError
 from pipeline.run import code_version, fingerprint
 from pipeline.storage import storage_errors
 from pipeline.train import checkpoint, launch, model, settle
-from pipeline.train.journal import Journal, read
+from pipeline.train.journal import Journal
 from pipeline.train.pack import PACKED, SUMMARY, pack, total_steps
 from pipeline.train.reclaim import Notice
 
@@ -86,7 +86,8 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
 def resume(run: Run, key: str) -> checkpoint.Checkpoint | None:
     """Finds the checkpoint to go on from, cuts the journal back to it and notes there what was found."""
     book = Journal(run.local(LINES))
-    before = [line for line in read(book.path) if "loss" in line or line.get("key", key) != key]
+    book.begin(key)
+    before = any("loss" in line for line in book.read())
     found, notes = checkpoint.newest(run.local(CHECKPOINTS), key)
     book.cut(key, None if found is None else found.step)
     if found is not None or notes or before:

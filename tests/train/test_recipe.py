@@ -19,9 +19,7 @@ from pipeline.run import Run
 from pipeline.train import general, model, pack, qlora, template, trainer
 
 from .conftest import make_rows
-from .test_trainer import lines, loop, packed
-
-__all__ = ["packed"]
+from .loops import lines, loop
 
 QUIET = Console(quiet=True)
 
