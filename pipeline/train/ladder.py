@@ -84,7 +84,7 @@ def _cut(row: dict[str, Any], start: int, lengths: list[int]) -> dict[str, Any]:
     return {**tokens, "answers": answers, "cu_seq_lens_q": ends, "max_length_q": max(lengths)}
 
 
-def free(*_: Any) -> None:
+def free() -> None:
     """Hands what the failed step had allocated back to the accelerator."""
     gc.collect()
     if torch.cuda.is_available():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import random
 import signal
 import subprocess
 import time
@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from pipeline.run import Run
 from pipeline.train import qlora
@@ -70,22 +71,26 @@ def test_a_worker_that_dies_is_started_again_within_the_job(bench: trials.Bench)
 
 
 def test_a_worker_that_dies_too_often_is_a_sentence(bench: trials.Bench) -> None:
-    place, job = begin(bench, "again", 1)
-    deaths = 0
+    strict = dataclasses.replace(bench, folder=bench.folder / "strict")
+    strict.folder.mkdir()
+    content = yaml.safe_load((bench.folder / "config.yaml").read_text())
+    content["train"]["restarts"] = 0
+    (strict.folder / "config.yaml").write_text(yaml.safe_dump(content))
+    place, job = begin(strict, "once", 5)
     try:
-        while job.poll() is None:
-            victim = trials.worker_of(job.pid)
-            if victim is not None and sum("loss" in line for line in lines_of(place)) and deaths < 4:
-                victim.kill()
-                deaths += 1
-                victim.wait(30)
-            time.sleep(0.01)
-        assert job.wait() == 1
+        victim = trials.worker_of(job.pid)
+        assert victim is not None
+        victim.kill()
+        assert job.wait(trials.LIMIT) == 1
     finally:
         end(job)
-    said = (bench.folder / "again.log").read_text()
-    assert "train: the training's worker died 4 times" in said
-    assert trials.train(bench, bench.folder / "fresh", [], random.Random(0))[0] == [0]
+    assert "train: the training's worker died 1 times, at last after step" in (strict.folder / "once.log").read_text()
+    again = trials.start_job(bench, place)
+    try:
+        assert again.wait(trials.LIMIT) == 0
+    finally:
+        end(again)
+    assert same(bench, place)
 
 
 def test_sigterm_to_the_job_saves_and_the_same_command_goes_on(bench: trials.Bench) -> None:
