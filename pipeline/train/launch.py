@@ -60,8 +60,9 @@ def fit(work: Work, settings: dict[str, Any], steps: int, console: Console) -> d
             step = max((line["step"] for line in book.read()), default=0)
             said = " ".join(str(error).split())[:200]
             if lost > wanted.restarts:
+                times = "once" if lost == 1 else f"{lost} times"
                 raise WorkerLostError(
-                    f"the training's worker died {lost} times, at last after step {step}: {said}. Often the machine is "
+                    f"the training's worker died {times}, at last after step {step}: {said}. Often the machine is "
                     "short of memory; the same command goes on from the newest checkpoint"
                 ) from error
             book.event(step, "worker_lost", f"the worker died after step {step} and is started again ({lost})")
