@@ -1,4 +1,4 @@
-"""Measures base and tuned model on the golden set: perplexity on answers, ROUGE-L, answers side by side."""
+"""Measures base and tuned model on the golden set: `python -m jobs.evaluate CONFIG --run DIR`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from jobs import Job, main
 
 def evaluate(job: Job) -> None:
     from pipeline.evaluate.golden import evaluate as work
+    from pipeline.evaluate.measures import NAMES
+    from pipeline.report.quality import change, span
 
     metrics = work(job.project, job.run, job.console)
     base, tuned = metrics["base"], metrics["tuned"]
-    table = Table("golden set", "base", "tuned", "change")
+    table = Table("golden set", "base", "tuned", "change", "95 % interval")
     for column in table.columns[1:]:
         column.justify = "right"
-    change = (tuned["perplexity"] / base["perplexity"] - 1) * 100
-    table.add_row("perplexity", f"{base['perplexity']:,.2f}", f"{tuned['perplexity']:,.2f}", f"{change:+.1f} %")
-    gain = tuned["rouge_l"] - base["rouge_l"]
-    table.add_row("ROUGE-L", f"{base['rouge_l']:.3f}", f"{tuned['rouge_l']:.3f}", f"{gain:+.3f}")
+    for name, title in NAMES.items():
+        if name in base:
+            limits = span(name, metrics["intervals"][name]["change"])
+            scores = (f"{base[name]:,.4g}", f"{tuned[name]:,.4g}", change(name, base[name], tuned[name]))
+            table.add_row(title, *scores, limits)
+    if forgetting := metrics["forgetting"]:
+        told = f"{forgetting['change']:+.1%}{', forgotten' if forgetting['flagged'] else ''}"
+        table.add_row("general text", f"{forgetting['base']:,.4g}", f"{forgetting['tuned']:,.4g}", told, "")
     job.console.print(table)
     for sample in metrics["samples"][:2]:
         for name in ("prompt", "base", "tuned", "reference"):

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.config import Project
-from pipeline.report import curation, planning
+from pipeline.report import curation, planning, quality
 from pipeline.report.elements import card
 from pipeline.report.elements import table as listing
 from pipeline.report.plots import bars, lines
@@ -22,7 +22,7 @@ from pipeline.run import Run
 
 def write(project: Project, run: Run) -> str:
     """Writes `report.html` from the metrics that are there; returns its full path."""
-    names = ("curate", "synthesize", "train", "evaluate", "export")
+    names = ("curate", "synthesize", "train", "evaluate", "export", "gguf")
     found = {name: run.read_json(f"metrics/{name}.json") for name in names if run.exists(f"metrics/{name}.json")}
     run.write_bytes("report.html", page(project.name, found).encode())
     return run.full("report.html")
@@ -37,6 +37,7 @@ def page(name: str, found: dict[str, Any]) -> str:
         _synthesis(found),
         _training(found),
         _evaluation(found),
+        _export(found),
         _samples(found),
     ]
     return (
@@ -146,18 +147,12 @@ def _curve(lines: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
 
 def _evaluation(found: dict[str, Any]) -> str:
     evaluate = found.get("evaluate")
-    if evaluate is None:
-        return _missing("Evaluation", "evaluate")
-    base, tuned = evaluate["base"], evaluate["tuned"]
-    change = tuned["perplexity"] / base["perplexity"] - 1
-    rows = (
-        f"<tr><td>perplexity on answers ({evaluate['rows']:,} rows, lower is better)</td>"
-        f"<td>{base['perplexity']:,.2f}</td><td>{tuned['perplexity']:,.2f}</td><td>{change:+.1%}</td></tr>"
-        f"<tr><td>ROUGE-L ({evaluate['generated']:,} answers, higher is better)</td><td>{base['rouge_l']:.3f}</td>"
-        f"<td>{tuned['rouge_l']:.3f}</td><td>{tuned['rouge_l'] - base['rouge_l']:+.3f}</td></tr>"
-    )
-    head = "<tr><th>golden set</th><th>base</th><th>tuned</th><th>change</th></tr>"
-    return f'<h2>Evaluation</h2><div class="card scroll"><table>{head}{rows}</table></div>'
+    return _missing("Evaluation", "evaluate") if evaluate is None else quality.evaluation(evaluate)
+
+
+def _export(found: dict[str, Any]) -> str:
+    export = found.get("export")
+    return _missing("Export", "export") if export is None else quality.export(export, found.get("gguf"))
 
 
 def _samples(found: dict[str, Any]) -> str:

@@ -20,12 +20,45 @@ CURATE: dict[str, Any] = {
     "labels": {},
     "lengths": {"prompt": {"edges": [0, 5], "counts": [3, 5]}},
 }
+SCORES = {"base": {"perplexity": 50.0, "rouge_l": 0.1}, "tuned": {"perplexity": 10.0, "rouge_l": 0.4}}
+INTERVALS = {
+    name: {"base": [0.0, 1.0], "tuned": [0.0, 1.0], "change": limits}
+    for name, limits in (("perplexity", [-0.85, -0.75]), ("rouge_l", [0.25, 0.35]))
+}
 EVALUATE: dict[str, Any] = {
-    "base": {"perplexity": 50.0, "rouge_l": 0.1},
-    "tuned": {"perplexity": 10.0, "rouge_l": 0.4},
+    **SCORES,
+    "intervals": INTERVALS,
+    "groups": {
+        "lang": {"de": {"rows": 3, **SCORES, "change": {"perplexity": [-0.9, -0.7]}}},
+        "label": {f"<b>{n}": {"rows": 1, "base": {}, "tuned": {}, "change": {}} for n in range(9)},
+    },
+    "ended": {"base": 0.25, "tuned": 1.0},
+    "skipped": {"bertscore": "name an encoder as evaluate.bertscore"},
+    "forgetting": {"pieces": 2, "tokens": 99, "base": 8.0, "tuned": 9.6, "change": 0.2}
+    | {"interval": [0.1, 0.3], "gate": 0.1, "flagged": True},
+    "harness": {"base": {"arc": {"acc": 0.5}}, "tuned": {"arc": {"acc": 0.4}}},
     "rows": 1,
     "generated": 1,
     "samples": [{"id": "x", "prompt": "<script>alert(1)</script>", "reference": "r", "base": "", "tuned": "t"}],
+}
+
+
+MERGED = {"perplexity": 10.01, "adapter_perplexity": 10.0, "change": 0.001, "top1": 0.995, "passed": True}
+EXPORT: dict[str, Any] = {
+    "bases": {"base": MERGED, "nf4": {**MERGED, "passed": False}},
+    "chosen": "base",
+    "rows": 64,
+    "parameters": 1000,
+    "dtype": "bfloat16",
+}
+FILE = {"kind": "q8_0", "bytes": 1e6, "types": {"Q8_0": 43}, "perplexity": 10.02, "change": 0.001, "gate": 0.01}
+GGUF: dict[str, Any] = {
+    "merged_perplexity": 10.01,
+    "runtime": "llama.cpp 1",
+    "files": [
+        {**FILE, "problem": None},
+        {**FILE, "kind": "f16", "perplexity": None, "change": None, "problem": "3 texts have <other> token ids"},
+    ],
 }
 
 
@@ -72,6 +105,27 @@ def test_text_of_rows_and_names_is_escaped() -> None:
     assert "<script>" not in html
     assert "tick&lt;ets" in html
     assert "(nothing)" in html
+
+
+def test_what_came_out_is_told_with_intervals_gates_and_problems() -> None:
+    html = page("demo", {"evaluate": EVALUATE, "export": EXPORT, "gguf": GGUF})
+    tags = parse(html)
+    assert tags.open == []
+    assert tags.fetched == []
+    for told in (
+        "-85.0% to -75.0%",
+        "+0.25 to +0.35",
+        "BERTScore",
+        "It has forgotten some",
+        "9 groups",
+        "German",
+        "arc",
+    ):
+        assert told.lower() in html.lower(), told
+    for told in ("99.50%", "shipped", "failed", "43 Q8_0", "f16: 3 texts have &lt;other&gt; token ids."):
+        assert told in html, told
+    assert "<b>0" not in html
+    assert "jobs.export" in page("demo", {"evaluate": EVALUATE})
 
 
 def test_a_worse_model_is_called_worse() -> None:
