@@ -312,6 +312,8 @@ class Train(Settings):
     restarts: Annotated[int, Field(ge=0)] = 3  # how often a worker that died is started again within one job
     reclaim: Reclaim = Reclaim()
     divergence: Divergence = Divergence()
+    samples: Annotated[int, Field(ge=0)] = 0  # validation questions answered at every evaluation
+    trackers: tuple[Literal["tensorboard", "wandb", "wandb-offline", "mlflow"], ...] = ()  # mirrors of the journal
     quantise: Literal["nf4"] | None = "nf4"
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ReclaimedError, SolotuneError, WorkerLostError
-from pipeline.train import settle
+from pipeline.train import settle, trackers
 from pipeline.train.journal import Journal
 from pipeline.train.reclaim import Notice, on_sigterm
 
@@ -49,7 +49,8 @@ def fit(work: Work, settings: dict[str, Any], steps: int, console: Console) -> d
     notice = Notice(wanted.reclaim, run.local(SIGNALLED))
     book.begin(settings["key"])
     lost = 0
-    with on_sigterm(run.local(SIGNALLED)), _telling(book, steps, _planned(run), console):
+    mirrored = trackers.mirroring(settings["project"], run, book, console)
+    with on_sigterm(run.local(SIGNALLED)), mirrored, _telling(book, steps, _planned(run), console):
         while True:
             if reason := notice.given():
                 raise ReclaimedError(f"the machine is going away ({reason}): no worker is started")

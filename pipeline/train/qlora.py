@@ -35,7 +35,7 @@ STAGE = "train"
 LINES = launch.LINES
 METRICS = "metrics/train.json"
 CHECKPOINTS = "checkpoints"
-HARMLESS = {"recompute", "checkpoint_minutes", "restarts", "reclaim"}
+HARMLESS = {"recompute", "checkpoint_minutes", "restarts", "reclaim", "samples", "trackers"}
 """Settings that do not change what is learnt: a training goes on from its checkpoints when they change."""
 CODE = tuple(
     f"train/{name}.py"
@@ -138,7 +138,7 @@ def work(settings: dict[str, Any]) -> None:
     import torch
     from transformers import set_seed
 
-    from pipeline.train import attention, fused, trainer
+    from pipeline.train import attention, fused, sampling, trainer
     from pipeline.train.ladder import memory_errors
 
     project, run = settings["project"], settings["run"]
@@ -164,6 +164,8 @@ def work(settings: dict[str, Any]) -> None:
         ladder=_ladder(adapted, project, trainer.longest(rows)),
         notice=notice.given,
     )
+    if project.train.samples:
+        loop.add_callback(sampling.Sampler(tokenizer, _questions(run, project.train.samples), loop.journal))
     with notice.watching(), memory_errors():
         loop.run(resumed)
     ended = loop.course.ended
@@ -180,6 +182,12 @@ def work(settings: dict[str, Any]) -> None:
         "ended": None if ended is None else [type(ended).__name__, str(ended)],
     }
     Path(settings["facts"]).write_text(json.dumps(facts))
+
+
+def _questions(run: Run, count: int) -> list[str]:
+    """Returns the first so many questions of the validation set."""
+    rows = run.read_outputs(run.require("curate"), "data/val").to_pylist()
+    return [row["prompt"] for row in rows if row["kind"] == "qa"][:count]
 
 
 def _ladder(adapted: Any, project: Project, tokens: int) -> Any:
@@ -248,7 +256,5 @@ def _write_adapter(place: Path, adapted: Any, tokenizer: Any) -> None:
     with storage_errors(str(place)):
         adapted.save_pretrained(str(temporary), save_embedding_layers=False)
         tokenizer.save_pretrained(str(temporary))
-        (
-            temporary / "README.md"
-        ).unlink()  # peft's empty form: `export` writes the card, once there is something to say
+        (temporary / "README.md").unlink()  # peft's empty form; `export` writes the card
         checkpoint.publish(temporary, place)

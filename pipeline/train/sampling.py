@@ -1,0 +1,62 @@
+"""Answers of the model while it trains: the same few validation questions at every evaluation.
+
+Output contract: an event `samples` in the journal, after the evaluation's line, with the answers in the order of the
+questions; greedy, by the template that serving uses. Training goes on as if nobody had asked: no random number is
+drawn, no weight, mode or attention is left changed.
+This module does not score.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from pipeline.evaluate.generate import by_length, complete
+from pipeline.train.journal import Journal
+
+NEW_TOKENS = 96
+BATCH = 8
+
+
+class Sampler(TrainerCallback):  # type: ignore[misc]
+    """Asks `prompts` at every evaluation. The trainer that it is added to calls it."""
+
+    def __init__(self, tokenizer: Any, prompts: Sequence[str], journal: Journal) -> None:
+        self.tokenizer, self.prompts, self.journal = tokenizer, list(prompts), journal
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:
+        texts = answers(model, self.tokenizer, self.prompts)
+        first = " ".join(texts[0].split())[:80]
+        told = f"answers to {len(texts)} validation questions are in the journal; the first begins: {first}"
+        self.journal.event(state.global_step, "samples", told, answers=texts)
+
+
+def answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str]:
+    """Returns greedy answers of a model in training (adapter on, packed attention), of `NEW_TOKENS` tokens at most."""
+    texts = [""] * len(prompts)
+    with _asked(model):
+        for positions in by_length(tokenizer, prompts, BATCH):
+            found, _ = complete(model, tokenizer, [prompts[at] for at in positions], NEW_TOKENS)
+            for at, text in zip(positions, found, strict=True):
+                texts[at] = text
+    return texts
+
+
+@contextlib.contextmanager
+def _asked(model: Any) -> Iterator[None]:
+    """Makes a model able to generate while it is open: packed attention knows no padding and keeps no keys."""
+    causal = model.get_base_model()
+    training, attention = model.training, causal.config._attn_implementation
+    cuda = model.device.type == "cuda"
+    model.eval()
+    causal.set_attn_implementation("sdpa")
+    try:
+        with torch.autocast("cuda", torch.bfloat16) if cuda else contextlib.nullcontext():
+            yield
+    finally:
+        causal.set_attn_implementation(attention)
+        model.train(training)
