@@ -1,6 +1,6 @@
 """The fake engine: no model, no package, answers by arithmetic. For tests and for load on everything around an engine.
 
-Output contract: a token is a byte; the answer is lower-case words drawn by a hash of (seed, prompt), some of them with
+Output contract: a token is a byte; the answer is lower-case words drawn by (seed, prompt), some of them with
 characters of two and more bytes. Greedy answers depend on the prompt alone. Tokens come one by one, `interval` seconds
 apart; with 0 the loop is only given a turn between them. Log-probabilities are made up but consistent.
 It does not follow penalties in any sense that a user would notice: they shift the draw.
@@ -9,9 +9,10 @@ It does not follow penalties in any sense that a user would notice: they shift t
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import itertools
+import random
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
 from serve_app.engines import Chunk, EngineError, FinishReason, Generation, Logprob, Option
 
@@ -71,29 +72,31 @@ class FakeEngine:
     async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
         self.running += 1
         try:
-            ids = self.answer(request)
-            for at, token in enumerate(ids):
+            for left, token in enumerate(self.tokens(request), 1 - request.max_tokens):
                 await asyncio.sleep(self.interval)
                 await self.check()
-                ended: FinishReason = "stop" if token == END else "length"
-                scored = None if request.logprobs is None else [self._score(token, request.logprobs)]
-                yield Chunk([token], ended if at == len(ids) - 1 else None, scored)
+                ended: FinishReason | None = "stop" if token == END else "length" if left == 0 else None
+                scores = None if request.logprobs is None else [self._score(token, request.logprobs)]
+                yield Chunk([token], ended, scores)
         finally:
             self.running -= 1
 
     def answer(self, request: Generation) -> list[int]:
         """Returns the whole answer's ids, the end token included where `max_tokens` leaves room for it."""
+        return list(self.tokens(request))
+
+    def tokens(self, request: Generation) -> Iterator[int]:
+        return itertools.islice(self._words(request), request.max_tokens)
+
+    def _words(self, request: Generation) -> Iterator[int]:
         seed: int | str = request.seed if request.seed is not None else secrets.randbits(63)
         if request.temperature < 1e-3 or request.top_p < 1e-3:
             seed = "greedy"
         settings = (seed, request.prompt.ids, request.frequency_penalty, request.presence_penalty)
-        state = hashlib.blake2b(repr(settings).encode()).digest()
-        ids: list[int] = []
-        while len(ids) < request.max_tokens and (not self.length or len(state) <= 64 + self.length):
-            word = WORDS[state[-1] % len(WORDS)] if ids else WORDS[state[0] % len(WORDS)]
-            ids += (" " + word if ids else word).encode()
-            state += hashlib.blake2b(state, digest_size=1).digest()
-        return [*ids, END][: request.max_tokens]
+        draw = random.Random(repr(settings))
+        for number in range(self.length) if self.length else itertools.count():
+            yield from ((" " if number else "") + draw.choice(WORDS)).encode()
+        yield END
 
     @staticmethod
     def _score(token: int, count: int) -> Logprob:
