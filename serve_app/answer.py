@@ -192,10 +192,10 @@ async def pieces(engine: Engine, job: Job) -> AsyncGenerator[list[Piece], None]:
                 if piece.finish_reason is not None:
                     job.meters[index].finish_reason = piece.finish_reason
                     pumps[index].cancel()
-            job.usage = _usage(job, decoders)
             if batch:
                 yield [batch[index] for index in sorted(batch)]
     finally:
+        job.usage = _usage(job, decoders)
         mailbox.close()
         for pump in pumps:
             pump.cancel()

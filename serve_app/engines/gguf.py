@@ -9,6 +9,7 @@ Penalties count the prompt's tokens too, unlike the other engines'. This module 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections import OrderedDict
@@ -131,7 +132,7 @@ class GgufEngine:
 
     async def _enforced(self, schema: dict[str, Any]) -> bool:
         """Tells whether the grammar engine takes a schema: with it in force, the likeliest token is not drawn."""
-        name = json.dumps(schema, sort_keys=True)
+        name = hashlib.sha256(json.dumps(schema).encode()).hexdigest()
         if name not in self._taken:
             body = {"prompt": [self._loose], "n_predict": 1, "temperature": 0.0, "return_tokens": True}
             body |= {"logit_bias": [[self._loose, 1000.0]], "json_schema": _tight(schema), "cache_prompt": False}

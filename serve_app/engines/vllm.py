@@ -63,6 +63,7 @@ class VllmEngine:
             quantization=settings.vllm.quantization,
             enable_prefix_caching=settings.vllm.prefix_cache,
             enforce_eager=settings.vllm.eager,
+            stream_interval=settings.vllm.stream_tokens,
             max_logprobs=TOP_LOGPROBS,
             generation_config="vllm",  # its neutral defaults: sampling is the request's alone
             seed=project.seed,
@@ -92,7 +93,7 @@ class VllmEngine:
     async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        prompt = {"prompt_token_ids": request.prompt.ids}
+        prompt = {"type": "token", "prompt_token_ids": request.prompt.ids}  # `vllm.inputs.TokensInput`
         try:
             outputs = self._engine.generate(prompt, self._sampling(request), uuid.uuid4().hex)
             async with aclosing(outputs):
@@ -130,7 +131,7 @@ def _reason(reason: str | None) -> FinishReason | None:
 def _scores(made: Any, count: int) -> list[Logprob]:
     """Returns one entry per token from vLLM's dictionaries of the token itself and the `count` most probable."""
     scores = []
-    for token, known in zip(made.token_ids, made.logprobs or [], strict=True):
+    for token, known in zip(made.token_ids, (made.logprobs or []) if made.token_ids else [], strict=True):
         ranked = sorted(known.items(), key=lambda item: item[1].rank or 0)
         top = tuple((other, float(one.logprob)) for other, one in ranked if (one.rank or 0) <= count)
         scores.append(Logprob(float(known[token].logprob), top))

@@ -177,3 +177,17 @@ def test_a_client_that_hangs_up_frees_its_place(http: httpx.Client, streamed: bo
         assert time.monotonic() < started + 2  # an endless answer takes far longer
         time.sleep(0.05)
     assert time.monotonic() < started + 2
+
+
+def test_an_answer_that_runs_when_the_service_ends_is_finished(http: httpx.Client) -> None:
+    """The last test: it ends the service."""
+    from ray import serve
+
+    body = {"model": "tiny", "messages": ASK, "stream": True, "temperature": 0.3, "seed": 1, "max_tokens": 400}
+    with http.stream("POST", "/v1/chat/completions", json=body) as response:
+        lines = response.iter_lines()
+        next(lines)
+        serve.delete(app.NAME, _blocking=False)
+        rest = [line for line in lines if line]
+    assert rest[-1] == "data: [DONE]"
+    assert '"finish_reason":"length"' in rest[-2]

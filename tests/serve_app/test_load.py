@@ -73,8 +73,8 @@ def crowd(count: int, places: int) -> Counter[str]:
     return seen
 
 
-def leave(count: int, together: int = 50) -> tuple[list[int], int]:
-    """Has clients hang up in the middle of a stream; returns the process's memory, 5 times, and the streams begun."""
+def leave(count: int, together: int = 50) -> tuple[list[tuple[int, int]], int]:
+    """Has clients hang up in the middle of a stream; returns (bytes, objects) in memory 5 times, and streams begun."""
     memory, begun = [], 0
     with service(0.002, 0, concurrency=200, queue=200) as (engine, app, base):
         place = urlsplit(base)
@@ -101,7 +101,7 @@ def leave(count: int, together: int = 50) -> tuple[list[int], int]:
             begun += asyncio.run(run())
             until_empty(engine, app, 5)
             gc.collect()
-            memory.append(psutil.Process(os.getpid()).memory_info().rss)
+            memory.append((psutil.Process(os.getpid()).memory_info().rss, len(gc.get_objects())))
     return memory, begun
 
 
@@ -112,8 +112,9 @@ def test_a_crowd_is_answered_or_refused() -> None:
 
 
 def test_clients_that_leave_leave_nothing() -> None:
-    _, begun = leave(250)
-    assert begun == 200
+    memory, begun = leave(100, together=20)
+    assert begun == 80
+    assert memory[-1][1] - memory[0][1] < 500
 
 
 def test_a_client_that_does_not_read_loses_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +147,7 @@ def test_a_thousand_connections_at_once() -> None:
 def test_ten_thousand_clients_that_leave() -> None:
     started = time.monotonic()
     memory, begun = leave(10_000)
-    print(f"10,000 hung up: {[round(one / 2**20, 1) for one in memory]} MiB in {time.monotonic() - started:.1f} s")
+    print(f"10,000 hung up: {memory} (bytes, objects) in {time.monotonic() - started:.1f} s")
     assert begun == 8_000
-    assert memory[-1] - memory[0] < 8 << 20
+    assert memory[-1][0] - memory[0][0] < 8 << 20
+    assert memory[-1][1] - memory[0][1] < 500  # of some 2,000 requests more, each with dozens of objects

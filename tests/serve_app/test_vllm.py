@@ -1,6 +1,6 @@
 """The vllm engine against a stand-in with vLLM 0.24's names: what it is started with, asked for, and gives back.
 
-vLLM itself needs a GPU: `tests/gpu/test_vllm_gpu.py` runs the conformance checks on it.
+vLLM itself needs a GPU: `tests/gpu/test_engines_gpu.py` runs the conformance checks on it.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def test_options_become_sampling_parameters(engine: Any) -> None:
     engine._engine.outputs = [([9], "length", None)]
     ask(engine, temperature=0.3, top_p=0.0, seed=-4, presence_penalty=1.0, schema={"type": "object"})
     prompt, sampling, _ = engine._engine.asked[0]
-    assert prompt == {"prompt_token_ids": [5, 6, 7]}
+    assert prompt == {"type": "token", "prompt_token_ids": [5, 6, 7]}
     assert (sampling.temperature, sampling.max_tokens, sampling.presence_penalty) == (0.3, 20, 1.0)
     assert 0 < sampling.top_p < 1e-3  # vLLM refuses 0
     assert sampling.seed == 2**63 - 4
