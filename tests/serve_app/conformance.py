@@ -197,7 +197,6 @@ def _joined(chunks: list[dict[str, Any]]) -> str:
 EXACT = [is_the_same_when_greedy, draws_by_seed]  # whatever else is in the batch
 CHECKS = [
     ends_once_within_its_limit,
-    repeats_itself,
     scores_its_tokens,
     takes_penalties,
     keeps_to_a_schema,
