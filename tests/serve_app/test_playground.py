@@ -106,6 +106,7 @@ def test_a_conversation_streams(page: Page, service: Service) -> None:
     assert page.text("#model") == "tiny"
     shoot(page, "start")
     page.type("#system", "Be kind.")
+    page.type("#temperature", "0")
     service.engine.interval = 0.01
     say(page, "How do I block my card?")
     page.wait("document.querySelector('article.assistant p').textContent.length > 5 && running")
@@ -113,7 +114,7 @@ def test_a_conversation_streams(page: Page, service: Service) -> None:
     shoot(page, "streaming")
     first = answered(page, 1)
     request = service.asked[0]
-    assert first == service.engine.codec.decode(service.engine.answer(request)) or request.seed is None
+    assert first == service.engine.codec.decode(service.engine.answer(request))
     assert request.prompt.messages == [
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "How do I block my card?"},
@@ -163,7 +164,7 @@ def test_stop_ends_the_request_and_keeps_what_came(page: Page, service: Service)
         while service.engine.running and time.monotonic() < until:
             time.sleep(0.02)
         assert service.engine.running == 0
-        assert len(kept) > 10
+        assert len(kept) >= 5  # in characters, not in the halves that JavaScript counts
     assert len(service.asked[1].prompt.messages) == 3
 
 
