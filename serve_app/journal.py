@@ -155,7 +155,7 @@ class _File:
     def __init__(self, folder: Path) -> None:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         path, self.size = folder / f".requests-{stamp}-{os.getpid()}.jsonl", 0
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        self._descriptor = _private(str(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         path.rename(folder / path.name[1:])  # seen by other processes only once it is locked
 
@@ -185,7 +185,7 @@ def _compress(path: Path) -> None:
         if path.stat().st_size:
             temporary = path.with_name(f".{path.name}.zst.tmp")
             try:
-                with temporary.open("wb") as raw, pa.CompressedOutputStream(raw, "zstd") as packed:
+                with open(temporary, "wb", opener=_private) as raw, pa.CompressedOutputStream(raw, "zstd") as packed:
                     while block := stream.read(1 << 20):
                         packed.write(block)
                 _to_disk(temporary)
@@ -193,6 +193,10 @@ def _compress(path: Path) -> None:
             finally:
                 temporary.unlink(missing_ok=True)
         path.unlink()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o640)
 
 
 def _to_disk(path: Path) -> None:

@@ -80,6 +80,7 @@ def test_full_files_are_compressed_and_the_oldest_go(tmp_path: Path, quick: None
     packed = sorted(tmp_path.glob("requests-*.zst"))
     assert 1 <= len(packed) <= 3
     assert len(list(tmp_path.iterdir())) <= 4
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} <= {0o640}
     ats = [line["at"] for line in lines(tmp_path)]
     assert ats == list(range(ats[0], 400))
     assert (book.written, book.dropped) == (400, 0)
