@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -123,8 +124,31 @@ def test_a_file_for_serve_deploy(head: Cluster, settings: Path, tmp_path: Path) 
             answer = ask(f"http://127.0.0.1:{url}", secret)
             break
         except OSError:
-            subprocess.run(["sleep", "1"], check=True)
+            time.sleep(1)
     assert answer["usage"]["completion_tokens"] == 5
     assert interfaces(int(url)) == {"127.0.0.1"}
     subprocess.run(["serve", "shutdown", "--yes"], env=made, check=True, cwd=ROOT, timeout=SECONDS)
-    assert os.environ.get("RAY_ADDRESS") is None
+
+
+def test_a_service_of_its_own_ends_with_its_command(settings: Path, tmp_path: Path) -> None:
+    run = finished(tmp_path / "run")
+    command = [sys.executable, "-m", "jobs.serve", str(settings), "--run", run.uri]
+    log = tmp_path / "log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, env={**outside(), **QUIET}, cwd=ROOT, stdout=sink, stderr=sink)
+    try:
+        until = time.monotonic() + SECONDS
+        while "Ctrl-C to stop" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        url = run.read_json("serve/endpoint.json")["url"]
+        assert ask(url, run.local(keys.PLAIN).read_text())["usage"]["completion_tokens"] == 5
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)  # as systemd does: to the process alone
+        assert process.wait(60) == 0, log.read_text()
+        assert "serve: stopped" in log.read_text()
+        assert psutil.wait_procs(children, timeout=30)[1] == []
+        assert interfaces(int(url.rpartition(":")[2])) == set()
+    finally:
+        process.kill()
