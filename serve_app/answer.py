@@ -162,7 +162,8 @@ async def _pump(engine: Engine, job: Job, index: int, mailbox: _Mailbox) -> None
     try:
         async with aclosing(engine.generate(job.generations[index])) as chunks:
             async for chunk in chunks:
-                job.meters[index].mark(len(chunk.token_ids), time.monotonic())
+                if chunk.token_ids or chunk.text:
+                    job.meters[index].mark(time.monotonic())
                 mailbox.put(index, chunk)
                 if chunk.finish_reason is not None:
                     return
@@ -196,6 +197,8 @@ async def pieces(engine: Engine, job: Job) -> AsyncGenerator[list[Piece], None]:
                 yield [batch[index] for index in sorted(batch)]
     finally:
         job.usage = _usage(job, decoders)
+        for meter, decoder in zip(job.meters, decoders, strict=True):
+            meter.tokens = decoder.completion_tokens
         mailbox.close()
         for pump in pumps:
             pump.cancel()

@@ -18,7 +18,7 @@ GAPS = (  # seconds: the upper bounds that vLLM has
 
 @dataclass(slots=True)
 class Meter:
-    """One choice. Times are of the clock that `mark` is given; None where nothing came."""
+    """One choice; whoever counts its tokens sets `tokens`. Times are of `mark`'s clock; None where nothing came."""
 
     first: float | None = None
     last: float = 0.0
@@ -26,14 +26,13 @@ class Meter:
     gaps: list[int] = field(default_factory=lambda: [0] * (len(GAPS) + 1))  # how many up to each bound, then beyond
     finish_reason: str | None = None
 
-    def mark(self, tokens: int, now: float) -> None:
-        """Notes a piece of an answer that the engine has given."""
+    def mark(self, now: float) -> None:
+        """Notes that a piece of the answer has come."""
         if self.first is None:
             self.first = now
         else:
             self.gaps[bisect_left(GAPS, now - self.last)] += 1
         self.last = now
-        self.tokens += tokens
 
     @property
     def per_token(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.config import Serve
 from serve_app import metrics
+from serve_app.engines import Chunk, Generation
 from serve_app.engines.fake import FakeEngine
 from serve_app.meter import GAPS, Meter
 from tests.serve_app.client import ASK, CHAT, SETTINGS, application, connect, talk
@@ -144,6 +146,31 @@ def test_an_engine_that_fails_is_an_error(scripted: Any, broken: str, status: in
     assert value(talk(engine, step), "vllm:request_success_total", finished_reason="error") == 1
 
 
+class Upstream(FakeEngine):
+    """Gives text and says what it counted, as the `url` engine does."""
+
+    codec = None  # type: ignore[assignment]
+    options = frozenset()
+
+    async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
+        yield Chunk([], text="Hel")
+        yield Chunk([], text="lo")
+        yield Chunk([], "stop", usage=(7, 3))
+
+
+def test_an_engine_that_gives_text_is_counted_by_what_it_says() -> None:
+    async def step(client: httpx.AsyncClient) -> Samples:
+        assert (await client.post(CHAT, json=ASK)).status_code == 200
+        return await scrape(client)
+
+    samples = talk(Upstream("tiny", 250), step)
+    assert value(samples, "vllm:prompt_tokens_total") == 7
+    assert value(samples, "vllm:generation_tokens_total") == 3
+    assert value(samples, "vllm:request_generation_tokens_sum") == 3
+    assert value(samples, "vllm:inter_token_latency_seconds_count") == 1
+    assert value(samples, "vllm:request_time_per_output_token_seconds_count") == 1
+
+
 def test_two_applications_in_one_process_count_apart() -> None:
     async def one(client: httpx.AsyncClient) -> Samples:
         await client.post(CHAT, json=ASK)
@@ -156,14 +183,14 @@ def test_two_applications_in_one_process_count_apart() -> None:
 
 
 def test_a_meter_puts_gaps_where_prometheus_does() -> None:
-    meter = Meter()
+    meter = Meter(tokens=10)
     for now in (5.0, 5.01, 5.035, 5.036, 95.0):
-        meter.mark(2, now)
+        meter.mark(now)
     assert meter.first == 5.0
     assert meter.per_token == pytest.approx(90 / 9)
     assert sum(meter.gaps) == 4
     assert meter.gaps[-1] == 1
     bound = Meter(first=0.0, last=0.0)
-    bound.mark(1, GAPS[3])
+    bound.mark(GAPS[3])
     assert bound.gaps[3] == 1  # a bucket holds its bound
     assert Meter().per_token is None

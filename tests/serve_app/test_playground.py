@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from pipeline.config import Serve
 from serve_app import gateway, keys
 from serve_app.engines.fake import FakeEngine
 from tests.serve_app.browser import PROGRAM, Page
+from tests.serve_app.upstream import serving
 
 pytestmark = [pytest.mark.clients, pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium here")]
 
@@ -42,12 +40,8 @@ def service() -> Iterator[Service]:
     ring = keys.Keyring([keys.Key(sha256=keys.digest(GOOD), scopes=("chat",), created="")])
     settings = Serve(playground=True, max_new_tokens=300, max_input_tokens=1000)
     app = gateway.build(engine, settings, ring)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-        thread.start()
-        made = Service(engine, f"http://127.0.0.1:{listening.getsockname()[1]}")
+    with serving(app) as url:
+        made = Service(engine, url)
         generate = engine.generate
 
         def noted(request: Any) -> Any:
@@ -56,8 +50,6 @@ def service() -> Iterator[Service]:
 
         engine.generate = noted  # type: ignore[method-assign]
         yield made
-        server.should_exit = True
-        thread.join(10)
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +192,7 @@ def test_errors_are_sentences_and_nothing_is_lost(page: Page, service: Service) 
     page.type("#max_tokens", "")
     page.type("#key", "sk-wrong")
     page.leave()
-    page.wait("document.getElementById('problem').textContent.includes('not known here')")
+    page.wait("document.getElementById('problem').textContent.startsWith('Incorrect API key')")
     assert page.text("#status") == "Not connected"
     page.type("#key", GOOD)
     page.leave()

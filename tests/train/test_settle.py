@@ -14,7 +14,8 @@ from rich.console import Console
 
 from pipeline.errors import ConfigError
 from pipeline.run import Run
-from pipeline.train import plan, presets, qlora, settle
+from pipeline.train import launch, plan, presets, settle
+from pipeline.train.journal import Journal
 
 PACKED = {"tokens": 1000, "packed_rows": 10, "examples": 50}
 
@@ -142,12 +143,12 @@ def test_the_progress_line_says_what_share_of_the_peak(
 ) -> None:
     settled(make_project(base=mistral), run, presets.card("24"), monkeypatch)
     planned = run.read_json(settle.PLAN)
-    line = {"step": 1, "loss": 2.0, "tokens": planned["tokens_per_second"], "seconds": 2.0}
-    parts = iter([[], [line]])
-    monkeypatch.setattr(qlora, "read_lines", lambda run: next(parts))
+    book = Journal(run.local(launch.LINES))
+    book.begin("key")
+    book.write({"step": 1, "loss": 2.0, "tokens": planned["tokens_per_second"], "seconds": 2.0})
     done, said = threading.Event(), io.StringIO()
     done.set()
-    qlora._tell(run, 5, Console(file=said, width=200), done)
+    launch._tell(book, 0, 5, planned, Console(file=said, width=200), done)
     assert f"{planned['tokens_per_second'] / 2:,.0f} tokens/s, {planned['mfu'] / 2:.0%} of the peak" in said.getvalue()
     assert "0:00:08 left" in said.getvalue()
 
