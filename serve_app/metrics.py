@@ -135,11 +135,12 @@ class Metrics:
             self._most.observe(generation.max_tokens)
             self._done[meter.finish_reason or ("error" if visit.status >= 500 else "abort")].inc()
             self.gaps.add(meter)
-            if meter.first is None:
-                continue
+            if meter.tokens:
+                self._answers.observe(meter.tokens)
+            if meter.first is None or (meter.first == meter.last and meter.tokens > 1):
+                continue  # an answer in one piece has no first token
             self._first.observe(meter.first - visit.started)
             self._decode.observe(meter.last - meter.first)
-            self._answers.observe(meter.tokens)
             if meter.per_token is not None:
                 self._each.observe(meter.per_token)
 

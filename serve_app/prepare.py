@@ -131,6 +131,7 @@ def _generation(request: Options, prompt: Prompt, tokens: int, index: int) -> Ge
         presence_penalty=request.presence_penalty or 0.0,
         logprobs=request.alternatives,
         schema=request.answer_schema,
+        whole=not request.stream and not request.stops,
         stops=request.stops,
     )
 

@@ -98,7 +98,7 @@ def big(scratch: Path, model: Path, engine: str) -> dict[str, Any]:
     """A large model on a GPU: unstreamed at 64 and 256 requests, 64 streams; against the engine alone."""
     run = servers.exported(scratch / "big", model)
     settings = {"engine": engine, "max_new_tokens": 256, "max_input_tokens": 1024, "concurrency": 256, "queue": 1024}
-    shapes = [{"requests": count * 2, "at_once": count, "max_tokens": 128} for count in (64, 256)]
+    shapes = [{"requests": count * 2, "at_once": count, "max_tokens": 128, "whole": True} for count in (64, 256)]
     alone = bare(run, settings, shapes, scratch / "bare-big.log")
     found: dict[str, Any] = {}
     with servers.ours(run, settings, scratch / "big.log") as target:

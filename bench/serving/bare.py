@@ -30,7 +30,9 @@ async def measure(engine: Any, load: dict[str, int]) -> dict[str, float]:
         words = " ".join(draw.choice(("card", "account", "transfer", "limit", "refund", "pin")) for _ in range(20))
         ids = engine.codec.render([{"role": "user", "content": words}])
         began = last = time.perf_counter()
-        async for chunk in engine.generate(Generation(Prompt(ids), load["max_tokens"], temperature=0.0)):
+        async for chunk in engine.generate(
+            Generation(Prompt(ids), load["max_tokens"], temperature=0.0, whole=load.get("whole", False))
+        ):
             now = time.perf_counter()
             (gaps if last != began else first).append(now - last)
             last, tokens = now, tokens + len(chunk.token_ids)

@@ -59,6 +59,7 @@ class Generation:
     presence_penalty: float = 0.0
     logprobs: int | None = None  # None: none; k: the token's and those of the k most probable tokens
     schema: dict[str, Any] | None = None  # JSON schema that the answer must meet
+    whole: bool = False  # nobody looks before the end: an engine that can may give the answer in one chunk
     stops: tuple[str, ...] = ()  # engines may end early at one of them; whether or not they do, the text is cut above
 
     @property

@@ -87,7 +87,8 @@ class VllmEngine:
             structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
             stop_token_ids=sorted(self.stop_ids),
             detokenize=False,
-            output_kind=RequestOutputKind.DELTA,
+            # an event per token costs more than the token: 256 answers at once ran at 69 % of the speed
+            output_kind=RequestOutputKind.FINAL_ONLY if request.whole else RequestOutputKind.DELTA,
         )
 
     async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:

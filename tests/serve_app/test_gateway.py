@@ -276,3 +276,12 @@ def test_what_nobody_expected_is_a_500_and_its_words_stay_out_of_log_and_answer(
     assert envelope(response)["type"] == "server_error"
     assert "4111" not in response.text + caplog.text
     assert "RuntimeError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("body", "whole"), [({}, True), ({"stream": True}, False), ({"stop": "x"}, False), ({"n": 2}, True)]
+)
+def test_an_engine_is_told_when_nobody_watches(scripted: Any, body: dict[str, Any], whole: bool) -> None:
+    engine = scripted("Hello")
+    post(engine, **body)
+    assert {request.whole for request in engine.requests} == {whole}

@@ -68,7 +68,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
         "vllm.sampling_params": {
             "SamplingParams": lambda **given: SimpleNamespace(**given),
             "StructuredOutputsParams": lambda **given: SimpleNamespace(**given),
-            "RequestOutputKind": SimpleNamespace(DELTA="delta"),
+            "RequestOutputKind": SimpleNamespace(DELTA="delta", FINAL_ONLY="final"),
         },
     }
     for name, members in contents.items():
@@ -107,6 +107,13 @@ def test_options_become_sampling_parameters(engine: Any) -> None:
     assert sampling.structured_outputs.json == {"type": "object"}
     assert (sampling.detokenize, sampling.output_kind, sampling.logprobs) == (False, "delta", None)
     assert sampling.stop_token_ids == sorted(engine.stop_ids)
+
+
+def test_an_answer_that_nobody_watches_comes_in_one_piece(engine: Any) -> None:
+    engine._engine.outputs = [((9, 4, 2), "stop", None)]
+    (chunk,) = ask(engine, whole=True)
+    assert (chunk.token_ids, chunk.finish_reason) == ([9, 4, 2], "stop")
+    assert engine._engine.asked[0][1].output_kind == "final"
 
 
 def test_tokens_and_scores_come_back(engine: Any) -> None:
