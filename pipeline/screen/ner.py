@@ -3,7 +3,8 @@
 Output contract: a recogniser's `find_all(texts)` gives, for every text, the Presidio results that a stock
 `AnalyzerEngine` with the same model gives (`stock` builds its parts), of the configured types alone. A spaCy model (a
 package or a folder, the bundled `ner-small` included) runs through `nlp.pipe` with only the components its entities
-depend on; a transformers model (a hub name or a folder) through Presidio's own recogniser, its chunks batched.
+depend on, its parser as `transitions` does it; a transformers model (a hub name or a folder) through Presidio's own
+recogniser, its chunks batched.
 This module loads models: build one recogniser per process. Results are as good as the model.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import MissingModelError
+from pipeline.screen.transitions import Entity, Parser
 
 LABELS = {  # what models call them -> Presidio's type
     "PER": "PERSON",
@@ -30,7 +32,9 @@ EMBEDDINGS = frozenset({"tok2vec", "transformer", "curated_transformer"})
 BOUNDARIES = frozenset({"parser", "senter", "sentencizer"})
 WORD_LEVEL = frozenset({"tagger", "morphologizer", "attribute_ruler", "lemmatizer", "trainable_lemmatizer"})
 UNDERSTOOD = EMBEDDINGS | BOUNDARIES | WORD_LEVEL | {"ner"}  # spaCy's own components that set no entities but `ner`
-BATCH_CHARACTERS = 100_000  # of text per call of a spaCy pipeline: it holds a few hundred bytes for each of them
+BATCH_CHARACTERS = (
+    25_000  # of text per call of a spaCy pipeline: its layers' outputs then stay in the processor's cache
+)
 BATCH_CHUNKS = 16  # of at most 400 characters, per forward pass of a transformers model
 
 
@@ -95,21 +99,32 @@ class SpacyNer:
         self._nlp = spacy.load(model)
         self._nlp.max_length = 1 << 30  # spaCy's own limit is about the parser's memory
         self._nlp.select_pipes(enable=_components(self._nlp))
+        _use_numpy(self._nlp)
+        last = self._nlp.pipeline[-1][1]
+        self._parser = Parser(last) if Parser.fits(last) else None
+        if self._parser:
+            self._nlp.select_pipes(disable=self._nlp.pipe_names[-1])
 
     def find_all(self, texts: Sequence[str]) -> list[list[Any]]:
         found: list[list[Any]] = []
         for part in groups(texts, BATCH_CHARACTERS):
-            docs = self._nlp.pipe(texts[part], batch_size=part.stop - part.start)
-            found += [list(self._results(doc)) for doc in docs]
+            docs = list(self._nlp.pipe(texts[part], batch_size=part.stop - part.start))
+            found += [list(self._results(*each)) for each in zip(docs, self._entities(docs), strict=True)]
         return found
 
-    def _results(self, doc: Any) -> Iterator[Any]:
+    def _entities(self, docs: Sequence[Any]) -> Iterable[list[Entity]]:
+        """Returns the (first token, last token, label) of each document's entities."""
+        if self._parser:
+            return self._parser.entities(docs)
+        return ([(entity.start, entity.end - 1, entity.label_) for entity in doc.ents] for doc in docs)
+
+    def _results(self, doc: Any, entities: Iterable[Entity]) -> Iterator[Any]:
         from presidio_analyzer import RecognizerResult
 
-        for entity in doc.ents:
-            if entity.label_ in self._labels:
-                name = self._labels[entity.label_]
-                yield RecognizerResult(name, entity.start_char, entity.end_char, SPACY_SCORE)
+        for start, end, label in entities:
+            if label in self._labels:
+                stop = doc[end].idx + len(doc[end])
+                yield RecognizerResult(self._labels[label], doc[start].idx, stop, SPACY_SCORE)
 
     def stock(self, language: str) -> tuple[Any, Any]:
         from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine
@@ -123,6 +138,17 @@ class SpacyNer:
         engine.load()
         wanted = sorted(set(self._labels.values()))
         return engine, SpacyRecognizer(supported_language=language, supported_entities=wanted)
+
+
+def _use_numpy(nlp: Any) -> None:
+    """Has the layers multiply by numpy's BLAS: spaCy's BLIS takes portable kernels on processors it does not know."""
+    from thinc.api import NumpyOps
+
+    for _, component in nlp.pipeline:
+        model = getattr(component, "model", None)
+        for layer in model.walk() if model is not None else ():
+            if isinstance(layer.ops, NumpyOps):
+                layer.ops = NumpyOps(use_blis=False)
 
 
 def _labels(nlp: Any, component: str) -> Iterable[str]:

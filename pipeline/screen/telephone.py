@@ -19,13 +19,15 @@ REGIONS = ("DE", "AT", "CH", "GB", "FR", "IT", "ES", "NL", "PL", "US")  # where 
 
 _SEPARATED = "(?:(?: ?[(]0[)] ?|[ ./()–-]{1,3})?[0-9])"
 _END = "(?:[^0-9A-Za-z_]|[xeD]|$)"
-NEEDS = "|".join(  # RE2 syntax; the recogniser's four patterns as far as RE2 goes
+_ROLES = "office|desk|direct|home|work|mobile?|cell|fax|phone|tel|b[üÜ]ro|zentrale|privat|dienstlich|durchwahl"
+NEEDS = "|".join(  # RE2 syntax; the recogniser's patterns as far as RE2 goes
     (
         rf"(?:^|[^\w+])[(]?(?:[+] ?[(]?|00)[1-9]{_SEPARATED}{{6,15}}{_END}",
         rf"(?:^|[^\w.,:/+#-])[(]?0[1-9]{_SEPARATED}{{5,12}}{_END}",
         r"(?:[(][2-9][0-9]{2}[)] ?|[2-9][0-9]{2}[ .-])[0-9]{3}[ .-][0-9]{4}",
-        r"(?i:phone|tel|mobil|handy|fax|rufnummer|whatsapp|cell|call|anruf|erreich|reach)[^0-9]{0,33}"
+        rf"(?i:{_ROLES}|handy|rufnummer|whatsapp|call|anruf|erreich|reach|answer|message|sms|text)[^0-9]{{0,33}}"
         rf"[0-9]{_SEPARATED}{{6,11}}{_END}",
+        rf"[0-9]{_SEPARATED}{{6,11}}[^\n]{{0,20}}(?i:{_ROLES})",
     )
 )
 
@@ -34,8 +36,9 @@ class TelephoneRecognizer(LocalRecognizer):  # type: ignore[misc]
     """Phone numbers in the forms people write, checked by libphonenumber.
 
     International (`+49 …`, `0049 …`), national with its zero (`030 …`, `0171/…`), American (`212-555-0123`), and
-    digits after a word for telephone. International, American and labelled (`Tel.: …`) ones need a possible length, the
-    rest a valid number of one of `REGIONS`. Digits that follow a word for order, ticket, invoice, … are not one.
+    digits after a word for telephone or before one (`… (office)`). International, American and labelled (`Tel.: …`)
+    ones need a possible length, the rest a valid number of one of `REGIONS`. Digits that follow a word for order,
+    ticket, invoice, … are not one.
     """
 
     SCORE = 0.4
@@ -54,8 +57,12 @@ class TelephoneRecognizer(LocalRecognizer):  # type: ignore[misc]
         r"\.?(?: is| ist| lautet)?:?\s{0,2}$",
         re.IGNORECASE,
     )
+    ROLE = re.compile(rf"\b(?:{_ROLES})\.?:\s{{0,2}}$", re.IGNORECASE)  # "Desk: "
+    AFTER = re.compile(rf" {{0,2}}[-–(]? ?(?:{_ROLES})(?=\)|\s*(?:[,;|\\/\n]|$))", re.IGNORECASE)  # " (office)"
     CALL = re.compile(
-        r"(?:phone|\btel|mobile|\bcell|call|handy|mobil|rufnummer|anruf|whatsapp|\bfax|erreich|reach)[^\d\n]{0,32}$",
+        r"(?:phone|\btel|mobile|\bcell|call|handy|mobil|rufnummer|anruf|whatsapp|\bfax|erreich|reach)[^\d\n]{0,32}$"
+        r"|\banswer(?:s|ed|ing)?(?: the phone)? (?:at|on) {1,2}$"
+        r"|\b(?:messages?|sms|texts?|texted)(?: me| us)? (?:to|at|on|an|auf|unter) {1,2}$",
         re.IGNORECASE,
     )
     REFERENCE = re.compile(
@@ -99,7 +106,9 @@ class TelephoneRecognizer(LocalRecognizer):  # type: ignore[misc]
                 yield from self._accepted(text, *match.span(), REGIONS, valid=True)
         for match in self.BARE.finditer(text):
             before = _before(text, match)
-            if self.LABEL.search(before):
+            labelled = self.LABEL.search(before) or self.ROLE.search(before)
+            after = self.AFTER.match(text, match.end()) and not self.REFERENCE.search(before)
+            if labelled or after:
                 yield from self._accepted(text, *match.span(), REGIONS, valid=False)
             elif self.CALL.search(before) and not (self.REFERENCE.search(before) or self.DATE.match(match.group())):
                 yield from self._accepted(text, *match.span(), REGIONS, valid=True)

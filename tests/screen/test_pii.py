@@ -47,6 +47,12 @@ FOUND = [
     ("Paris 01 70 18 99 12", "PHONE_NUMBER"),
     ("office (212) 555-0123", "PHONE_NUMBER"),
     ("Please call me: 2125550123", "PHONE_NUMBER"),
+    ("Desk: 5403926876", "PHONE_NUMBER"),
+    ("Durchwahl: 7811704", "PHONE_NUMBER"),
+    ("781 1704 (office), since May", "PHONE_NUMBER"),
+    ("5403926876 - mobile\nSales", "PHONE_NUMBER"),
+    ("nobody is answering at 516 466 638", "PHONE_NUMBER"),
+    ("send the message to 0171 3920012", "PHONE_NUMBER"),
 ]
 LEFT = [
     "Order 113542617735902 was paid on 07.24.2017 and shipped 2026-05-12 10:33.",
@@ -57,6 +63,7 @@ LEFT = [
     "IBAN DE89 3704 0044 0532 0130 01 has a wrong checksum, so has DE136695977 and 86 095 742 718.",
     "L01X00T472 has a wrong check digit, L01X00T47 no word for a card, 1220001296D neither.",
     "Ausweis vergessen, Reisepassbild fehlt, Personalausweis kopiert, order 1220001290",
+    "Your order 5403926876 (home delivery) and file 35984222 work fine, text 12345678 is the answer to it.",
     "std::vector and @mention, a @ b",
 ]
 TICKETS = [text for text, _ in FOUND] + LEFT
@@ -78,7 +85,7 @@ PIECES = (
 AROUND = (
     " ¦\n¦.¦:¦-¦(¦)¦/¦#¦+¦_¦a¦Z¦é¦ß¦7¦0¦<¦>¦\t¦;¦x¦D¦'s¦–¦\u00a0¦😀¦¦ IBAN ¦ iban¦ Tel.: ¦ phone number is\n¦"
     "call me at ¦ order no. ¦ Bestellnummer: ¦ Personalausweis ¦ PERSO ¦ Ausweisnr.¦ passport: ¦ paſſport ¦"
-    " 12 ¦ 1 ¦ 99-¦ KD-123456"
+    " 12 ¦ 1 ¦ 99-¦ KD-123456¦ Desk: ¦Büro: ¦ (office)¦ -Fax¦ mobile, ¦ answering at ¦ message to ¦ sms an "
 )
 
 
