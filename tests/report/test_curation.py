@@ -34,6 +34,7 @@ def test_it_shows_what_was_measured(metrics: dict[str, Any]) -> None:
         "tickets not stated 1",
         "0123456789abcdef0123456789abcdef",
         "curate.dedup.threshold 0.8",
+        "Of 1,500 made English texts",
     ):
         assert part in shown
 
@@ -48,6 +49,7 @@ def test_it_shows_what_was_measured(metrics: dict[str, Any]) -> None:
         ("scores", "Language score"),
         ("languages_rejected", "of rejected rows"),
         ("split", "too small"),
+        ("provenance", "reference set"),
     ],
 )
 def test_what_was_not_measured_is_not_shown(metrics: dict[str, Any], key: str, title: str) -> None:
