@@ -11,6 +11,7 @@ Source: spaCy 3.8, `pipeline/_parser_internals/ner.pyx` (which moves are valid) 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,9 @@ class Parser:
         self._labels = [name[2:] for name in names]
         self._inner = np.array([names.index(f"I-{label}") if label else 0 for label in self._labels])
         self._last = np.array([names.index(f"L-{label}") if label else 0 for label in self._labels])
-        self._weights = [part.reshape(-1, part.shape[-1]).T for part in lower.get_param("W")]
-        self._pads, self._bias = lower.get_param("pad")[0], lower.get_param("b")
+        weights = lower.get_param("W").swapaxes(1, 2)  # features x pieces x hidden x input: a maximum of whole rows
+        self._weights = [part.reshape(-1, part.shape[-1]).T for part in weights]
+        self._pads, self._bias = lower.get_param("pad")[0].swapaxes(1, 2), lower.get_param("b").T
         upper = model.get_ref("upper")
         self._upper = (upper.get_param("W").T, upper.get_param("b")) if model.attrs["has_upper"] else None
 
@@ -81,13 +83,14 @@ class Parser:
             yield own
 
     def _feature(self, number: int, vectors: np.ndarray) -> np.ndarray:
-        """Returns what tokens add to a state's hidden layer as its feature `number`: tokens x hidden x pieces."""
+        """Returns what tokens add to a state's hidden layer as its feature `number`: tokens x pieces x hidden."""
         added: np.ndarray = (vectors @ self._weights[number]).reshape(-1, *self._bias.shape)
         return added
 
     def _scores(self, first: np.ndarray, second: np.ndarray, third: np.ndarray) -> np.ndarray:
         """Returns the scores of every move in states of three features; the order of the sum is spaCy's."""
-        hidden: np.ndarray = (first + second + third + self._bias).max(axis=-1)
+        pieces = first + second + third + self._bias
+        hidden: np.ndarray = reduce(np.maximum, pieces.swapaxes(0, 1))
         return hidden if self._upper is None else hidden @ self._upper[0] + self._upper[1]
 
     def _outside(self, first: np.ndarray, space: np.ndarray, closing: np.ndarray) -> np.ndarray:
