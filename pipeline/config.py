@@ -170,10 +170,11 @@ class Toxicity(Settings):
     model: ModelName = "toxicity-small"
     threshold: Share = 0.9
     batch_tokens: Positive = 4096  # padded tokens per forward pass
-    screen: bool = False  # score only what a screen fitted in the run flags, and audit the rest; off: score every row
-    screen_model: ModelName | None = "toxicity-small"  # helps the screen; null, or the same model: n-grams alone
-    screen_recall: Annotated[float, Field(gt=0, lt=1)] = 0.99  # of the rows that scoring every row would drop
-    screen_rows: Positive = 3_000  # a run of no more rows than these scores every one
+    screen: bool = True  # a text leaves a large model after its first layers where a head fitted in the run clears it
+    screen_recall: Annotated[float, Field(gt=0, lt=1)] = 0.99  # of the rows that scoring every text would drop
+    screen_rows: Positive = (
+        3_000  # a run of no more rows than these scores every text; so does a model as small as ours
+    )
     audit: Share = 0.01  # of the rows that the screen lets pass, scored to state the recall; 200 of them at least
 
 

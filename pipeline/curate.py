@@ -72,7 +72,7 @@ def _keys(project: Project, inputs: Any, before: _Before, secret: bytes | None) 
     toxicity = fingerprint(
         screen,
         settings.toxicity.model_dump(exclude={"batch_tokens"}),
-        [model_version(name) for name in (settings.toxicity.model, settings.toxicity.screen_model) if name],
+        [model_version(settings.toxicity.model)],
     )
     earlier = [known.fingerprint for known in before.rows]
     dedup = fingerprint(toxicity, settings.dedup.model_dump(), earlier, code_version("dedup"))
@@ -179,7 +179,7 @@ def _leaks(run: Run, parts: Sequence[str], project: Project, known: Any) -> dict
 
 
 def _toxicity(project: Project, run: Run, key: str, screen: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Stage `toxicity`: Detoxify on what a screen flags, in a pool of actors of its own, and an audit of the rest."""
+    """Stage `toxicity`: Detoxify in a pool of actors of its own, and an audit of what its first layers cleared."""
     from pipeline.screen import moderate
     from pipeline.screen.toxicity import Plan
 

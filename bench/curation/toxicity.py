@@ -1,19 +1,26 @@
-"""The toxicity stage, its screen included, against `Detoxify.predict` text by text; the judge is ALBERT-base-shaped.
+"""The toxicity stage, its early exit included, against stock `Detoxify.predict`; the judge is ALBERT-base-shaped.
 
-Support questions and answers with 0.5 % and with 5 % toxic rows (held-out tweets as questions) mixed in, one process,
-the same threads for both sides. Stock is timed on a sample of the texts and extrapolated by their length; what stock
-would drop is taken from the stage without a screen, whose verdicts are compared with stock's on that sample.
-Output contract: `measure` needs SOLOTUNE_TEST_DATA; without it every key is None. The judge is trained at first use
-into `~/.cache/solotune-bench`. `python -m bench.curation.toxicity [--quick]` prints details, on a GPU if there is one.
+Support text (questions with answers, banking queries, titles with descriptions) with 0.5 % and with 5 % toxic rows
+mixed in: tweets that no training saw, as questions. One process, the same threads for both sides. Stock predicts a
+sample of the rows, text by text and in lists of 32, and the faster one counts. What scoring everything would drop comes
+from the model in full, once per teacher and rows, kept in `~/.cache/solotune-bench`; on the sample it is compared with
+stock's own verdicts.
+Output contract: `measure` needs SOLOTUNE_TEST_DATA; without it every key is None. `python -m bench.curation.toxicity
+[--quick] [--trials N]` prints details; `--trials` replays N mixes of other rows from the recorded scores, to see the
+recall and how often the audit's interval holds it. The teacher is trained at first use.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import os
+import re
 import time
+from collections.abc import Callable, Sequence
+from itertools import batched
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,106 +31,196 @@ import pyarrow as pa
 from bench.curation.teacher import corpus, teacher
 from pipeline import schema
 from pipeline.config import Toxicity
+from pipeline.screen import moderate
+from pipeline.screen.early_exit import SHARE, calibrate, digest
+from pipeline.screen.encoder import Encoder, Exit
+from pipeline.screen.toxicity import TEXTS, Plan, ToxicityStage
 
 CACHE = Path.home() / ".cache" / "solotune-bench"
-RATES = {"": 0.005, "_5pc": 0.05}
-ROWS = {True: 1_000, False: 4_514}
-TIMED = {True: 24, False: 80}  # texts that stock is timed on
+RATES = {"": 0.05, "_half_pc": 0.005}
+ROWS = {True: 2_000, False: 20_000}
+TIMED = {True: 32, False: 64}  # rows that stock is timed on
+LIST = 32  # texts per call of stock
+
+Row = tuple[str, str]  # prompt, response
 
 
 def measure(quick: bool) -> dict[str, float | None]:
-    """Returns `toxicity_x_stock` and `toxicity_recall` at 0.5 %, and both with `_5pc`."""
+    """Returns `toxicity_x_stock` and `toxicity_recall` at 5 %, and both with `_half_pc` at 0.5 %."""
     place = os.environ.get("SOLOTUNE_TEST_DATA")
     if place is None:
         return {f"toxicity_{name}{suffix}": None for suffix in RATES for name in ("x_stock", "recall")}
-    details = compare(Path(place), quick)
+    details = Bench(Path(place), quick).compare()
     return {f"toxicity_{name}{suffix}": details[suffix][name] for suffix in RATES for name in ("x_stock", "recall")}
 
 
-def compare(data: Path, quick: bool) -> dict[str, dict[str, Any]]:
-    """Returns for each rate the speed over stock, the recall, the share of texts scored and the audit's report."""
-    from pipeline.screen.toxicity import Plan, ToxicityStage
+class Record:
+    """The teacher's score of every text of the rows, and what an exit would see of it; stands in for `Encoder`."""
 
-    settings = Toxicity(model=str(teacher(data, CACHE, quick)))
-    base, toxic = _rows(data, ROWS[quick])
-    every = ToxicityStage(settings, Plan())
-    truth = {row["id"]: row["reason"] for row in every(_table(base + toxic)).select(["id", "reason"]).to_pylist()}
-    found: dict[str, dict[str, Any]] = {}
-    for suffix, rate in RATES.items():
-        rows = base + Random(1).sample(toxic, round(rate * len(base)))
-        Random(2).shuffle(rows)
-        table = _table(rows)
-        stock, agree = _stock(settings, [text for pair in rows for text in pair], TIMED[quick])
-        start = time.perf_counter()
-        marked, report = _screened(settings, table)
-        ours = time.perf_counter() - start
-        should = {key for key in table["id"].to_pylist() if truth[key] == "toxicity"}
-        dropped = {row["id"] for row in marked.to_pylist() if row["reason"] == "toxicity"}
-        recall = len(should & dropped) / max(1, len(should))
-        counts = {"rows": table.num_rows, "toxic": len(should), "verdicts_as_stock": agree}
-        found[suffix] = {"x_stock": stock / ours, "recall": recall, **counts, **report}
-    return found
+    def __init__(self, texts: list[str], scores: np.ndarray, features: np.ndarray, depth: int) -> None:
+        self._place = {text: number for number, text in enumerate(texts)}
+        self._scores, self._features, self.depth = scores, features, depth
+
+    @classmethod
+    def of(cls, encoder: Encoder, model: str, rows: Sequence[Row]) -> Record:
+        """Reads the record of these rows and this model, or makes it."""
+        texts = sorted({text for row in rows for text in row if text})
+        key = hashlib.sha256((Path(model) / "SHA256").read_bytes() + "\0".join(texts).encode()).hexdigest()[:12]
+        file = CACHE / f"scores-{key}.npz"
+        if not file.is_file():
+            features = _features(encoder, texts)
+            CACHE.mkdir(parents=True, exist_ok=True)
+            np.savez(CACHE / f".{file.name}", scores=encoder(texts), features=features)
+            (CACHE / f".{file.name}").rename(file)
+        with np.load(file) as found:
+            return cls(texts, found["scores"], found["features"], encoder.depth)
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        return np.array([self._scores[self._place[text]] if text.strip() else 0.0 for text in texts], np.float32)
+
+    def features(self, texts: Sequence[str], _: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._features[[self._place[text] for text in texts]], np.arange(len(texts))
+
+    def judge(self, texts: Sequence[str], leave: Exit) -> tuple[np.ndarray, np.ndarray]:
+        scores, odds = self(texts), np.full(len(texts), np.nan)
+        full = [number for number, text in enumerate(texts) if text.strip()]
+        odds[full] = leave.odds(self.features([texts[number] for number in full], leave.depth)[0])
+        return np.where(odds < leave.cut, np.nan, scores).astype(np.float32), odds
 
 
-def _rows(data: Path, size: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Returns (question, answer) pairs: support text, and tweets held out from every training with polite answers."""
+def _features(encoder: Encoder, texts: list[str]) -> np.ndarray:
+    """Returns the features of each text's first window."""
+    found, owners = encoder.features(texts, encoder.depth // SHARE)
+    return found[np.unique(owners, return_index=True)[1]]
+
+
+class Bench:
+    """The rows, the teacher, and its record of them."""
+
+    def __init__(self, data: Path, quick: bool) -> None:
+        self._quick = quick
+        self._settings = Toxicity(model=str(teacher(data, CACHE)))
+        self._encoder = Encoder(self._settings.model, self._settings.batch_tokens)
+        self._support, self._toxic = _rows(data, ROWS[quick])
+        self._record = Record.of(self._encoder, self._settings.model, [*self._support, *self._toxic])
+
+    def compare(self) -> dict[str, dict[str, Any]]:
+        """Returns for each rate the speed over stock, the recall, and what the stage reports."""
+        found: dict[str, dict[str, Any]] = {}
+        for suffix, rate in RATES.items():
+            rows = self._mix(rate, Random(1))
+            stock = self._stock(rows[: TIMED[self._quick]])
+            start = time.perf_counter()
+            marked, report = self._screened(_table(rows), self._encoder, digest)
+            speed = len(rows) / (time.perf_counter() - start)
+            best = max(stock["text_by_text_rows_per_s"], stock["lists_rows_per_s"])
+            figures = {"x_stock": speed / best, "recall": self._recall(marked), "rows_per_s": speed}
+            found[suffix] = {**figures, "rows": len(rows), **stock, **report}
+        return found
+
+    def replay(self, trials: int) -> dict[str, dict[str, float]]:
+        """Returns for each rate over `trials` mixes: recall, and how often the audit's interval holds it."""
+        return {f"{rate:.1%}": self._trials(rate, trials) for rate in RATES.values()}
+
+    def _trials(self, rate: float, trials: int) -> dict[str, float]:
+        recalls, held, shares, given_up = [], [], [], 0
+        for trial in range(trials):
+            rng = Random(100 + trial)
+            table = _table(self._mix(rate, rng), str(trial))  # other ids: another pool, another audit
+            marked, report = self._screened(table, self._record, lambda text, salt=trial: digest(f"{salt} {text}"))
+            given_up += report["screen"] is None
+            recalls.append(self._recall(marked))
+            low, high = report["recall_interval"]
+            held.append(low - 1e-4 <= recalls[-1] <= high + 1e-4)
+            shares.append(report["scored"] / report["texts"])
+        return {
+            "given_up": given_up / trials,
+            "recall_mean": float(np.mean(recalls)),
+            "recall_least": min(recalls),
+            "recall_reached": float(np.mean(np.array(recalls) >= self._settings.screen_recall)),
+            "interval_holds": float(np.mean(held)),
+            "texts_scored": float(np.mean(shares)),
+        }
+
+    def _mix(self, rate: float, rng: Random) -> list[Row]:
+        """Returns the support rows with drawn toxic ones among them."""
+        rows = [*self._support, *rng.sample(self._toxic, round(rate * len(self._support)))]
+        rng.shuffle(rows)
+        return rows
+
+    def _screened(
+        self, table: pa.Table, encoder: Any, order: Callable[[str], bytes]
+    ) -> tuple[pa.Table, dict[str, Any]]:
+        """Returns the marked table as a run of these rows gives it, calibration and audit included, and its report."""
+        settings, rows = self._settings, table.num_rows
+        last = moderate.last_id(rows)
+        pairs = zip(*(table[name].to_pylist() for name in ("id", *TEXTS)), strict=True)
+        pool = {text for key, *texts in pairs if key < last for text in texts if text}
+        screen = calibrate(sorted(pool, key=order), encoder, settings.threshold, settings.screen_recall)
+        plan = Plan(screen, moderate.floor(rows, settings)) if screen else Plan()
+        stage = ToxicityStage(settings, plan, encoder)
+        return stage(table), moderate.report(plan, stage.judged, settings)
+
+    def _recall(self, marked: pa.Table) -> float:
+        """Returns the share of the rows dropped, of those that scoring every text would drop."""
+        scores = np.array([self._record(marked[name].to_pylist()) for name in TEXTS])
+        should = (scores >= np.float32(self._settings.threshold)).any(axis=0)
+        dropped = np.array([reason == "toxicity" for reason in marked["reason"].to_pylist()])
+        return float((dropped & should).sum() / max(1, should.sum()))
+
+    def _stock(self, rows: list[Row]) -> dict[str, float]:
+        """Returns how many rows a second stock does text by text and in lists, and on what share of the texts, and of
+        as many toxic ones, it gives the teacher's recorded verdict."""
+        import torch
+
+        from pipeline.screen.weights import load
+
+        detoxify = load(self._settings.model, "cuda" if torch.cuda.is_available() else "cpu")
+        texts = [text for row in rows for text in row if text]
+        detoxify.predict(texts[0])
+        found: dict[str, float] = {}
+        for name, size in (("text_by_text", 1), ("lists", LIST)):
+            start = time.perf_counter()
+            for group in batched(texts, size, strict=False):
+                detoxify.predict(list(group))
+            found[f"{name}_rows_per_s"] = len(rows) / (time.perf_counter() - start)
+        texts += [prompt for prompt, _ in self._toxic[: len(rows)]]
+        stock = np.array([detoxify.predict(text)["toxicity"] for text in texts])
+        threshold = self._settings.threshold
+        found["verdicts_as_stock"] = float(np.mean((stock >= threshold) == (self._record(texts) >= threshold)))
+        return found
+
+
+def _rows(data: Path, size: int) -> tuple[list[Row], list[Row]]:
+    """Returns support rows, at most `size`, and toxic ones: tweets held out from every training, politely answered."""
     with (data / "support_qa" / "bitext_customer_support_v2.csv").open(encoding="utf-8", newline="") as file:
-        support = [(row["instruction"], row["response"]) for row in csv.DictReader(file) if "W" not in row["tags"]]
-    tweets = corpus(data)[1].toxic
+        answered = [(row["instruction"], row["response"]) for row in csv.DictReader(file) if "W" not in row["tags"]]
+    train, held = corpus(data)
+    support = answered + [(text, "") for text in train.banking + held.banking]
+    for page in sorted((data / "support_kb").rglob("*.md")):
+        front = dict(re.findall(r"^(title|description): *(.+)$", page.read_text(encoding="utf-8"), re.MULTILINE))
+        support.append((front.get("title", ""), front.get("description", "")))
+    support = [row for row in dict.fromkeys(support) if row[0]]
     Random(3).shuffle(support)
-    support = support[:size]
-    answers = Random(4).choices([answer for _, answer in support], k=len(tweets))
-    abuse = sorted(set(tweets))[: max(20, size // 15)]
-    return support, list(zip(abuse, answers[: len(abuse)], strict=True))
+    tweets = sorted(set(held.toxic))
+    Random(4).shuffle(tweets)
+    answers = Random(5).choices([answer for _, answer in answered], k=len(tweets))
+    return support[:size], list(zip(tweets, answers, strict=True))
 
 
-def _table(rows: list[tuple[str, str]]) -> pa.Table:
+def _table(rows: list[Row], salt: str = "") -> pa.Table:
     empty: dict[str, Any] = {"source": "bench", "kind": "qa", "origin": "real", "path": "bench", "line": 1}
     full = [
-        {"id": schema.content_id("qa", *pair), "source_id": str(at), "prompt": pair[0], "response": pair[1], **empty}
-        for at, pair in enumerate(rows)
+        {"id": schema.content_id("qa", *row, salt), "source_id": str(at), "prompt": row[0], "response": row[1], **empty}
+        for at, row in enumerate(rows)
     ]
     return pa.Table.from_pylist(full, schema=schema.WORKING)
-
-
-def _screened(settings: Toxicity, table: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
-    """Returns the marked table as a run of these rows gives it, calibration and audit included, and its report."""
-    from pipeline.screen import moderate
-    from pipeline.screen.distil import digest, distil
-    from pipeline.screen.toxicity import TEXTS, Hint, Plan, Scorer, ToxicityStage
-
-    texts = sorted({text for name in TEXTS for text in table[name].to_pylist()}, key=digest)
-    judge = Scorer(settings.model, settings.batch_tokens)
-    screen = distil(texts, judge, Hint(settings)(texts), settings.threshold, settings.screen_recall, whole=True)
-    plan = Plan(screen, max(settings.audit, moderate.LEAST_AUDITED / table.num_rows)) if screen else Plan()
-    stage = ToxicityStage(settings, plan)
-    marked = stage(table)
-    return marked, moderate.report(plan, stage.judged, settings)
-
-
-def _stock(settings: Toxicity, texts: list[str], timed: int) -> tuple[float, float]:
-    """Returns the seconds that `Detoxify.predict` would take text by text, and on how many of the timed texts it and
-    the stage give one verdict (a share)."""
-    import torch
-
-    from pipeline.screen.toxicity import Scorer
-    from pipeline.screen.weights import load
-
-    detoxify = load(settings.model, "cuda" if torch.cuda.is_available() else "cpu")
-    chosen = sorted(Random(5).sample(texts, timed), key=len)
-    detoxify.predict(chosen[0])
-    seconds, scores = [], []
-    for text in chosen:
-        start = time.perf_counter()
-        scores.append(detoxify.predict(text)["toxicity"])
-        seconds.append(time.perf_counter() - start)
-    slope, level = np.polyfit([len(text) for text in chosen], seconds, 1)
-    ours = Scorer(settings.model, settings.batch_tokens)(chosen)
-    agree = np.mean((np.array(scores) >= settings.threshold) == (ours >= settings.threshold))
-    return float(sum(level + slope * len(text) for text in texts)), float(agree)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--quick", action="store_true")
-    print(json.dumps(compare(Path(os.environ["SOLOTUNE_TEST_DATA"]), parser.parse_args().quick), indent=2))
+    parser.add_argument("--trials", type=int, default=0, help="replay so many mixes instead")
+    args = parser.parse_args()
+    subject = Bench(Path(os.environ["SOLOTUNE_TEST_DATA"]), args.quick)
+    print(json.dumps(subject.replay(args.trials) if args.trials else subject.compare(), indent=2))

@@ -65,8 +65,8 @@ def toxicity(part: Metrics) -> list[str]:
     if part["screen"] is None:
         return [f"The toxicity model scored every text: {part['scored']:,}."]
     sentences = [
-        f"The toxicity model scored {part['scored']:,} of {counted(part['texts'], 'text')}; the others were passed by "
-        "a screen fitted in this run."
+        f"The toxicity model scored {part['scored']:,} of {counted(part['texts'], 'text')} in full; the others were "
+        f"passed after {counted(part['screen']['layers'], 'layer')} of it, by a screen fitted in this run."
     ]
     if part["recall"] is not None:
         sentences.append(

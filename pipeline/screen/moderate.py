@@ -1,10 +1,10 @@
-"""The toxicity pass over a run: a screen distilled on its own rows, every part judged through it, the recall audited.
+"""The toxicity pass over a run: a screen fitted on its own rows, every part judged through it, the recall audited.
 
 Output contract: `plan` leaves a screen in `stages/toxicity/screen.npz` where it saves enough, and returns the plan that
 every actor works by; `judge` writes a part of the same name for each; `report` is what `metrics/curate.json`
-says. A run of few rows, one that switches the screen off and one whose screen flags too much are judged row by row.
+says. A run of few rows, a small model, a screen switched off and one that clears too little mean every text in full.
 All of it depends on the rows and the settings alone: pool, screen and audit are drawn by row ids.
-This module decides what is scored where; how is in `toxicity`, `distil` and `audit`.
+This module decides what is scored where; how is in `toxicity`, `early_exit` and `audit`.
 """
 
 from __future__ import annotations
@@ -20,51 +20,55 @@ from pipeline import batch, schema
 from pipeline.config import Toxicity
 from pipeline.run import Run
 from pipeline.screen.audit import Audit
-from pipeline.screen.distil import Screen, digest, distil
-from pipeline.screen.toxicity import TEXTS, Hint, Judged, Plan, Scorer, ToxicityStage
+from pipeline.screen.early_exit import Screen, calibrate, digest
+from pipeline.screen.encoder import Encoder, pays
+from pipeline.screen.toxicity import TEXTS, Judged, Plan, ToxicityStage
 
 SCREEN = "stages/toxicity/screen.npz"
-POOL = 20_000  # rows that a screen is distilled on
+POOL = 5_000  # rows that a screen is fitted on
 LEAST_AUDITED = 200  # rows
 ID_RANGE = 1 << 32  # of the first 8 hex digits of an id
 
 
 def plan(run: Run, parts: Sequence[str], settings: Toxicity) -> Plan:
-    """Returns how to judge the unmarked rows of `parts`, having distilled a screen on a sample of them. Ray must be up.
+    """Returns how to judge the unmarked rows of `parts`, having fitted a screen on a sample of them. Ray must be up.
 
     Raises `MissingModelError` where a model is not there.
     """
     rows = sum(run.read_table(part, columns=["stage"])["stage"].null_count for part in parts)
-    if not settings.screen or rows <= settings.screen_rows:
+    if not settings.screen or rows <= settings.screen_rows or not pays(settings.model):
         return Plan()
 
     def work() -> Iterator[batch.Summary]:
-        screen = _distil(run, parts, rows, settings)
+        encoder = Encoder(settings.model, settings.batch_tokens)
+        screen = calibrate(pool(run, parts, rows), encoder, settings.threshold, settings.screen_recall)
         if screen is not None:
             run.write_bytes(SCREEN, screen.to_bytes())
         yield {"screen": screen is not None}
 
     if not [found["screen"] for found in batch.stream(work)][-1]:
         return Plan()
-    return Plan(Screen.from_bytes(run.read_bytes(SCREEN)), min(1.0, max(settings.audit, LEAST_AUDITED / rows)))
-
-
-def _distil(run: Run, parts: Sequence[str], rows: int, settings: Toxicity) -> Screen | None:
-    texts = pool(run, parts, rows)
-    hints, whole = Hint(settings)(texts), rows <= POOL
-    judge = Scorer(settings.model, settings.batch_tokens)
-    return distil(texts, judge, hints, settings.threshold, settings.screen_recall, whole)
+    return Plan(Screen.from_bytes(run.read_bytes(SCREEN)), floor(rows, settings))
 
 
 def pool(run: Run, parts: Sequence[str], rows: int) -> list[str]:
     """Returns the distinct texts of about `POOL` of `rows` unmarked rows, in the order of their digests."""
-    bound = None if rows <= POOL else [("id", "<", f"{ID_RANGE * POOL // rows:08x}")]
     texts: set[str] = set()
     for part in parts:
-        table = run.read_table(part, columns=["stage", *TEXTS], filters=bound)
+        table = run.read_table(part, columns=["stage", *TEXTS], filters=[("id", "<", last_id(rows))])
         table = table.filter(pa.array(schema.unmarked(table)))
         texts.update(text for name in TEXTS for text in table[name].to_pylist() if text and text.strip())
     return sorted(texts, key=digest)
+
+
+def last_id(rows: int) -> str:
+    """Returns what the ids of the pool lie below, of that many rows."""
+    return "g" if rows <= POOL else f"{ID_RANGE * POOL // rows:08x}"
+
+
+def floor(rows: int, settings: Toxicity) -> float:
+    """Returns the least probability with which one of that many rows is audited."""
+    return min(1.0, max(settings.audit, LEAST_AUDITED / rows))
 
 
 def judge(
@@ -123,10 +127,10 @@ def report(how: Plan, judged: Judged, settings: Toxicity, refuted: Audit | None 
     if how.screen is not None:
         screen = how.screen
         found["screen"] = {
-            "kind": "n-grams and small model" if screen.linear.hint else "n-grams",
-            "cut": round(screen.cut, 4),
+            "layers": screen.exit.depth,
+            "cut": screen.exit.cut,
             "target": settings.screen_recall,
-            "calibration": {"scored": len(screen.known), "positives": screen.positives, "toxic": screen.toxic},
+            "calibration": {"scored": screen.scored, "positives": screen.positives, "toxic": screen.toxic},
             "audit_floor": round(how.floor, 6),
         }
     if refuted is not None:

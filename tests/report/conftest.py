@@ -43,7 +43,7 @@ def metrics(make_working: Any, project: Project) -> dict[str, Any]:
     audit = {"rows": 20, "pairs": 4, "found": 3, "recall": 0.75, "interval": [0.301, 0.954], "both_kept": 1}
     metrics["dedup"]["audit"] = {**audit, "edges_checked": 3, "edges_right": 3}
     metrics["toxicity"] = {"texts": 44, "scored": 5, "dropped": 1, "audited": 4, "audit_found": 0}
-    metrics["toxicity"] |= {"missed_at_most": 2.0, "screen": {"kind": "n-grams", "cut": 0.1}}
+    metrics["toxicity"] |= {"missed_at_most": 2.0, "screen": {"layers": 2, "cut": 0.1}}
     metrics["toxicity"] |= {"recall": 0.9951, "recall_interval": [0.99, 0.999]}
     person = {"findings": 3, "rows": 2, "rows_per_1000": 100.0, "first_ids": ["c0ffee" * 5, "decade" * 5]}
     metrics["leaks"] = {"rows": 20, "rows_with_findings": 2, "types": {"PERSON": person}}

@@ -14,17 +14,17 @@ from pipeline.config import Toxicity
 from pipeline.run import Run
 from pipeline.screen import moderate
 from pipeline.screen.audit import STRATA, Audit
-from pipeline.screen.distil import Linear, Screen
-from pipeline.screen.ngrams import BUCKETS
+from pipeline.screen.early_exit import Screen
+from pipeline.screen.encoder import Exit
 from pipeline.screen.toxicity import Judged, Plan
 
 ABUSE = "You are a stupid idiot and a disgusting piece of trash, shut up!"
 CALM = "My card was declined twice yesterday, could you please have a look?"
-SETTINGS = Toxicity(screen=True, screen_model=None)
+SETTINGS = Toxicity()
 
 
 def screen(cut: float) -> Screen:
-    return Screen(Linear(np.zeros(BUCKETS, dtype=np.int32), 0.0, 0.0), cut, 1e9, 0.02, 30, 30)
+    return Screen(Exit(1, np.zeros(3 * 128, dtype=np.float32), 0.0, cut), 1e9, 0.02, 30, 30)
 
 
 @pytest.fixture
@@ -52,9 +52,29 @@ def test_the_pool_is_drawn_by_id_and_ordered_by_digest(
     assert drawn == [text for text in whole if text in set(drawn)]
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, Toxicity(screen=False, screen_rows=1)])
-def test_few_rows_and_a_screen_switched_off_mean_every_row(run: tuple[Run, list[str]], settings: Toxicity) -> None:
+@pytest.mark.parametrize("settings", [SETTINGS, Toxicity(screen_rows=1), Toxicity(model="original", screen=False)])
+def test_few_rows_a_small_model_and_a_screen_switched_off_mean_every_text(
+    run: tuple[Run, list[str]], settings: Toxicity
+) -> None:
     assert moderate.plan(*run, settings) == Plan()
+
+
+@pytest.mark.ray
+def test_a_model_that_pays_gets_a_screen_which_is_the_same_again(
+    ray_session: None, run: tuple[Run, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moderate, "pays", lambda model: True)
+    settings = Toxicity(screen_rows=1)
+    plan = moderate.plan(*run, settings)
+    assert plan.screen is not None
+    assert plan.screen.toxic == 30
+    assert plan.floor == 1.0  # 200 rows at least, of 90
+    bytes_ = run[0].read_bytes(moderate.SCREEN)
+    moderate.plan(*run, settings)
+    assert run[0].read_bytes(moderate.SCREEN) == bytes_
+    judged = moderate.judge(*run, settings, plan, None, lambda part: None)
+    assert judged.scored == judged.texts  # so few that fitting took them all
+    assert judged.audit.found == 30
 
 
 @pytest.mark.ray
@@ -98,7 +118,7 @@ def test_the_report_says_what_was_scored_and_how_sure_the_recall_is() -> None:
     assert found["recall"] == pytest.approx(0.9901, abs=1e-4)
     assert found["recall_interval"][0] < found["recall"] < found["recall_interval"][1]
     assert found["screen"] == {
-        "kind": "n-grams",
+        "layers": 1,
         "cut": 0.5,
         "target": 0.99,
         "calibration": {"scored": 0, "positives": 30, "toxic": 30},

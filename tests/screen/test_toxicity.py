@@ -12,10 +12,10 @@ import pytest
 from pipeline import schema
 from pipeline.config import Toxicity
 from pipeline.errors import IntegrityError, MissingModelError
-from pipeline.screen import toxicity, weights
-from pipeline.screen.distil import Linear, Screen, digest
-from pipeline.screen.ngrams import BUCKETS
-from pipeline.screen.toxicity import Plan, Scorer, ToxicityStage
+from pipeline.screen import weights
+from pipeline.screen.early_exit import Screen, digest
+from pipeline.screen.encoder import Encoder, Exit
+from pipeline.screen.toxicity import Plan, ToxicityStage
 
 ASSET = Path(__file__).parents[2] / "assets" / "toxicity-small"
 ABUSE = "You are a stupid idiot and a disgusting piece of trash, shut up!"
@@ -72,39 +72,34 @@ def test_scores_equal_detoxify_text_by_text_in_any_batch_layout() -> None:
     detoxify = weights.load(str(ASSET), "cpu")
     stock = np.array([detoxify.predict(text)["toxicity"] for text in texts], dtype=np.float32)
     for budget in (1, 100, 100_000):
-        scores = Scorer(str(ASSET), budget)(texts)
+        scores = Encoder(str(ASSET), budget)(texts)
         assert scores == pytest.approx(stock, abs=0.0006)
-        assert (scores == Scorer(str(ASSET), 4096)(texts[::-1])[::-1]).all()
+        assert (scores == Encoder(str(ASSET), 4096)(texts[::-1])[::-1]).all()
 
 
 def test_abuse_at_the_end_of_a_long_text_is_found() -> None:
-    scores = Scorer(str(ASSET), 4096)([CALM * 120, CALM * 120 + ABUSE * 2])
+    scores = Encoder(str(ASSET), 4096)([CALM * 120, CALM * 120 + ABUSE * 2])
     assert scores[0] < 0.9 <= scores[1]
-
-
-def test_batches_hold_the_budget_and_at_least_one_row() -> None:
-    assert list(toxicity._batches([], 10)) == []
-    assert list(toxicity._batches([2, 2, 5, 5, 40], 10)) == [(0, 2), (2, 4), (4, 5)]
 
 
 def test_a_changed_checkpoint_is_not_loaded(folder: Path) -> None:
     with next(folder.glob("*.ckpt")).open("ab") as stream:
         stream.write(b"\0")
     with pytest.raises(IntegrityError, match="expected SHA-256"):
-        Scorer(str(folder), 4096)
+        Encoder(str(folder), 4096)
 
 
 def test_a_checkpoint_without_a_stated_checksum_is_not_loaded(folder: Path) -> None:
     (folder / "SHA256").unlink()
     with pytest.raises(MissingModelError, match="states no SHA-256"):
-        Scorer(str(folder), 4096)
+        Encoder(str(folder), 4096)
 
 
 def test_what_is_no_model_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingModelError, match="neither a folder nor a Detoxify model"):
-        Scorer("multilingul", 4096)
+        Encoder("multilingul", 4096)
     with pytest.raises(MissingModelError, match=r"exactly one \*\.ckpt"):
-        Scorer(str(tmp_path), 4096)
+        Encoder(str(tmp_path), 4096)
 
 
 def test_an_official_model_is_verified_before_it_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +110,7 @@ def test_an_official_model_is_verified_before_it_is_unpickled(tmp_path: Path, mo
     cached.parent.mkdir()
     cached.write_bytes(b"cos\nsystem\n(S'true'\ntR.")  # a pickle that would run a command
     with pytest.raises(IntegrityError, match="c1212f89"):
-        Scorer("original", 4096)
+        Encoder("original", 4096)
 
 
 def test_an_official_model_without_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +122,7 @@ def test_an_official_model_without_network_is_one_sentence(tmp_path: Path, monke
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(MissingModelError, match="`multilingual` is not on this machine"):
-        Scorer("multilingual", 4096)
+        Encoder("multilingual", 4096)
 
 
 def test_the_pinned_list_covers_every_official_model() -> None:
@@ -139,15 +134,13 @@ def test_the_pinned_list_covers_every_official_model() -> None:
 
 @pytest.fixture(scope="module")
 def screened() -> ToxicityStage:
-    """A stage whose screen flags nothing, knows one text, and audits every second row."""
-    linear = Linear(np.zeros(BUCKETS, dtype=np.int32), 0.0, 0.0)
-    screen = Screen(linear, 100.0, 1e9, 0.0, 24, 24, {digest(CALM): 0.95})
-    return ToxicityStage(Toxicity(model=str(ASSET), screen_model=None), Plan(screen, 0.5))
+    """A stage that lets every text leave early, knows one text's score, and audits every second row."""
+    leave = Exit(1, np.zeros(3 * 128, dtype=np.float32), 0.0, 100.0)
+    screen = Screen(leave, 1e9, 0.0, 24, 24, {digest(CALM): (-1.0, 0.95), digest(POLITE): (-1.0, np.nan)})
+    return ToxicityStage(Toxicity(model=str(ASSET)), Plan(screen, 0.5))
 
 
-def test_a_screen_lets_pass_what_it_does_not_flag_and_the_audit_finds_its_share(
-    screened: ToxicityStage, make_working: Any
-) -> None:
+def test_what_left_early_passes_and_the_audit_finds_its_share(screened: ToxicityStage, make_working: Any) -> None:
     pairs = [(f"{ABUSE} {number}", POLITE) for number in range(60)]
     table = make_working(rows(*pairs))
     found = screened(table)
@@ -166,8 +159,9 @@ def test_a_screen_lets_pass_what_it_does_not_flag_and_the_audit_finds_its_share(
 def test_scores_known_from_the_calibration_are_not_asked_again(screened: ToxicityStage, make_working: Any) -> None:
     found = screened(make_working(rows((CALM, POLITE))))
     assert found["reason"].to_pylist() == ["toxicity"]
-    assert screened.judged.scored == 0
+    assert (screened.judged.texts, screened.judged.scored) == (2, 1)
     assert screened.judged.audit.found == 1
+    assert found["toxicity"].to_pylist() == [pytest.approx(0.95)]
 
 
 def test_a_screen_takes_an_empty_table_and_leaves_marks(screened: ToxicityStage, make_working: Any) -> None:
@@ -175,10 +169,3 @@ def test_a_screen_takes_an_empty_table_and_leaves_marks(screened: ToxicityStage,
     table = make_working(rows((ABUSE, ABUSE), (None, None)))
     marked = schema.mark(table, np.array([True, True]), "language", "language")
     assert screened(marked).equals(marked)
-
-
-def test_large_models_run_in_bfloat16_and_small_ones_in_float32() -> None:
-    from transformers import AlbertConfig, AutoConfig
-
-    albert = AlbertConfig(hidden_size=768, num_hidden_layers=12)  # shared layers: 12 M parameters, 85 M multiplications
-    assert toxicity._weights(albert) >= toxicity.BF16_WEIGHTS > toxicity._weights(AutoConfig.from_pretrained(ASSET))

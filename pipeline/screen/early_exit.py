@@ -1,0 +1,213 @@
+"""When a text may leave Detoxify early: a head on its first layers' hidden states, fitted to its own scores in the run.
+
+Texts drawn at random are scored in full, a ridge regression on their hidden states predicts the log odds of the scores,
+the texts that it ranks highest are scored next, and so on (active learning): toxic rows are rare, a random sample holds
+too few of them to learn from. Then the cut is set below the log odds of the positives. Each is predicted without it
+(leave-one-out, in closed form), the lower tail of these is taken for exponential, and the cut is where it has left
+(1 - recall) / `MARGIN`, at the upper confidence limit of its mean. Everything above the cut is scored, then a random
+`PROBE` of what lies under it; either may turn up more positives and lower the cut, until neither does.
+Output contract: `calibrate` returns a `Screen`, or None where it would save too little: then every text is scored. The
+same texts in the same order, the same model and kind of processor give the same screen. Where fewer than `POSITIVES`
+texts reach the threshold, the most suspicious others stand in: as much above what is predicted, or below, at it.
+The recall that a cut achieves is an estimate here; `pipeline.screen.audit` measures it. This module loads no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from pipeline.screen.encoder import Exit
+
+ROUND = 100  # texts that are scored before the next fit
+MOST_ROUNDS = 12
+PROBE = 300  # texts under the cut, drawn at random, that must hold no positive
+POSITIVES = 10  # that a cut is set by, at least
+TAIL, FEWEST = 0.1, 6  # share of the positives that the exponential is fitted to, and at least how many
+CONFIDENCE = 0.95
+MARGIN = 2.0
+MOST_FLAGGED = 0.4  # share of the texts; a screen that flags more is not worth its risk
+PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the ridge; leave-one-out chooses
+FIRST = 300  # texts drawn at random to begin with
+SHARE = 6  # of the layers: 2 of 12 are passed before a text may leave
+LEAST_SPREAD = 1e-3  # of a feature
+DIGEST = 12  # bytes that stand for a text
+
+
+class Encoder(Protocol):
+    """What is asked of `pipeline.screen.encoder.Encoder`."""
+
+    depth: int
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray: ...
+
+    def features(self, texts: Sequence[str], depth: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What a screening pass needs. `known`: digest of a text -> (log odds, score, or nan where it left early)."""
+
+    exit: Exit
+    scale: float  # log odds over which the share of positives is expected to fall to a quarter
+    flagged: float  # share of the texts in the pool that go on
+    positives: int  # texts the cut was set by
+    toxic: int  # of them, those that reach the threshold
+    known: dict[bytes, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def scored(self) -> int:
+        """How many texts have been scored in full."""
+        return sum(not math.isnan(score) for _, score in self.known.values())
+
+    def to_bytes(self) -> bytes:
+        """Returns the screen as an .npz file: plain arrays, the same bytes for the same screen."""
+        sink = io.BytesIO()
+        leave = self.exit
+        plain = [leave.depth, leave.bias, leave.cut, self.scale, self.flagged, self.positives, self.toxic]
+        np.savez_compressed(
+            sink,
+            weights=leave.weights,
+            plain=np.array(plain, np.float64),
+            digests=np.frombuffer(b"".join(self.known), dtype=np.uint8).reshape(-1, DIGEST),
+            values=np.array(list(self.known.values()), dtype=np.float64).reshape(-1, 2),
+        )
+        return sink.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Screen:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            depth, bias, cut, scale, flagged, positives, toxic = file["plain"].tolist()
+            leave = Exit(int(depth), file["weights"], bias, cut)
+            values = map(tuple, file["values"].tolist())
+            known = {row.tobytes(): value for row, value in zip(file["digests"], values, strict=True)}
+        return cls(leave, scale, flagged, int(positives), int(toxic), known)
+
+
+def digest(text: str) -> bytes:
+    """Returns what stands for a text in `Screen.known`."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST).digest()
+
+
+def calibrate(texts: Sequence[str], encoder: Encoder, threshold: float, recall: float) -> Screen | None:
+    """Fits a screen on distinct `texts`, in an order that has nothing to do with what they say.
+
+    `recall`: of the texts that reach `threshold`, how many the screen lets go on.
+    """
+    pool = _Pool(texts, encoder, threshold)
+    pool.ask(np.arange(min(len(texts), FIRST)))
+    for _ in range(MOST_ROUNDS):
+        if not pool.ask(pool.ranked(pool.fitted())[:ROUND]):
+            break  # the top of the ranking holds no more of them
+    while True:
+        fit = pool.fitted()
+        cut = _cut(pool, fit, recall)
+        odds = pool.odds(fit)
+        if (odds >= cut.at).mean() > MOST_FLAGGED:
+            return None
+        ranked = pool.ranked(fit)
+        above = int((odds[ranked] >= cut.at).sum())
+        if above:
+            pool.ask(ranked[: max(above, ROUND)])
+        elif not pool.ask(np.sort(ranked)[:PROBE]):
+            leave = Exit(pool.depth, fit.weights, fit.bias, cut.at)
+            flagged = float((odds >= cut.at).mean())
+            return Screen(leave, cut.scale, flagged, cut.positives, pool.reaching(), pool.known(odds))
+
+
+class _Fit(NamedTuple):
+    """A linear model of features, and what it says of each scored text when that text is left out (float64)."""
+
+    weights: np.ndarray
+    bias: float
+    left_out: np.ndarray
+
+
+class _Cut(NamedTuple):
+    at: float
+    scale: float
+    positives: int
+
+
+class _Pool:
+    """Texts, their features, and the scores of some of them (`rows`, in the order asked; `scores` beside it)."""
+
+    def __init__(self, texts: Sequence[str], encoder: Encoder, threshold: float) -> None:
+        self.texts, self.depth = texts, max(1, encoder.depth // SHARE)
+        self._encoder, self.threshold = encoder, np.array(threshold, dtype=np.float32)
+        self._features, self._owners = encoder.features(texts, self.depth)
+        self._mean = self._features.mean(0, dtype=np.float64)
+        self._spread = self._features.std(0, dtype=np.float64) + LEAST_SPREAD
+        self.rows = np.empty(0, np.int64)
+        self.scores = np.empty(0, np.float32)
+
+    def ask(self, rows: np.ndarray) -> bool:
+        """Has texts scored; returns whether any of them reaches the threshold."""
+        before = self.reaching()
+        self.rows = np.concatenate((self.rows, rows))
+        self.scores = np.concatenate((self.scores, self._encoder([self.texts[row] for row in rows.tolist()])))
+        return self.reaching() > before
+
+    def reaching(self) -> int:
+        return int((self.scores >= self.threshold).sum())
+
+    def fitted(self) -> _Fit:
+        """Returns the ridge regression of the log odds of the scores; leave-one-out chooses its penalty."""
+        first = np.unique(self._owners, return_index=True)  # of a text in several windows, one: rare enough
+        windows = first[1][np.searchsorted(first[0], self.rows)]
+        matrix = (self._features[windows] - self._mean) / self._spread / math.sqrt(self._features.shape[1])
+        target = log_odds(self.scores)
+        bias = float(target.mean())
+        sizes, vectors = np.linalg.eigh(matrix @ matrix.T)
+        turned = vectors.T @ (target - bias)
+        duals = [vectors @ (turned / (sizes + penalty)) for penalty in PENALTIES]
+        errors = [  # leave-one-out, Allen's PRESS
+            dual / (vectors**2 @ (1 / (sizes + penalty))) for dual, penalty in zip(duals, PENALTIES, strict=True)
+        ]
+        best = int(np.argmin([(error**2).sum() for error in errors]))
+        weights = matrix.T @ duals[best] / self._spread / math.sqrt(self._features.shape[1])
+        return _Fit(weights.astype(np.float32), bias - float(weights @ self._mean), target - errors[best])
+
+    def odds(self, fit: _Fit) -> np.ndarray:
+        """Returns what a fit says of every text: the highest of its windows."""
+        found = np.full(len(self.texts), -np.inf)
+        np.maximum.at(found, self._owners, Exit(self.depth, fit.weights, fit.bias, 0.0).odds(self._features))
+        return found
+
+    def ranked(self, fit: _Fit) -> np.ndarray:
+        """Returns the rows not scored yet, the most suspicious first."""
+        ranked = np.argsort(-self.odds(fit), kind="stable")
+        return ranked[~np.isin(ranked, self.rows)]
+
+    def known(self, odds: np.ndarray) -> dict[bytes, tuple[float, float]]:
+        scores = np.full(len(self.texts), np.nan)
+        scores[self.rows] = self.scores
+        pairs = zip(odds.tolist(), scores.tolist(), strict=True)
+        return dict(zip(map(digest, self.texts), pairs, strict=True))
+
+
+def log_odds(scores: np.ndarray) -> np.ndarray:
+    """Returns the log odds of scores that have 3 decimals; 0 and 1 stand for half a unit of them."""
+    scores = scores.astype(np.float64)
+    return np.asarray(np.log((scores + 5e-4) / (1.0005 - scores)))
+
+
+def _cut(pool: _Pool, fit: _Fit, recall: float) -> _Cut:
+    """Returns where to cut below what the positives of the pool score when they are left out."""
+    from scipy.special import gammaincinv
+
+    count = min(len(pool.rows), max(POSITIVES, pool.reaching()))
+    highest = np.argsort(-pool.scores, kind="stable")[:count]
+    short = log_odds(pool.threshold) - log_odds(pool.scores[highest])  # of the threshold, where it is not reached
+    positive = np.sort(fit.left_out[highest] + np.maximum(short, 0))
+    size = min(max(FEWEST, int(TAIL * count)), count - 1)
+    mean = max(float(np.mean(positive[size] - positive[:size])), 1e-3)
+    upper = mean * size / float(gammaincinv(size, 1 - CONFIDENCE))  # 2 n mean / chi2, of 2 n degrees of freedom
+    cut = min(positive[size] - upper * math.log(size / count / ((1 - recall) / MARGIN)), positive[0])
+    return _Cut(round(float(cut), 3), mean * math.log(4), count)
