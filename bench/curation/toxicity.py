@@ -32,13 +32,13 @@ from bench.curation.teacher import corpus, teacher
 from pipeline import schema
 from pipeline.config import Toxicity
 from pipeline.screen import moderate
-from pipeline.screen.early_exit import SHARE, calibrate, digest
+from pipeline.screen.early_exit import DEPTHS, calibrate, digest
 from pipeline.screen.encoder import Encoder, Exit
 from pipeline.screen.toxicity import TEXTS, Plan, ToxicityStage
 
 CACHE = Path.home() / ".cache" / "solotune-bench"
 RATES = {"": 0.05, "_half_pc": 0.005}
-ROWS = {True: 2_000, False: 20_000}
+ROWS = {True: 3_200, False: 20_000}
 TIMED = {True: 32, False: 64}  # rows that stock is timed on
 LIST = 32  # texts per call of stock
 
@@ -55,11 +55,12 @@ def measure(quick: bool) -> dict[str, float | None]:
 
 
 class Record:
-    """The teacher's score of every text of the rows, and what an exit would see of it; stands in for `Encoder`."""
+    """The teacher's score of every text of the rows, and what exits would see of it; stands in for `Encoder`."""
 
-    def __init__(self, texts: list[str], scores: np.ndarray, features: np.ndarray, depth: int) -> None:
+    def __init__(self, texts: list[str], scores: np.ndarray, features: np.ndarray, encoder: Encoder) -> None:
         self._place = {text: number for number, text in enumerate(texts)}
-        self._scores, self._features, self.depth = scores, features, depth
+        self._scores, self._features = scores, features
+        self.depth, self._depths = encoder.depth, _depths(encoder)
 
     @classmethod
     def of(cls, encoder: Encoder, model: str, rows: Sequence[Row]) -> Record:
@@ -68,18 +69,22 @@ class Record:
         key = hashlib.sha256((Path(model) / "SHA256").read_bytes() + "\0".join(texts).encode()).hexdigest()[:12]
         file = CACHE / f"scores-{key}.npz"
         if not file.is_file():
-            features = _features(encoder, texts)
+            scores, features = encoder.study(texts, _depths(encoder))
             CACHE.mkdir(parents=True, exist_ok=True)
-            np.savez(CACHE / f".{file.name}", scores=encoder(texts), features=features)
+            np.savez(CACHE / f".{file.name}", scores=scores, features=features)
             (CACHE / f".{file.name}").rename(file)
         with np.load(file) as found:
-            return cls(texts, found["scores"], found["features"], encoder.depth)
+            return cls(texts, found["scores"], found["features"], encoder)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         return np.array([self._scores[self._place[text]] if text.strip() else 0.0 for text in texts], np.float32)
 
-    def features(self, texts: Sequence[str], _: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._features[[self._place[text] for text in texts]], np.arange(len(texts))
+    def features(self, texts: Sequence[str], depth: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.study(texts, [depth])[1][0], np.arange(len(texts))
+
+    def study(self, texts: Sequence[str], depths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        at = [self._depths.index(depth) for depth in depths]
+        return self(texts), self._features[at][:, [self._place[text] for text in texts]]
 
     def judge(self, texts: Sequence[str], leave: Exit) -> tuple[np.ndarray, np.ndarray]:
         scores, odds = self(texts), np.full(len(texts), np.nan)
@@ -88,10 +93,8 @@ class Record:
         return np.where(odds < leave.cut, np.nan, scores).astype(np.float32), odds
 
 
-def _features(encoder: Encoder, texts: list[str]) -> np.ndarray:
-    """Returns the features of each text's first window."""
-    found, owners = encoder.features(texts, encoder.depth // SHARE)
-    return found[np.unique(owners, return_index=True)[1]]
+def _depths(encoder: Encoder) -> list[int]:
+    return sorted({int(share * encoder.depth) for share in DEPTHS})
 
 
 class Bench:
@@ -102,6 +105,8 @@ class Bench:
         self._settings = Toxicity(model=str(teacher(data, CACHE)))
         self._encoder = Encoder(self._settings.model, self._settings.batch_tokens)
         self._support, self._toxic = _rows(data, ROWS[quick])
+        most = round(max(RATES.values()) * len(self._support))
+        self._toxic = self._toxic[: 2 * most]
         self._record = Record.of(self._encoder, self._settings.model, [*self._support, *self._toxic])
 
     def compare(self) -> dict[str, dict[str, Any]]:
@@ -211,7 +216,13 @@ def _rows(data: Path, size: int) -> tuple[list[Row], list[Row]]:
 def _table(rows: list[Row], salt: str = "") -> pa.Table:
     empty: dict[str, Any] = {"source": "bench", "kind": "qa", "origin": "real", "path": "bench", "line": 1}
     full = [
-        {"id": schema.content_id("qa", *row, salt), "source_id": str(at), "prompt": row[0], "response": row[1], **empty}
+        {
+            "id": schema.content_id(f"qa{salt}", *row),
+            "source_id": str(at),
+            "prompt": row[0],
+            "response": row[1],
+            **empty,
+        }
         for at, row in enumerate(rows)
     ]
     return pa.Table.from_pylist(full, schema=schema.WORKING)

@@ -1,14 +1,16 @@
-"""When a text may leave Detoxify early: a head on its first layers' hidden states, fitted to its own scores in the run.
+"""When a text may leave Detoxify early: a head on the states of its first layers, fitted to its own scores in the run.
 
 Texts drawn at random are scored in full, a ridge regression on their hidden states predicts the log odds of the scores,
 the texts that it ranks highest are scored next, and so on (active learning): toxic rows are rare, a random sample holds
-too few of them to learn from. Then the cut is set below the log odds of the positives. Each is predicted without it
-(leave-one-out, in closed form), the lower tail of these is taken for exponential, and the cut is where it has left
-(1 - recall) / `MARGIN`, at the upper confidence limit of its mean. Everything above the cut is scored, then a random
-`PROBE` of what lies under it; either may turn up more positives and lower the cut, until neither does.
+too few of them to learn from. This is done on the embeddings, which cost next to nothing. Then the depth is chosen:
+for each of a few, the scored texts tell how much of the work an exit there leaves.
+The cut lies below the log odds of the positives. Each is predicted without it (leave-one-out, in closed form), the
+lower tail of these is taken for exponential, and the cut is where it has left (1 - recall) / `MARGIN`, at the upper
+confidence limit of its mean. Everything above the cut is scored, then a random probe of what lies under it; either may
+turn up more positives and lower the cut, until neither does.
 Output contract: `calibrate` returns a `Screen`, or None where it would save too little: then every text is scored. The
 same texts in the same order, the same model and kind of processor give the same screen. Where fewer than `POSITIVES`
-texts reach the threshold, the most suspicious others stand in: as much above what is predicted, or below, at it.
+texts reach the threshold, the highest others count as if they just did, as much over or under their prediction as now.
 The recall that a cut achieves is an estimate here; `pipeline.screen.audit` measures it. This module loads no model.
 """
 
@@ -25,17 +27,16 @@ import numpy as np
 
 from pipeline.screen.encoder import Exit
 
-ROUND = 100  # texts that are scored before the next fit
-MOST_ROUNDS = 12
-PROBE = 300  # texts under the cut, drawn at random, that must hold no positive
-POSITIVES = 10  # that a cut is set by, at least
+FIRST, LEAST = 0.02, 100  # share of the texts, and at least how many, drawn to begin with; as many are the probe
+ROUND = 50  # texts that are scored before the next fit, at least
+MOST_ROUNDS = 24
+POSITIVES = 20  # that a cut is set by, at least
 TAIL, FEWEST = 0.1, 6  # share of the positives that the exponential is fitted to, and at least how many
 CONFIDENCE = 0.95
 MARGIN = 2.0
 MOST_FLAGGED = 0.4  # share of the texts; a screen that flags more is not worth its risk
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the ridge; leave-one-out chooses
-FIRST = 300  # texts drawn at random to begin with
-SHARE = 6  # of the layers: 2 of 12 are passed before a text may leave
+DEPTHS = (0, 1 / 12, 1 / 6, 1 / 3)  # where a text may leave, as shares of the layers; 0: after the embeddings
 LEAST_SPREAD = 1e-3  # of a feature
 DIGEST = 12  # bytes that stand for a text
 
@@ -45,9 +46,9 @@ class Encoder(Protocol):
 
     depth: int
 
-    def __call__(self, texts: Sequence[str]) -> np.ndarray: ...
-
     def features(self, texts: Sequence[str], depth: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def study(self, texts: Sequence[str], depths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -101,24 +102,40 @@ def calibrate(texts: Sequence[str], encoder: Encoder, threshold: float, recall: 
     `recall`: of the texts that reach `threshold`, how many the screen lets go on.
     """
     pool = _Pool(texts, encoder, threshold)
-    pool.ask(np.arange(min(len(texts), FIRST)))
+    probe = max(LEAST, round(FIRST * len(texts)))
+    pool.ask(np.arange(min(len(texts), probe)))
     for _ in range(MOST_ROUNDS):
         if not pool.ask(pool.ranked(pool.fitted())[:ROUND]):
             break  # the top of the ranking holds no more of them
+    pool.deepen(_depth(pool, probe, recall))
     while True:
         fit = pool.fitted()
         cut = _cut(pool, fit, recall)
         odds = pool.odds(fit)
-        if (odds >= cut.at).mean() > MOST_FLAGGED:
-            return None
+        flagged = float((odds >= cut.at).mean())
+        if flagged > MOST_FLAGGED:
+            if pool.depth == pool.depths[-1]:
+                return None
+            pool.deepen(pool.depths.index(pool.depth) + 1)
+            continue
         ranked = pool.ranked(fit)
         above = int((odds[ranked] >= cut.at).sum())
         if above:
             pool.ask(ranked[: max(above, ROUND)])
-        elif not pool.ask(np.sort(ranked)[:PROBE]):
+        elif not pool.ask(np.sort(ranked)[:probe]):
             leave = Exit(pool.depth, fit.weights, fit.bias, cut.at)
-            flagged = float((odds >= cut.at).mean())
             return Screen(leave, cut.scale, flagged, cut.positives, pool.reaching(), pool.known(odds))
+
+
+def _depth(pool: _Pool, first: int, recall: float) -> int:
+    """Returns which of the pool's depths leaves the least work, by the `first` texts scored: they were random."""
+    costs = []
+    for number, depth in enumerate(pool.depths):
+        fit = pool.fitted(number)
+        flagged = float((fit.left_out[:first] >= _cut(pool, fit, recall).at).mean())
+        share = depth / pool.layers
+        costs.append(share + (1 - share) * flagged)
+    return int(np.argmin(costs))
 
 
 class _Fit(NamedTuple):
@@ -136,32 +153,44 @@ class _Cut(NamedTuple):
 
 
 class _Pool:
-    """Texts, their features, and the scores of some of them (`rows`, in the order asked; `scores` beside it)."""
+    """Texts, their features at one depth, and of some of them (`rows`, in the order asked) the scores and the features
+    at every depth."""
 
     def __init__(self, texts: Sequence[str], encoder: Encoder, threshold: float) -> None:
-        self.texts, self.depth = texts, max(1, encoder.depth // SHARE)
+        self.texts, self.layers = texts, encoder.depth
+        self.depths = sorted({int(share * self.layers) for share in DEPTHS})
         self._encoder, self.threshold = encoder, np.array(threshold, dtype=np.float32)
-        self._features, self._owners = encoder.features(texts, self.depth)
-        self._mean = self._features.mean(0, dtype=np.float64)
-        self._spread = self._features.std(0, dtype=np.float64) + LEAST_SPREAD
         self.rows = np.empty(0, np.int64)
         self.scores = np.empty(0, np.float32)
+        self._studied: list[np.ndarray] = []
+        self.deepen(0)
+
+    def deepen(self, number: int) -> None:
+        """Takes the features at another depth."""
+        self._number, self.depth = number, self.depths[number]
+        self._features, self._owners = self._encoder.features(self.texts, self.depth)
 
     def ask(self, rows: np.ndarray) -> bool:
         """Has texts scored; returns whether any of them reaches the threshold."""
+        if not len(rows):
+            return False
         before = self.reaching()
+        scores, features = self._encoder.study([self.texts[row] for row in rows.tolist()], self.depths)
         self.rows = np.concatenate((self.rows, rows))
-        self.scores = np.concatenate((self.scores, self._encoder([self.texts[row] for row in rows.tolist()])))
+        self.scores = np.concatenate((self.scores, scores))
+        self._studied.append(features)
         return self.reaching() > before
 
     def reaching(self) -> int:
         return int((self.scores >= self.threshold).sum())
 
-    def fitted(self) -> _Fit:
-        """Returns the ridge regression of the log odds of the scores; leave-one-out chooses its penalty."""
-        first = np.unique(self._owners, return_index=True)  # of a text in several windows, one: rare enough
-        windows = first[1][np.searchsorted(first[0], self.rows)]
-        matrix = (self._features[windows] - self._mean) / self._spread / math.sqrt(self._features.shape[1])
+    def fitted(self, number: int | None = None) -> _Fit:
+        """Returns the ridge regression of the log odds of the scores, at the pool's depth or another; leave-one-out
+        chooses its penalty."""
+        number = self._number if number is None else number
+        features = np.concatenate([each[number] for each in self._studied]).astype(np.float64)
+        mean, spread = features.mean(0), (features.std(0) + LEAST_SPREAD) * math.sqrt(features.shape[1])
+        matrix = (features - mean) / spread
         target = log_odds(self.scores)
         bias = float(target.mean())
         sizes, vectors = np.linalg.eigh(matrix @ matrix.T)
@@ -171,8 +200,8 @@ class _Pool:
             dual / (vectors**2 @ (1 / (sizes + penalty))) for dual, penalty in zip(duals, PENALTIES, strict=True)
         ]
         best = int(np.argmin([(error**2).sum() for error in errors]))
-        weights = matrix.T @ duals[best] / self._spread / math.sqrt(self._features.shape[1])
-        return _Fit(weights.astype(np.float32), bias - float(weights @ self._mean), target - errors[best])
+        weights = matrix.T @ duals[best] / spread
+        return _Fit(weights.astype(np.float32), bias - float(weights @ mean), target - errors[best])
 
     def odds(self, fit: _Fit) -> np.ndarray:
         """Returns what a fit says of every text: the highest of its windows."""

@@ -104,6 +104,22 @@ class Encoder:
                 found[batch.windows] = self._features(batch)
         return found, owners
 
+    def study(self, texts: Sequence[str], depths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the scores of texts (none of them empty), and on the way to them what exits after `depths` (rising)
+        layers see of each: float16 (depths, texts, 3 * hidden), of a long text the window with the highest score."""
+        windows, owners = self._windows(texts)
+        scores = np.full(len(windows), np.nan, dtype=np.float32)
+        found = np.zeros((len(depths), len(windows), 3 * self._model.config.hidden_size), dtype=np.float16)
+        with self._precision():
+            for batch in self._embedded(windows):
+                for number, (start, stop) in enumerate(pairwise([0, *depths])):
+                    self._run(batch, start, stop)
+                    found[number, batch.windows] = self._features(batch)
+                self._finish([batch], depths[-1], scores)
+        order = np.lexsort((scores, owners))
+        last = order[np.searchsorted(owners[order], np.arange(len(texts)), side="right") - 1]
+        return np.round(scores[last], 3), found[:, last]
+
     def _windows(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
         """Returns the token ids of every window of every text, shortest first, and which text each is of."""
         full = [number for number, text in enumerate(texts) if text.strip()]
