@@ -175,7 +175,7 @@ class _Narrator:
         if row["stage"] == "toxicity":
             return self._rejected("toxicity", row, words.reason(row["reason"]))
         if row["toxicity"] is None:
-            return Step("toxicity", "passed: the first layers cleared it, so it has no score", None, threshold)
+            return Step("toxicity", "passed: cleared early in the model, so it has no score", None, threshold)
         return Step("toxicity", "passed", row["toxicity"], threshold)
 
     def _dedup(self, row: Row) -> Step:

@@ -64,9 +64,11 @@ def toxicity(part: Metrics) -> list[str]:
     """Returns sentences on the screen before the toxicity model, and on what it may have missed."""
     if part["screen"] is None:
         return [f"The toxicity model scored every text: {part['scored']:,}."]
+    layers = part["screen"]["layers"]
+    where = f"after {counted(layers, 'layer')} of it" if layers else "on its word embeddings"
     sentences = [
-        f"The toxicity model scored {part['scored']:,} of {counted(part['texts'], 'text')} in full; the others were "
-        f"passed after {counted(part['screen']['layers'], 'layer')} of it, by a screen fitted in this run."
+        f"The toxicity model scored {part['scored']:,} of {counted(part['texts'], 'text')}; the others were passed "
+        f"{where}, by a screen fitted in this run."
     ]
     if part["recall"] is not None:
         sentences.append(

@@ -72,7 +72,7 @@ def test_it_lets_the_positives_go_on_and_little_else(found: tuple[Screen, Model]
 def test_it_goes_as_deep_as_it_pays() -> None:
     depths = []
     for noise in (0.01, 1.0, 1.8):  # the last needs a third of the layers
-        model = Model(4_000, 0.05, noise)
+        model = Model(2_000, 0.04, noise)
         screen = calibrate(model.texts(), model, 0.9, 0.99)
         assert screen is not None
         depths.append(screen.exit.depth)
