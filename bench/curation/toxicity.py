@@ -114,12 +114,14 @@ class Bench:
         for suffix, rate in RATES.items():
             rows = self._mix(rate, Random(1))
             stock = self._stock(rows[: TIMED[self._quick]])
-            start = time.perf_counter()
+            clock = Clock()
             marked, report = self._screened(_table(rows), self._encoder, digest)
-            speed = len(rows) / (time.perf_counter() - start)
-            best = max(stock["text_by_text_rows_per_s"], stock["lists_rows_per_s"])
-            figures = {"x_stock": speed / best, "recall": self._recall(marked), "rows_per_s": speed}
-            found[suffix] = {**figures, "rows": len(rows), **stock, **report}
+            ours = clock.speeds(len(rows))
+            x_stock, x_stock_cpu = (
+                ours[unit] / max(stock[name][unit] for name in ("lists", "text_by_text")) for unit in ours
+            )
+            figures = {"x_stock": x_stock, "x_stock_cpu": x_stock_cpu, "recall": self._recall(marked), "ours": ours}
+            found[suffix] = {**figures, "rows": len(rows), "stock": stock, **report}
         return found
 
     def replay(self, trials: int) -> dict[str, dict[str, float]]:
@@ -172,7 +174,7 @@ class Bench:
         dropped = np.array([reason == "toxicity" for reason in marked["reason"].to_pylist()])
         return float((dropped & should).sum() / max(1, should.sum()))
 
-    def _stock(self, rows: list[Row]) -> dict[str, float]:
+    def _stock(self, rows: list[Row]) -> dict[str, Any]:
         """Returns how many rows a second stock does text by text and in lists, and on what share of the texts, and of
         as many toxic ones, it gives the teacher's recorded verdict."""
         import torch
@@ -182,17 +184,27 @@ class Bench:
         detoxify = load(self._settings.model, "cuda" if torch.cuda.is_available() else "cpu")
         texts = [text for row in rows for text in row if text]
         detoxify.predict(texts[0])
-        found: dict[str, float] = {}
-        for name, size in (("text_by_text", 1), ("lists", LIST)):
-            start = time.perf_counter()
-            for at in range(0, len(texts), size):
-                detoxify.predict(texts[at : at + size])
-            found[f"{name}_rows_per_s"] = len(rows) / (time.perf_counter() - start)
-        texts += [prompt for prompt, _ in self._toxic[: len(rows)]]
-        stock = np.array([detoxify.predict(text)["toxicity"] for text in texts])
-        threshold = self._settings.threshold
-        found["verdicts_as_stock"] = float(np.mean((stock >= threshold) == (self._record(texts) >= threshold)))
+        found: dict[str, Any] = {}
+        for name, size in (("lists", LIST), ("text_by_text", 1)):
+            clock = Clock()
+            scores = [detoxify.predict(texts[at : at + size])["toxicity"] for at in range(0, len(texts), size)]
+            found[name] = clock.speeds(len(rows))
+        abuse = [prompt for prompt, _ in self._toxic[: len(rows)]]
+        scores += [detoxify.predict(text)["toxicity"] for text in abuse]  # after those of the last, text by text
+        ours, threshold = self._record([*texts, *abuse]), self._settings.threshold
+        found["verdicts_as_stock"] = float(np.mean((np.array(scores) >= threshold) == (ours >= threshold)))
         return found
+
+
+class Clock:
+    """Time since it was made: by the wall, and of all threads of this process, which other processes disturb less."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def speeds(self, rows: int) -> dict[str, float]:
+        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        return {"rows_per_s": rows / wall, "rows_per_cpu_s": rows / cpu}
 
 
 def _rows(data: Path, size: int) -> tuple[list[Row], list[Row]]:
