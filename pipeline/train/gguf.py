@@ -85,24 +85,20 @@ def _make(project: Project, run: Run, folder: Path, console: Console) -> dict[st
     examples = heldout.encode(project, tokenizer, golden)
     exported = run.read_json(merge.METRICS)
     reference = exported["bases"][exported["chosen"]]["perplexity"]
-    whole = folder / ".whole.gguf"
-    convert.convert(source, whole, tokenizer, project.name)
-    files = []
+    paths = {kind: folder / f"{project.name}-{kind}.gguf" for kind in ("f16", *project.export.gguf)}
+    convert.convert(source, paths["f16"], tokenizer, project.name)
+    files: list[dict[str, Any]] = []
     for kind in project.export.gguf:
-        started = time.monotonic()
-        target = folder / f"{project.name}-{kind}.gguf"
-        if kind == "f16":
-            shutil.copyfile(whole, target)
-        else:
-            llamacpp.quantise(whole, target, kind)
+        started, target = time.monotonic(), paths[kind]
+        if kind != "f16":
+            llamacpp.quantise(paths["f16"], target, kind)
         found: dict[str, Any] = {"kind": kind, "bytes": target.stat().st_size, "types": types(target)}
         found |= measure(target, tokenizer, golden, examples, reference, getattr(project.export.gguf_gates, kind))
         found["seconds"] = round(time.monotonic() - started, 1)
-        if found["problem"]:
-            target.unlink()
         console.print(f"gguf: {kind}: {found['problem'] or _praise(found)}")
         files.append(found)
-    whole.unlink()
+    for kind in paths.keys() - {file["kind"] for file in files if not file["problem"]}:
+        paths[kind].unlink()
     return {"merged_perplexity": reference, "rows": len(golden), "runtime": llamacpp.version(), "files": files}
 
 

@@ -125,6 +125,7 @@ def test_wandb_offline_writes_a_run_to_be_synced(make_project: Any, tmp_path: Pa
     assert next(folder.glob("*.wandb")).stat().st_size > 100
 
 
+@pytest.mark.filterwarnings("ignore")  # of its own database library, whose releases it does not wait for
 def test_mlflow_keeps_the_metrics(make_project: Any, tmp_path: Path, book: Journal) -> None:
     mlflow = pytest.importorskip("mlflow")
     assert mirror(project(make_project, "mlflow"), tmp_path, book) == ""
