@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from jobs import log
 from pipeline import config
 from pipeline.errors import SolotuneError, UserError
 from pipeline.run import Run
@@ -118,7 +119,7 @@ def one_line_errors(verb: str) -> Iterator[None]:
 
 def console() -> Console:
     """Returns the console of a job: as wide as the terminal, or as a log is."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, record=True)
     if not console.is_terminal:
         console.width = LOG_WIDTH
     return console
@@ -160,6 +161,8 @@ def main(
         earlier = tuple(Run.open(place(path), make=False) for path in args.earlier) if takes_input else ()
         run = Run.open(place(args.run))
         run.write_bytes("config.yaml", yaml.safe_dump(project.model_dump(mode="json"), sort_keys=False).encode())
-        if needs_ray:
-            start_ray()
-        verb(Job(project, run, inputs, console(), earlier, vars(args)))
+        shown = console()
+        with log.kept(run, verb.__name__, shown):
+            if needs_ray:
+                start_ray()
+            verb(Job(project, run, inputs, shown, earlier, vars(args)))
