@@ -1,8 +1,9 @@
 """Base against tuned on the golden set.
 
 Output contract: `metrics/evaluate.json`: `{base, tuned}` with every metric's score, `intervals`, `groups` by label and
-language, `forgetting` on general text, `harness`, what was `skipped` and why, `rows`, `generated`, `samples`; committed
-as stage `evaluate`. Base and tuned are one loaded model with the adapter off and on, so they differ in nothing else.
+language, how the base was `held`, `forgetting` on general text, `harness`, what was `skipped` and why, `rows`,
+`generated`, `samples`; committed as stage `evaluate`. Base and tuned are one loaded model with the adapter off and on,
+so they differ in nothing else.
 """
 
 from __future__ import annotations
@@ -52,10 +53,8 @@ def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
 
 def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> Iterator[dict[str, Any]]:
     """Runs where the hardware is; yields `{rows}` as they are done and `{metrics}` last."""
-    from pipeline.train.model import device, load_tuned
-
     settings = project.evaluate
-    model, tokenizer = load_tuned(run, project, device())
+    model, tokenizer, held = _load(project, run)
     examples = heldout.encode(project, tokenizer, rows)
     texts = general.pieces(project, tokenizer) if settings.general else []
     judged: dict[str, list[Judged]] = {}
@@ -90,7 +89,18 @@ def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> 
     metrics = measures.summary(made, rows, settings.bootstrap, project.seed)
     metrics |= {"rows": len(rows), "generated": len(chosen), "ended": ended, "skipped": skipped}
     metrics |= {"harness": tasks, "forgetting": _forgetting(project, remembered), "template": _template(tokenizer)}
+    metrics |= {"held": held}
     yield {"metrics": {**metrics, "samples": _samples(chosen[: settings.samples], answers)}}
+
+
+def _load(project: Project, run: Run) -> tuple[Any, Any, str]:
+    """Returns the base with the run's adapter, its tokenizer, and how the base is held: as on disk where that fits the
+    device, else as training held it."""
+    from pipeline.train import model, room
+
+    quantise = None if room.fits(project.base_model, 2) else project.train.quantise
+    causal, tokenizer = model.load(project.base_model, project, quantise, model.device())
+    return model.attach(causal, run.local(model.ADAPTER)), tokenizer, quantise or "whole"
 
 
 def _template(tokenizer: Any) -> str:

@@ -47,12 +47,14 @@ def evaluation(found: dict[str, Any]) -> str:
         f"Losses are of {found['rows']:,} golden rows, answers of {found['generated']:,}, greedy. Intervals are from "
         "resampled rows, the same for both. Lower is better for perplexity and bits per byte, higher for the rest."
     ]
+    if found["held"] == "nf4":
+        notes.append("The base did not fit this machine as it is: both models were measured on the 4-bit base.")
     if found["generated"]:
         ended = found["ended"]
         notes.append(
             f"Of its answers the base ended {ended['base']:.0%} by itself, the tuned model {ended['tuned']:.0%}."
         )
-    notes += [f"{NAMES.get(name, name).capitalize()} skipped: {told}." for name, told in found["skipped"].items()]
+    notes += [f"{NAMES.get(name, name)} skipped: {told}." for name, told in found["skipped"].items()]
     cards = [card("Base against tuned", table(head, rows) + paragraph(notes), wide=True)]
     cards += [card(f"By {title}", _groups(found["groups"][field], field)) for field, title in _grouped(found)]
     if found["forgetting"]:

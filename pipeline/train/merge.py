@@ -24,7 +24,7 @@ from pipeline.evaluate import heldout
 from pipeline.evaluate.perplexity import Judged, judge_all, perplexity
 from pipeline.run import code_version, fingerprint
 from pipeline.storage import storage_errors
-from pipeline.train import card, checkpoint, model, shards, template
+from pipeline.train import card, checkpoint, model, room, shards, template
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,7 @@ def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
     trained = run.require("train")
     evaluated = run.manifest("evaluate")
     inputs = {"train": trained["key"], "evaluate": evaluated["key"] if evaluated else None}
-    code = code_version(*(f"train/{name}.py" for name in ("merge", "shards", "card")), "evaluate/perplexity.py")
+    code = code_version(*(f"train/{name}.py" for name in ("merge", "shards", "room", "card")), "evaluate/perplexity.py")
     key = fingerprint(inputs, project.name, project.export.model_dump(exclude={"gguf", "gguf_gates"}), code)
     if run.manifest(STAGE, key) is not None:
         console.print("export: merged before")
@@ -136,7 +136,7 @@ def _build(
     project: Project, run: Run, name: str, folder: Path, examples: list[Encoded], pad: int
 ) -> tuple[dict[str, Any], list[Judged]]:
     """Fills the folder with the merge into one of the bases, then measures the adapter on that base."""
-    device, dtype = _room(project.base_model)
+    device, dtype = room.place(project.base_model)
     quantise = project.train.quantise if name == "nf4" else None
 
     def load() -> Any:
@@ -173,23 +173,12 @@ def _is_nf4(layer: Any) -> bool:
 
 
 def _judged(name: str, project: Project, examples: list[Encoded], pad: int) -> list[Judged]:
-    device, dtype = _room(name)
+    device, dtype = room.place(name)
     whole, _ = model.load(name, project, device=device, dtype=dtype)
     found = judge_all(whole, examples, pad)
     del whole
     _free()
     return found
-
-
-def _room(name: str) -> tuple[str, Any]:
-    """Returns where a model is measured: in float32 on the GPU where it fits, else in bf16 there, else on the CPU."""
-    import torch
-
-    count = sum(math.prod(shape) for _, shape in shards.shapes(model.folder(name)))
-    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
-    if free > 5 * count:  # the weights and the logits of a batch
-        return "cuda", torch.float32
-    return ("cuda", torch.bfloat16) if free > 3 * count else ("cpu", torch.float32)
 
 
 def _free() -> None:

@@ -19,7 +19,7 @@ from pipeline.evaluate import golden, harness, heldout
 from pipeline.evaluate.bertscore import Encoder
 from pipeline.evaluate.perplexity import judge_all
 from pipeline.run import Run
-from pipeline.train import model
+from pipeline.train import model, room
 
 from ..train.conftest import make_model, make_rows
 from ..train.test_merge import trained
@@ -90,6 +90,16 @@ def test_perplexity_is_that_of_each_row_alone(base: Path, run: Run) -> None:
         letters += len(tokenizer.decode(supervised, skip_special_tokens=True).encode())
     assert found["tuned"]["perplexity"] == pytest.approx(math.exp(nats / tokens), rel=1e-4)
     assert found["tuned"]["bits_per_byte"] == pytest.approx(nats / math.log(2) / letters, rel=1e-4)
+
+
+def test_a_base_that_does_not_fit_is_held_as_in_training(base: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = evaluate(base, run)
+    monkeypatch.setattr(room, "fits", lambda *_: False)
+    run.delete("stages/evaluate")
+    found = evaluate(base, run)
+    assert (whole["held"], found["held"]) == ("whole", "nf4")
+    assert found["base"]["perplexity"] != whole["base"]["perplexity"]
+    assert found["base"]["perplexity"] == pytest.approx(whole["base"]["perplexity"], rel=0.2)
 
 
 def test_order_of_the_file_changes_nothing(base: Path, run: Run) -> None:
