@@ -55,7 +55,7 @@ def engine(
     run_on(made.stop())
 
 
-@pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*conformance.CHECKS, conformance.repeats_itself], ids=lambda check: check.__name__)
 def test_conformance(engine: Any, run_on: conformance.Run, check: Any) -> None:
     check(engine, run_on)
 
