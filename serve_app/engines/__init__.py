@@ -48,7 +48,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Generation:
-    """One answer to be made. Temperature 0 is greedy; the same seed, settings and prompt draw the same tokens."""
+    """One answer to be made. Temperature 0 is greedy.
+
+    The same seed, settings and prompt draw the same tokens, as far as the engine computes the same in every batch.
+    """
 
     prompt: Prompt
     max_tokens: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import socket
 import time
@@ -177,6 +178,32 @@ def test_a_client_that_hangs_up_frees_its_place(http: httpx.Client, streamed: bo
         assert time.monotonic() < started + 2  # an endless answer takes far longer
         time.sleep(0.05)
     assert time.monotonic() < started + 2
+
+
+@pytest.mark.cluster
+def test_a_killed_replica_fails_what_it_had_at_once_and_comes_back(http: httpx.Client) -> None:
+    import ray
+
+    body = {"model": "tiny", "messages": ASK, "stream": True, "temperature": 0.3, "max_tokens": ENDLESS}
+    with http.stream("POST", "/v1/chat/completions", json=body) as response:
+        lines = response.iter_lines()
+        next(lines)
+        actors = ray.util.list_named_actors(all_namespaces=True)
+        (name,) = [one["name"] for one in actors if one["name"].startswith(f"SERVE_REPLICA::{app.NAME}#")]
+        ray.kill(ray.get_actor(name, namespace="serve"))
+        killed = time.monotonic()
+        rest = []
+        with contextlib.suppress(httpx.RemoteProtocolError):
+            rest = list(lines)
+        assert "data: [DONE]" not in rest
+        assert time.monotonic() < killed + 10
+    answered = None
+    while answered is None or answered.status_code != 200:
+        assert time.monotonic() < killed + 120
+        with contextlib.suppress(httpx.TransportError):
+            answered = http.post("/v1/chat/completions", json={**body, "stream": False, "max_tokens": 3}, timeout=20)
+        time.sleep(0.2)
+    print(f"a killed replica: the service answers again after {time.monotonic() - killed:.1f} s")
 
 
 def test_an_answer_that_runs_when_the_service_ends_is_finished(http: httpx.Client) -> None:
