@@ -48,7 +48,7 @@ class Gateway:
     def __serve_build_asgi_app__(self) -> Any:
         from serve_app import gateway
 
-        app = gateway.build(self.engine, self.settings, self.keyring, self.journal, self.guard)
+        app = gateway.build(self.engine, self.settings, self.keyring, self.journal, self.guard, proxied=True)
         self.admission = app.state.admission
         return app
 

@@ -71,7 +71,7 @@ def _document(app: FastAPI, engine: Engine, settings: Serve) -> dict[str, Any]:
     parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     parts["schemas"] = {name: schema for name, schema in parts["schemas"].items() if name not in _REPLACED}
     parts["schemas"]["Error"] = _ERROR
-    parts["headers"] = {"RequestId": {"schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"}}}
+    parts["headers"] = {"RequestId": {"schema": {"type": "string", "pattern": "^[0-9A-Za-z_-]+$"}}}
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     for path, methods in made["paths"].items():
         for operation in methods.values():

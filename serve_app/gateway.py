@@ -71,14 +71,22 @@ class Reply(Response):
 
 
 def build(
-    engine: Engine, settings: Serve, keyring: Keyring, lines: Journal | None = None, guard: Guard | None = None
+    engine: Engine,
+    settings: Serve,
+    keyring: Keyring,
+    lines: Journal | None = None,
+    guard: Guard | None = None,
+    proxied: bool = False,
 ) -> FastAPI:
-    """Returns the application; without `lines` the log of requests goes to `log`. `app.state.admission` drains it."""
+    """Returns the application. `app.state.admission` drains it.
+
+    Without `lines` the log of requests goes to `log`. `proxied`: behind Serve's proxy, which gives the request ids.
+    """
     app = FastAPI(title="solotune", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.admission = admission = Admission(settings.concurrency + settings.queue)
     access = Access(keyring)
     counted = metrics.Metrics(engine.model_id, engine.max_context, settings.concurrency, admission)
-    app.add_middleware(Door, settings=settings, access=access, on_end=_ending(access, counted, lines))
+    app.add_middleware(Door, settings=settings, access=access, on_end=_ending(access, counted, lines), proxied=proxied)
     if guard is not None:
         counted.registry.register(metrics.Guarded(guard.noted))
     _answer_errors(app)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from pipeline.config import Serve
+from serve_app import gateway
 from serve_app.chat import Completion
 from serve_app.completions import TextCompletion
 from serve_app.engines import BusyError, Generation, Prompt, RefusedError
@@ -20,6 +21,7 @@ from tests.serve_app.client import (
     ASK,
     CHAT,
     KEY,
+    KEYRING,
     SETTINGS,
     TEXT,
     application,
@@ -298,6 +300,23 @@ def test_every_response_has_an_id_of_ours(engine: FakeEngine, caplog: pytest.Log
     assert lines[0]["completion_tokens"] > 0
     assert (lines[4]["route"], lines[4]["status"]) == ("unknown", 404)
     assert "zzyx" not in caplog.text
+
+
+def test_behind_serve_s_proxy_its_id_counts_and_is_not_written_twice(
+    engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = gateway.build(engine, SETTINGS, KEYRING, proxied=True)
+    given = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+    async def run() -> list[httpx.Response]:
+        async with connect(app) as client:
+            return [await client.get("/v1/models", headers={"x-request-id": one}) for one in (given, "my card 4111")]
+
+    with caplog.at_level(logging.DEBUG, logger="solotune.serve"):
+        responses = asyncio.run(run())
+    assert all("x-request-id" not in response.headers for response in responses)  # the proxy adds it
+    assert given in caplog.text
+    assert "4111" not in caplog.text
 
 
 def test_prompts_and_answers_reach_no_log(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:

@@ -143,6 +143,7 @@ def test_errors_pass_through_the_proxy_as_they_are(
     response = http.request(method, path, content=content, headers={"Content-Type": "application/json"})
     assert response.status_code == status
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+    assert len(response.headers.get_list("x-request-id")) == 1
     assert httpx.get(f"{http.base_url}/v1/models", trust_env=False).status_code == 401
     assert httpx.get(f"{http.base_url}/health", trust_env=False).json() == {"status": "ok"}
 
