@@ -54,9 +54,9 @@ class Guard:
 
             self._scrubber = Scrubber(project.curate.pii, project.curate.languages, key)
         if {self.settings.toxicity_in, self.settings.toxicity_out} != {"off"}:
-            from pipeline.screen.toxicity import Scorer
+            from pipeline.screen.encoder import Encoder
 
-            self._scorer = Scorer(project.curate.toxicity.model, project.curate.toxicity.batch_tokens)
+            self._scorer = Encoder(project.curate.toxicity.model, project.curate.toxicity.batch_tokens)
 
     @staticmethod
     def needs_key(project: Project) -> bool:
