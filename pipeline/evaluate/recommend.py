@@ -141,6 +141,6 @@ def sentence(result: dict[str, Any]) -> str:
     """Returns the advice in words."""
     wanted = f"{result['metric']} {result['threshold']:g} on {result['rows']} golden rows before any training"
     if result["chosen"] is None:
-        best = len(result["measured"])
-        return f"none of the {best} candidates reaches {wanted}: try larger ones, or look at the data first"
+        count = len(result["measured"])
+        return f"no candidate ({count} measured) reaches {wanted}: try larger ones, or look at the data first"
     return f"take {Path(result['chosen']).name}: the smallest that reaches {wanted}"

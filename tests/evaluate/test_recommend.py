@@ -56,7 +56,7 @@ def values(models: tuple[Path, ...], run: Run, metric: str) -> list[float]:
     found = recommend.recommend(project(models, metric=metric, target=1e-9 if "bits" in metric else 1e9), run, QUIET)
     assert found["chosen"] is None
     assert found["rows"] == 6
-    assert "none of the 2 candidates" in recommend.sentence(found)
+    assert "no candidate (2 measured)" in recommend.sentence(found)
     return [one["value"] for one in found["measured"]]
 
 
