@@ -247,7 +247,7 @@ class Synthesize(Settings):
 class Lora(Settings):
     r: Positive = 16
     alpha: Positive = 32
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # more than 0: slower, more memory (no fused layers)
     targets: Literal["qv", "all-linear"] | tuple[str, ...] = "all-linear"  # or names such as [q_proj, down_proj]
     rslora: bool = False  # scale by alpha / sqrt(r) instead of alpha / r
     dora: bool = False  # learn a weight's magnitude apart from its direction: slower, and more memory than is planned
