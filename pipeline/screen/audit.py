@@ -1,8 +1,8 @@
 """Recall of a screen, from an audit: a random sample of the rows that it let pass, judged after all.
 
-A row that the screen let pass is audited with a probability that depends on how far its score lies below the cut:
-1/2, 1/4, 1/8, … per stratum, and never less than a floor. The row's own id is the die, so the sample is the same for
-any order, block layout or repetition.
+A row that the screen let pass is audited with a probability that depends on how close to the cut it lies: 1/2 of the
+closest 1/1024 of the rows, 1/4 of the next 1/512, 1/8 of the next 1/256, …, and never less than a floor. The row's own
+id is the die, so the sample is the same for any order, block layout or repetition.
 Output contract: `Audit` holds counts only, adds up over any partition of the rows, and `recall` gives the share of the
 rows that judging everything would have found, with an interval of 95 %: Horvitz-Thompson, and the gamma interval of Fay
 and Feuer (1997, Statistics in Medicine 16:791-801) for a weighted sum of rare counts, which also covers where a stratum
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-STRATA = 20  # 2**-20: below one row in a million
+STRATA = 10  # the last is the farther half of the rows
 LEVEL = 0.95
 DIE = slice(24, 32)  # hex digits of an id that decide whether a row is audited; its first ones choose the pool
 
@@ -91,9 +91,15 @@ def probabilities(floor: float) -> np.ndarray:
     return np.asarray(np.maximum(floor, 0.5 ** np.arange(1, STRATA + 1)))
 
 
-def strata(below: np.ndarray, scale: float) -> np.ndarray:
-    """Returns the stratum of scores that lie `below` (positive) the cut; one stratum is `scale` wide, the last open."""
-    return np.clip(below / scale, 0, STRATA - 1).astype(np.int64)
+def edges(values: np.ndarray) -> np.ndarray:
+    """Returns the lower ends of all strata but the last (float64, falling), by a sample of values below the cut."""
+    shares = (2.0 ** np.arange(1, STRATA) - 1) / 2.0**STRATA
+    return np.asarray(np.quantile(values, 1 - shares) if len(values) else np.zeros(STRATA - 1))
+
+
+def strata(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Returns the strata of values below the cut."""
+    return np.searchsorted(-edges, -values, side="left").astype(np.int64)
 
 
 def drawn(ids: Sequence[str], stratum: np.ndarray, floor: float) -> np.ndarray:

@@ -25,6 +25,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from pipeline.screen import audit
 from pipeline.screen.encoder import Exit
 
 FIRST, LEAST = 0.02, 100  # share of the texts, and at least how many, drawn to begin with; as many are the probe
@@ -56,7 +57,7 @@ class Screen:
     """What a screening pass needs. `known`: digest of a text -> (log odds, score, or nan where it left early)."""
 
     exit: Exit
-    scale: float  # log odds over which the share of positives is expected to fall to a quarter
+    edges: np.ndarray  # of the audit's strata
     flagged: float  # share of the texts in the pool that go on
     positives: int  # texts the cut was set by
     toxic: int  # of them, those that reach the threshold
@@ -71,10 +72,11 @@ class Screen:
         """Returns the screen as an .npz file: plain arrays, the same bytes for the same screen."""
         sink = io.BytesIO()
         leave = self.exit
-        plain = [leave.depth, leave.bias, leave.cut, self.scale, self.flagged, self.positives, self.toxic]
+        plain = [leave.depth, leave.bias, leave.cut, self.flagged, self.positives, self.toxic]
         np.savez_compressed(
             sink,
             weights=leave.weights,
+            edges=self.edges,
             plain=np.array(plain, np.float64),
             digests=np.frombuffer(b"".join(self.known), dtype=np.uint8).reshape(-1, DIGEST),
             values=np.array(list(self.known.values()), dtype=np.float64).reshape(-1, 2),
@@ -84,11 +86,12 @@ class Screen:
     @classmethod
     def from_bytes(cls, data: bytes) -> Screen:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            depth, bias, cut, scale, flagged, positives, toxic = file["plain"].tolist()
+            depth, bias, cut, flagged, positives, toxic = file["plain"].tolist()
             leave = Exit(int(depth), file["weights"], bias, cut)
+            edges = file["edges"]
             values = map(tuple, file["values"].tolist())
             known = {row.tobytes(): value for row, value in zip(file["digests"], values, strict=True)}
-        return cls(leave, scale, flagged, int(positives), int(toxic), known)
+        return cls(leave, edges, flagged, int(positives), int(toxic), known)
 
 
 def digest(text: str) -> bytes:
@@ -124,7 +127,8 @@ def calibrate(texts: Sequence[str], encoder: Encoder, threshold: float, recall: 
             pool.ask(ranked[: max(above, ROUND)])
         elif not pool.ask(np.sort(ranked)[:probe]):
             leave = Exit(pool.depth, fit.weights, fit.bias, cut.at)
-            return Screen(leave, cut.scale, flagged, cut.positives, pool.reaching(), pool.known(odds))
+            edges = audit.edges(odds[odds < cut.at])
+            return Screen(leave, edges, flagged, cut.positives, pool.reaching(), pool.known(odds))
 
 
 def _depth(pool: _Pool, first: int, recall: float) -> int:
@@ -148,7 +152,6 @@ class _Fit(NamedTuple):
 
 class _Cut(NamedTuple):
     at: float
-    scale: float
     positives: int
 
 
@@ -239,4 +242,4 @@ def _cut(pool: _Pool, fit: _Fit, recall: float) -> _Cut:
     mean = max(float(np.mean(positive[size] - positive[:size])), 1e-3)
     upper = mean * size / float(gammaincinv(size, 1 - CONFIDENCE))  # 2 n mean / chi2, of 2 n degrees of freedom
     cut = min(positive[size] - upper * math.log(size / count / ((1 - recall) / MARGIN)), positive[0])
-    return _Cut(round(float(cut), 3), mean * math.log(4), count)
+    return _Cut(round(float(cut), 3), count)

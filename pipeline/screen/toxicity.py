@@ -64,7 +64,8 @@ class ToxicityStage:
         else:
             values = self._screened(self._plan.screen, texts, at, live["id"].to_pylist())
         scores = np.full(table.num_rows, np.nan, dtype=np.float32)
-        scores[schema.unmarked(table)] = np.fmax(*values)  # of the texts that have one; nan: neither has
+        least = values.max(axis=0)  # nan where one of the two has no score, and so the row has none
+        scores[schema.unmarked(table)] = np.where((values >= self._threshold).any(axis=0), np.fmax(*values), least)
         field = schema.WORKING.field("toxicity")
         column = pa.array(scores, field.type, mask=np.isnan(scores))
         table = table.set_column(table.schema.get_field_index("toxicity"), field, column)
@@ -77,8 +78,8 @@ class ToxicityStage:
         dropped = (values >= self._threshold).any(axis=0)
         left = np.isnan(values)
         passed = np.flatnonzero(left.any(axis=0) & ~dropped)
-        below = screen.exit.cut - np.where(left, odds[at], -np.inf).max(axis=0, initial=-np.inf)[passed]
-        strata = audit.strata(below, screen.scale)
+        closest = np.where(left, odds[at], -np.inf).max(axis=0, initial=-np.inf)[passed]
+        strata = audit.strata(closest, screen.edges)
         audited = audit.drawn([ids[row] for row in passed.tolist()], strata, self._plan.floor)
         chosen = np.zeros(len(texts), dtype=bool)
         chosen[at[:, passed[audited]]] = True

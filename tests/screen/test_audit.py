@@ -78,9 +78,10 @@ def test_halves_add_up_to_the_whole() -> None:
     rng = np.random.default_rng(5)
     ids = [hashlib.blake2b(bytes([n % 256, n // 256]), digest_size=16).hexdigest() for n in range(3_000)]
     below = rng.exponential(4, len(ids))
+    edges = audit.edges(-below)
 
     def part(some: slice) -> Audit:
-        strata = audit.strata(below[some], 1.0)
+        strata = audit.strata(-below[some], edges)
         audited = audit.drawn(ids[some], strata, 0.05)
         return Audit.of(0.05, 3, strata, audited, audited & (below[some] > 3))
 
@@ -92,6 +93,14 @@ def test_halves_add_up_to_the_whole() -> None:
 
 def test_rows_are_drawn_with_their_strata_s_probability() -> None:
     ids = [hashlib.blake2b(n.to_bytes(4), digest_size=16).hexdigest() for n in range(20_000)]
-    for stratum, share in ((0, 0.5), (2, 0.125), (15, 0.03)):
+    for stratum, share in ((0, 0.5), (2, 0.125), (9, 0.03)):
         drawn = audit.drawn(ids, np.full(len(ids), stratum), 0.03)
         assert drawn.mean() == pytest.approx(share, rel=0.1)
+
+
+def test_strata_double_from_the_cut_down_and_a_flat_distribution_costs_no_more() -> None:
+    rng = np.random.default_rng(2)
+    for values in (rng.normal(size=100_000), 1e-3 * rng.random(100_000) - 2.0):
+        found = np.bincount(audit.strata(values, audit.edges(values)), minlength=STRATA)
+        assert found == pytest.approx(100_000 * 2.0 ** np.arange(-STRATA, 0), rel=0.05, abs=2)
+    assert audit.strata(np.array([-1.0]), audit.edges(np.empty(0))).tolist() == [STRATA - 1]

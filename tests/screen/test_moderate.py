@@ -24,7 +24,7 @@ SETTINGS = Toxicity()
 
 
 def screen(cut: float) -> Screen:
-    return Screen(Exit(1, np.zeros(3 * 128, dtype=np.float32), 0.0, cut), 1e9, 0.02, 30, 30)
+    return Screen(Exit(1, np.zeros(3 * 128, dtype=np.float32), 0.0, cut), np.full(STRATA - 1, -np.inf), 0.02, 30, 30)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pipeline import schema
 from pipeline.config import Toxicity
 from pipeline.errors import IntegrityError, MissingModelError
 from pipeline.screen import weights
+from pipeline.screen.audit import STRATA
 from pipeline.screen.early_exit import Screen, digest
 from pipeline.screen.encoder import Encoder, Exit
 from pipeline.screen.toxicity import Plan, ToxicityStage
@@ -136,7 +137,9 @@ def test_the_pinned_list_covers_every_official_model() -> None:
 def screened() -> ToxicityStage:
     """A stage that lets every text leave early, knows one text's score, and audits every second row."""
     leave = Exit(1, np.zeros(3 * 128, dtype=np.float32), 0.0, 100.0)
-    screen = Screen(leave, 1e9, 0.0, 24, 24, {digest(CALM): (-1.0, 0.95), digest(POLITE): (-1.0, np.nan)})
+    screen = Screen(
+        leave, np.full(STRATA - 1, -np.inf), 0.0, 24, 24, {digest(CALM): (-1.0, 0.95), digest(POLITE): (-1.0, np.nan)}
+    )
     return ToxicityStage(Toxicity(model=str(ASSET)), Plan(screen, 0.5))
 
 
