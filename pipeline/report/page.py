@@ -133,8 +133,10 @@ def _training(found: dict[str, Any]) -> str:
         card("Learning rate", lines(rate, "step", "learning rate")),
         card("Gradient norm", lines(norm, "step", "gradient norm")),
     ]
-    if train["events"]:
-        rows = [(f"{line['step']:,}", line["text"]) for line in train["events"]]
+    if answers := [line for line in train["events"] if line["event"] == "samples"]:
+        cards.append(card("Answers on the way", quality.answers(answers), wide=True))
+    if happened := [line for line in train["events"] if line["event"] != "samples"]:
+        rows = [(f"{line['step']:,}", line["text"]) for line in happened]
         cards.append(card("What happened on the way", listing(("after step", "what"), rows, words=2), wide=True))
     stopped = "" if train["stopped"] is None else f'<p class="lead">Not finished: {escape(train["stopped"])}</p>'
     return f'<h2>Training</h2>{stopped}<div class="grid2">{"".join(cards)}</div>'

@@ -1,7 +1,8 @@
-"""The page's sections on what came out: evaluation, forgetting, merge, files for llama.cpp.
+"""The page's sections on what came out: answers on the way, evaluation, forgetting, merge, files for llama.cpp.
 
-Output contract: HTML made of `metrics/{evaluate,export,gguf}.json` alone, every score with its interval, every gate
-with what it allowed; what was skipped or not published is a sentence. No rows are shown.
+Output contract: HTML made of `metrics/{train,evaluate,export,gguf}.json` alone, every score with its interval, every
+gate with what it allowed; what was skipped or not published is a sentence. Of rows it shows the validation questions
+that were answered during training (`train.samples`), no others.
 """
 
 from __future__ import annotations
@@ -106,6 +107,15 @@ def _harness(found: dict[str, Any]) -> str:
         for name, value in values.items()
     ]
     return table(("task", "metric", "base", "tuned"), rows, words=2)
+
+
+def answers(events: list[dict[str, Any]]) -> str:
+    """Returns what the model answered at each evaluation of its training, question by question."""
+    parts = []
+    for at, question in enumerate(events[0]["questions"]):
+        rows = [(f"{event['step']:,}", event["answers"][at] or "(nothing)") for event in events]
+        parts.append(folded(question, table(("after step", "answer"), rows, words=2)))
+    return "".join(parts)
 
 
 def export(found: dict[str, Any], files: dict[str, Any] | None) -> str:

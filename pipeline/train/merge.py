@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import math
 import shutil
 from collections.abc import Callable
@@ -146,6 +147,7 @@ def _build(
         facts = _merge(project, run, folder, lambda _, weight: weight)
         causal = load()
     else:
+        logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # that it lacks a faster kernel
         causal = load()
         facts = _merge(project, run, folder, _dequantised(causal))
     adapted = model.attach(causal, run.local(model.ADAPTER))

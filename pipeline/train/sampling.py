@@ -1,7 +1,7 @@
 """Answers of the model while it trains: the same few validation questions at every evaluation.
 
-Output contract: an event `samples` in the journal, after the evaluation's line, with the answers in the order of the
-questions; greedy, by the template that serving uses. Training goes on as if nobody had asked: no random number is
+Output contract: an event `samples` in the journal, after the evaluation's line, with the questions and the answers in
+their order; greedy, by the template that serving uses. Training goes on as if nobody had asked: no random number is
 drawn, no weight, mode or attention is left changed.
 This module does not score.
 """
@@ -32,7 +32,7 @@ class Sampler(TrainerCallback):  # type: ignore[misc]
         texts = answers(model, self.tokenizer, self.prompts)
         first = " ".join(texts[0].split())[:80]
         told = f"answers to {len(texts)} validation questions are in the journal; the first begins: {first}"
-        self.journal.event(state.global_step, "samples", told, answers=texts)
+        self.journal.event(state.global_step, "samples", told, questions=self.prompts, answers=texts)
 
 
 def answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str]:

@@ -207,3 +207,13 @@ def test_what_happened_in_training_is_told() -> None:
     assert "Not finished" not in html
     assert "Not finished: it diverged" in page("demo", {"train": {**TRAIN, "stopped": "it diverged"}})
     assert "What happened" not in page("demo", {"train": TRAIN})
+
+
+def test_answers_on_the_way_are_shown_by_question() -> None:
+    asked = {"event": "samples", "text": "answers to 2 questions", "questions": ["Lost <card>?", "Fee?"]}
+    events = [{**asked, "step": 0, "answers": ["", "a"]}, {**asked, "step": 50, "answers": ["Block it.", "None."]}]
+    html = page("demo", {"train": {**TRAIN, "events": events}})
+    assert parse(html).open == []
+    for told in ("Answers on the way", "Lost &lt;card&gt;?", "(nothing)", "Block it.", "None."):
+        assert told in html, told
+    assert "What happened" not in html
