@@ -16,8 +16,13 @@ from pipeline.config import Serve
 from serve_app.door import OPEN
 from serve_app.engines import Engine
 
+_EVENT = {  # as OpenAPI 3.2 describes one event of a stream: its data is a chunk, an error or `[DONE]`
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "contentMediaType": "application/json"}},
+}
 STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The answer."}
+    200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}, "description": "The answer."}
 }
 _NULLABLE = {"type": ["string", "null"]}
 _ERROR = {
