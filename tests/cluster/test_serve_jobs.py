@@ -115,7 +115,7 @@ def test_a_file_for_serve_deploy(head: Cluster, settings: Path, tmp_path: Path) 
     environment = {**outside(), **QUIET, **head.credentials}
     command = [sys.executable, "-m", "jobs.serve", str(settings), "--run", run.uri, "--write", str(target)]
     subprocess.run(command, env=environment, check=True, cwd=ROOT, timeout=SECONDS)
-    made = {**environment, "RAY_ADDRESS": head.dashboard}
+    made = {**environment, "RAY_DASHBOARD_ADDRESS": head.dashboard}
     subprocess.run(["serve", "deploy", str(target)], env=made, check=True, cwd=ROOT, timeout=SECONDS)
     url = re.findall(r"port: (\d+)", target.read_text())[0]
     secret = run.local(keys.PLAIN).read_text()
