@@ -125,6 +125,10 @@ class Course(TrainerCallback):  # type: ignore[misc]
         """Keeps two: the newer one may already carry what will only show some steps later."""
         self.snapshots = [*self.snapshots[-1:], state.capture(step, self.trainer.model, self.trainer.optimizer)]
 
+    def _needed(self, step: int) -> list[state.Snapshot]:
+        """Returns the snapshots that a step after this one may go back to: once the newer is settled, that alone."""
+        return self.snapshots[-1:] if self.snapshots[-1]["step"] <= step - SETTLED else self.snapshots
+
     def _take_back(self, step: int, control: Any) -> None:
         """Tells of a step that was not taken and, when the guard asks for it, goes back to the last good snapshot."""
         self.trainer._tr_loss.zero_()  # transformers subtracts a loss that was not finite from itself, which stays so
@@ -198,7 +202,7 @@ class Course(TrainerCallback):  # type: ignore[misc]
         state.put(folder / "optimizer.pt", trainer.optimizer.state_dict())
         state.put(folder / "scheduler.pt", trainer.lr_scheduler.state_dict())
         state.put(folder / "rng_state.pth", state.random_state())
-        state.put(folder / "snapshots.pt", self.snapshots)
+        state.put(folder / "snapshots.pt", self._needed(trainer.state.global_step))
         facts = {
             "guard": self.guard.state(),
             "ladder": trainer.ladder.reached(),

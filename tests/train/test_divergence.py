@@ -196,6 +196,15 @@ def test_a_training_killed_after_a_rollback_takes_the_same_steps(packed: Run, ma
     assert all(torch.equal(end[name], value) for name, value in weights(made).items())
 
 
+def test_a_checkpoint_holds_the_snapshots_that_may_still_be_gone_back_to(packed: Run, make_project: Any) -> None:
+    made = loop(make_project(), packed)
+    held = {}
+    for step in range(10, 21):
+        made.course.snapshots = [{"step": 0}, {"step": 10}]
+        held[step] = [one["step"] for one in made.course._needed(step)]
+    assert [step for step, kept in held.items() if kept != [10]] == [10, 11, 12, 13]
+
+
 def test_what_no_rollback_saves_is_stopped_and_told(packed: Run, make_project: Any) -> None:
     made = loop(make_project(train=LONG), packed)
     Injected(made, gradients=tuple(range(4, 29)))
