@@ -61,10 +61,11 @@ class Ladder:
     def pieces(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Yields a row as the model takes it, whole or cut between examples at the rung's tokens. One example alone
         is never cut, however long."""
-        limit, lengths = self.rungs[self.rung][1], row["cu_seq_lens_q"].diff().tolist()
-        if sum(lengths) <= limit:
+        limit = self.rungs[self.rung][1]
+        if row["input_ids"].shape[1] <= limit:  # nothing is read from the device, which would have to finish first
             yield row
             return
+        lengths = row["cu_seq_lens_q"].diff().tolist()
         groups: list[list[int]] = [[]]
         for length in lengths:
             if groups[-1] and sum(groups[-1]) + length > limit:

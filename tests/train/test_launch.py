@@ -72,6 +72,18 @@ def test_a_worker_lost_too_often_is_a_sentence(
     assert curated.manifest("train") is None
 
 
+def test_a_process_that_is_gone_is_told_from_an_error_in_it() -> None:
+    from ray.exceptions import ActorDiedError
+
+    wrapped = RuntimeError("a worker health check failed")
+    wrapped.health_check_failure = ActorDiedError()  # type: ignore[attr-defined]
+    assert launch.died(wrapped)
+    assert launch.died(ActorDiedError())
+    assert launch.died(torch.AcceleratorError("CUDA error: unspecified launch failure"))
+    assert not launch.died(RuntimeError("shapes do not match"))
+    assert not launch.died(torch.OutOfMemoryError("CUDA out of memory"))
+
+
 def test_no_worker_starts_while_a_notice_stands(curated: Run, make: Callable[..., Project], tmp_path: Path) -> None:
     (tmp_path / "notice").touch()
     with pytest.raises(ReclaimedError, match=r"notice is there.*no worker is started"):
