@@ -35,8 +35,6 @@ STAGE = "train"
 LINES = launch.LINES
 METRICS = "metrics/train.json"
 CHECKPOINTS = "checkpoints"
-HARMLESS = {"recompute", "checkpoint_minutes", "restarts", "reclaim", "samples", "trackers"}
-"""Settings that do not change what is learnt: a training goes on from its checkpoints when they change."""
 CODE = tuple(
     f"train/{name}.py"
     for name in ("qlora", "trainer", "course", "divergence", "ladder", "state", "model", "attention", "loss", "fused")
@@ -56,7 +54,7 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     project = settle.batch(project, counts)
     key = fingerprint(
         packed["key"],
-        project.train.model_dump(exclude=HARMLESS),
+        project.train.model_dump(exclude=settle.HARMLESS),
         project.seed,
         model.fingerprint_of(project.base_model),
         code_version(*CODE),

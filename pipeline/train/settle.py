@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PLAN = "metrics/plan.json"
 CPU_ROW = 1024
 """Tokens per packed row on a CPU, unless one example may be longer: there is nothing to fill."""
+HARMLESS = {"recompute", "checkpoint_minutes", "restarts", "reclaim", "samples", "trackers"}
+"""Settings that do not change what is learnt: a training goes on from its checkpoints when they change."""
 UNMEASURED = 3
 """Steps left out of a measured rate: the first ones also compile and allocate."""
 
@@ -94,7 +96,7 @@ def _choose(project: Project, run: Run, shape: Shape, card: Card) -> Plan:
 
 def _key(project: Project) -> str:
     """Returns what a plan's packed rows belong to: the settings that the user gave, but for the depth."""
-    return fingerprint(project.base_model, project.train.model_dump(mode="json", exclude={"recompute"}))
+    return fingerprint(project.base_model, project.train.model_dump(mode="json", exclude=HARMLESS))
 
 
 def _with(project: Project, tokens: int, depth: int | str) -> Project:
