@@ -21,10 +21,11 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 SEED = 30
-STEPS = 2500
+STEPS = 1600
 WORDS_PER_BATCH = 1200
 PEAK_RATE = 0.002
-DROPOUT = 0.3
+DROPOUT = 0.1
+WIDTH = 48
 SHIPPED = ("config.cfg", "meta.json", "tokenizer", "ner/cfg", "ner/model", "ner/moves")
 
 
@@ -62,24 +63,24 @@ def new_model() -> Any:
         "@architectures": "spacy.Tok2Vec.v2",
         "embed": {
             "@architectures": "spacy.MultiHashEmbed.v2",
-            "width": 96,
+            "width": WIDTH,
             "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE"],
-            "rows": [6000, 1000, 3000, 1500],
+            "rows": [10000, 500, 4000, 1500],
             "include_static_vectors": False,
         },
         "encode": {
             "@architectures": "spacy.MaxoutWindowEncoder.v2",
-            "width": 96,
-            "depth": 3,
+            "width": WIDTH,
+            "depth": 2,
             "window_size": 1,
-            "maxout_pieces": 3,
+            "maxout_pieces": 2,
         },
     }
     parser = {
         "@architectures": "spacy.TransitionBasedParser.v2",
         "state_type": "ner",
         "extra_state_tokens": False,
-        "hidden_width": 64,
+        "hidden_width": WIDTH,
         "maxout_pieces": 2,
         "use_upper": True,
         "tok2vec": tok2vec,

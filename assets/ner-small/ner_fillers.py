@@ -28,6 +28,7 @@ class Fillers:
             "iban": self._iban,
             "url": self._url,
             "list": self._list,
+            "pair": self._pair,
             "number": lambda: str(rng.choice((1, 2, 3, 4, 5, 7, 10, 12, 24, 30, 48, 120, rng.randint(1, 9999)))),
             "year": lambda: str(rng.randint(1930, 2027)),
             "version": lambda: f"{rng.randint(1, 20)}.{rng.randint(0, 12)}{rng.choice(('', '.1', '.3-p2', '-beta'))}",
@@ -50,6 +51,12 @@ class Fillers:
 
     def _list(self) -> str:
         return "\n".join(f"- {self.value(self._rng.choice(('heading', 'menu', 'product')))}" for _ in range(3))
+
+    def _pair(self) -> str:
+        """A noun repeated around a preposition: Schritt für Schritt."""
+        noun = self.value("Noun")
+        middle = ("für", "um", "an", "zu", "nach", "auf") if self._lang == "de" else ("by", "to", "after", "for")
+        return f"{noun} {self._rng.choice(middle)} {noun}"
 
     def _date(self) -> str:
         rng = self._rng
@@ -110,6 +117,8 @@ class Fillers:
         local = rng.choice(
             ("info", "support", f"{names.first()}.{names.last()}", f"{names.first()[0]}{names.last()}", names.first())
         )
+        if rng.random() < 0.2:
+            return f"{re.sub(r'[^A-Za-z]', '', names.first() + names.last())}@example.com"
         number = rng.choice(("", "", "77", "1984"))
         domain = rng.choice(("example.com", "mail.example", "example.de", "example.org"))
         return f"{re.sub(r'[^a-z.]', '', local.lower())}{number}@{domain}"

@@ -11,9 +11,7 @@ from pathlib import Path
 from random import Random
 
 FOLDER = Path(__file__).parent
-INVENTED = (
-    0.25  # share of names drawn from a Markov chain over an origin's list, so that names are not learned by heart
-)
+INVENTED = 0.4  # share of names drawn from a Markov chain over an origin's list, so that names are not learned by heart
 ORIGIN_WEIGHTS = {
     "german": 6,
     "english": 6,
@@ -69,6 +67,7 @@ class Names:
         self._weights = [ORIGIN_WEIGHTS.get(origin, 1) * (2 if origin == native else 1) for origin in self._origins]
         self._chains = {key: Markov(values) for key, (values, _) in self._names.items()}
         self._chains["city"] = Markov(self._places[f"cities_{lang}"][0] + self._places["cities"][0])
+        self._chains["abroad"] = Markov(self._places["cities"][0] + self._places["cities_en"][0])
         self._origin = native
 
     def new_origin(self) -> None:
@@ -126,10 +125,10 @@ class Names:
     def city(self) -> str:
         """Returns a town: a real one, a compound such as Oberhausen, or a drawn one."""
         rng, lang, chance = self._rng, self._lang, self._rng.random()
-        if not self._held and chance < 0.12:
+        if not self._held and chance < 0.14:
             return (rng.choice(self._list(f"placestart_{lang}")) + rng.choice(self._list(f"placeend_{lang}"))).strip()
-        if not self._held and chance < 0.2:
-            return self._chains["city"].draw(rng)
+        if not self._held and chance < 0.36:
+            return self._chains[rng.choice(("city", "abroad"))].draw(rng)
         return rng.choice(self._list("cities" if chance > 0.8 else f"cities_{lang}"))
 
     def country(self) -> str:
@@ -148,8 +147,12 @@ class Names:
         """Returns a street, mostly with a house number, in the order of the language or of its country."""
         rng, chance = self._rng, self._rng.random()
         number = str(rng.randint(1, 199 if self._lang == "de" else 9900)) + rng.choice(("", "", "", "", "a", "b", " c"))
-        if chance < 0.15:
+        if chance < 0.1:
             return f"{rng.choice(self._list('streets'))} {rng.randint(1, 150)}"
+        if chance < 0.15 and not self._held:
+            name = rng.choice((self.full(), self._one_name("last"), self._chains["city"].draw(rng)))
+            number = rng.choice((f"{rng.randint(1, 999)} ", "")), rng.choice((f" {rng.randint(1, 999)}", ""))
+            return f"{number[0]}{rng.choice(self._list('streetstart'))} {name}{number[1]}"
         if chance < 0.2 and not self._held:
             return f"{self._chains['city'].draw(rng)}{rng.choice(self._list('streetend'))} {rng.randint(1, 150)}"
         if self._lang == "de":
@@ -159,16 +162,15 @@ class Names:
             return name if chance > 0.9 else f"{name} {number}"
         name = rng.choice(self._list("streets_en"))
         if chance < 0.55 and not self._held:
-            name = f"{rng.choice((self._one_name('last'), self.city()))} {rng.choice(self._list('streetend_en'))}"
-        units = (
-            "",
-            "",
-            "",
-            f", Apt. {rng.randint(1, 400)}",
-            f" Suite {rng.randint(1, 900)}",
-            f", Flat {rng.randint(1, 40)}",
+            stem = rng.choice(
+                (self._one_name("last"), self._one_name("first"), self.city(), self._chains["city"].draw(rng))
+            )
+            end = rng.choice(self._list(rng.choice(("streetend_en", "streetend_en", "streetend_us", "streetend"))))
+            name = f"{stem} {end}"
+        unit = rng.choice((", ", " ", "\n", "\n ")) + rng.choice(
+            ("Apt. ", "Apt ", "Suite ", "Flat ", "Unit ", "# ", "Floor ")
         )
-        unit = rng.choice(units)
+        unit = f"{unit}{rng.randint(1, 900)}" if rng.random() < 0.5 else ""
         return name if chance > 0.9 else f"{number.strip()} {name}{unit}"
 
     def postal(self) -> str:
@@ -191,6 +193,20 @@ class Names:
         self.new_origin()
         return re.sub(
             r"\{(\w+)\}", lambda slot: self._part(slot[1]), self._rng.choice(self._list(f"shape_{self._lang}"))
+        )
+
+    def brand(self) -> str:
+        """Returns a company's name of one made-up word: a stem, drawn town or surname with the ending of a brand."""
+        rng = self._rng
+        if self._held or rng.random() < 0.2:
+            return self._part("brand")
+        self.new_origin()
+        start = rng.choice((rng.choice(self._list("stem")), self._chains["city"].draw(rng), self._one_name("last")))
+        start = re.split(r"[\s'-]", start)[0]
+        return (
+            start + rng.choice(self._list("end"))
+            if rng.random() < 0.3
+            else re.sub(r"[aeiou]*$", "", start) + rng.choice(self._list("brandend"))
         )
 
     def _part(self, slot: str) -> str:

@@ -67,6 +67,8 @@ def add_noise(segments: list[Segment], rng: Random, words: Words | None) -> list
     if words is not None and rng.random() < 0.7:
         share = rng.choice((0.05, 0.1, 0.2, 0.35))
         segments = [(text if label else words.instead(text, rng, share), label) for text, label in segments]
+    if words is not None and rng.random() < 0.15:
+        segments = [(text if label else capitals(text, rng), label) for text, label in segments]
     if rng.random() < 0.12:
         segments = [
             (text if label and rng.random() < 0.7 else typing_errors(text, rng), label) for text, label in segments
@@ -85,6 +87,15 @@ def add_noise(segments: list[Segment], rng: Random, words: Words | None) -> list
     if chance < 0.13:
         return [(text.upper() if label else text, label) for text, label in segments]
     return segments
+
+
+def capitals(text: str, rng: Random) -> str:
+    """Writes runs of one to four words with capitals, as headings, labels and angry people do."""
+
+    def raise_up(match: re.Match[str]) -> str:
+        return match[0].title() if rng.random() < 0.15 else match[0]
+
+    return re.sub(r"(?<![\w<{@./])[a-zäöü]{3,}(?: [a-zäöü]{2,}){0,3}(?![\w>}@./'])", raise_up, text)
 
 
 def typing_errors(text: str, rng: Random) -> str:

@@ -22,7 +22,9 @@ SLOTS = {  # slot -> (method of Names, label)
     **{slot: (slot, "PERSON") for slot in ("person", "first", "last", "full", "initials")},
     **{slot: (slot, "LOC") for slot in ("city", "country", "region", "place", "street")},
     "gen": ("genitive", "PERSON"),
+    "postal": ("postal", "LOC"),
     "org": ("org", "ORG"),
+    "brand": ("brand", "ORG"),
 }
 
 
