@@ -34,7 +34,7 @@ MOST_ROUNDS = 24
 POSITIVES = 20  # that a cut is set by, at least
 TAIL, FEWEST = 0.1, 6  # share of the positives that the exponential is fitted to, and at least how many
 CONFIDENCE = 0.95
-MARGIN = 2.0
+MARGIN = 10.0  # how much further than the recall asks: a tail of few positives is a guess, and lower costs little
 MOST_FLAGGED = 0.4  # share of the texts; a screen that flags more is not worth its risk
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the ridge; leave-one-out chooses
 DEPTHS = (0, 1 / 12, 1 / 6, 1 / 3)  # where a text may leave, as shares of the layers; 0: after the embeddings
@@ -110,7 +110,8 @@ def calibrate(texts: Sequence[str], encoder: Encoder, threshold: float, recall: 
     for _ in range(MOST_ROUNDS):
         if not pool.ask(pool.ranked(pool.fitted())[:ROUND]):
             break  # the top of the ranking holds no more of them
-    pool.deepen(_depth(pool, probe, recall))
+    if number := _depth(pool, probe, recall):
+        pool.deepen(number)
     while True:
         fit = pool.fitted()
         cut = _cut(pool, fit, recall)
