@@ -29,10 +29,10 @@ def screen(cut: float) -> Screen:
 
 @pytest.fixture
 def run(tmp_path: Path, make_working: Any) -> tuple[Run, list[str]]:
-    """A run with 90 unmarked rows in three parts, every third of them abusive, and one marked row in each part."""
+    """A run with 90 unmarked rows in three parts, every fourth of them abusive, and one marked row in each part."""
     run, parts = Run.open(str(tmp_path)), []
     for part in range(3):
-        rows = [{"prompt": f"{ABUSE if n % 3 == 0 else CALM} {part}-{n}", "response": CALM} for n in range(31)]
+        rows = [{"prompt": f"{ABUSE if n % 4 == 0 else CALM} {part}-{n}", "response": CALM} for n in range(31)]
         table = make_working(rows)
         table = schema.mark(table, np.arange(31) == 30, "language", "language").sort_by("id")
         parts.append(f"stages/screen/0000{part}-00000.parquet")
@@ -67,14 +67,14 @@ def test_a_model_that_pays_gets_a_screen_which_is_the_same_again(
     settings = Toxicity(screen_rows=1)
     plan = moderate.plan(*run, settings)
     assert plan.screen is not None
-    assert plan.screen.toxic == 30
+    assert plan.screen.toxic == 24
     assert plan.floor == 1.0  # 200 rows at least, of 90
     bytes_ = run[0].read_bytes(moderate.SCREEN)
     moderate.plan(*run, settings)
     assert run[0].read_bytes(moderate.SCREEN) == bytes_
     judged = moderate.judge(*run, settings, plan, None, lambda part: None)
     assert judged.scored == judged.texts  # so few that fitting took them all
-    assert judged.audit.found == 30
+    assert judged.audit.found == 24
 
 
 @pytest.mark.ray
@@ -92,9 +92,9 @@ def test_counts_and_bytes_are_those_of_the_rows_whatever_the_blocks(
     counts = results[0][0].audit
     assert counts.found == 0
     assert sum(counts.passed) == 90
-    assert 0 < sum(counts.missed) < 30
+    assert 0 < sum(counts.missed) < 24
     every = moderate.judge(*run, SETTINGS, Plan(), None, lambda part: None)
-    assert every.audit.found == 30
+    assert every.audit.found == 24
     assert every.scored == every.texts
 
 
