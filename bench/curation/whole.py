@@ -76,12 +76,12 @@ def _stock(rows: list[tuple[str, str]]) -> float:
     """Returns seconds per row, each part as documented."""
     from datasketch import MinHash, MinHashLSH
 
-    from pipeline.screen import language, toxicity
+    from pipeline.screen import language, weights
     from pipeline.screen.pii import engine
 
     identify = language._load(Language().model)
     analyzers = {name: engine(Pii(), name) for name in LANGUAGES}
-    detoxify = toxicity._load(model_path("toxicity-small"), "cpu")
+    detoxify = weights.load(model_path("toxicity-small"), "cpu")
     index = MinHashLSH(threshold=0.8, num_perm=128)
     start = time.perf_counter()
     for number, (prompt, response) in enumerate(rows):
