@@ -54,15 +54,10 @@ async def measure(engine: Any, load: dict[str, int]) -> dict[str, float]:
 
 
 async def _main(config_file: str, run_folder: str, loads: list[dict[str, int]]) -> None:
-    import os
-
-    import torch
-
     from pipeline import config
     from pipeline.run import Run
     from serve_app.engines.load import load as load_engine
 
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # as in the service's replica
     engine = load_engine(config.load(config_file), Run.open(run_folder))
     await measure(engine, {"requests": 8, "at_once": 8, "max_tokens": 8})
     for load in loads:

@@ -15,7 +15,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessor
+from transformers.generation.continuous_batching.cb_logits_processors import (
+    ContinuousBatchingLogitsProcessor,
+    ContinuousBatchingTopPLogitsWarper,
+)
 
 from serve_app.engines import Logprob
 
@@ -93,6 +96,20 @@ class Score(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
             self.taken.setdefault(state.request_id, []).append(made)
 
 
+class Nucleus(ContinuousBatchingTopPLogitsWarper):  # type: ignore[misc]
+    """transformers' own top-p, which sorts the vocabulary of every row, only where some request has one below 1."""
+
+    def __init__(self, stock: ContinuousBatchingTopPLogitsWarper) -> None:
+        self.__dict__.update(stock.__dict__)
+
+    def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        if bool((tensor_arg[: scores.size(0)].view(dtype=torch.float32) >= 1).all()):
+            return scores
+        return super().__call__(scores, tensor_arg)
+
+
 class Draw(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
     """Leaves one token of each row: drawn by the request's `seed`, or the most probable one where that is None."""
 
@@ -121,9 +138,12 @@ class Draw(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         import torch
 
         seeds = tensor_arg[: scores.size(0)]
-        noise = -torch.log(-torch.log(uniform(seeds, scores.size(1))))
-        noisy = scores.double() + torch.where((seeds == GREEDY).unsqueeze(1), 0.0, noise)
-        tokens = noisy.argmax(dim=1, keepdim=True)
+        if scores.device.type == "cpu" and bool((seeds == GREEDY).all()):  # a captured graph cannot ask
+            tokens = scores.argmax(dim=1, keepdim=True)
+        else:
+            noise = -torch.log(-torch.log(uniform(seeds, scores.size(1))))
+            noisy = scores.double() + torch.where((seeds == GREEDY).unsqueeze(1), 0.0, noise)
+            tokens = noisy.argmax(dim=1, keepdim=True)
         if self._score is not None:
             self._score.record(tokens.squeeze(1))
         drawn = torch.full_like(scores, float("-inf"))
@@ -138,7 +158,11 @@ def install(batching: Any, scoring: bool) -> Score | None:
     processors = batching.logit_processor
     score = Score() if scoring else None
     processors.logits_processor.append(Draw(score))
-    if score is not None:
+    if score is not None:  # a CPU: what is done may depend on what is asked for
+        processors.logits_processor[:] = [
+            Nucleus(each) if type(each) is ContinuousBatchingTopPLogitsWarper else each
+            for each in processors.logits_processor
+        ]
         processors.logits_processor.insert(0, score)
         processors.supported_keys.update(score.supported_kwargs)
     processors.tensors_required += 2 if scoring else 1

@@ -1,8 +1,8 @@
 """The fake engine: no model, no package, answers by arithmetic. For tests and for load on everything around an engine.
 
 Output contract: a token is a byte; the answer is lower-case words drawn by (seed, prompt), some of them with
-characters of two and more bytes. Greedy answers depend on the prompt alone. Tokens come one by one, `interval` seconds
-apart; with 0 the loop is only given a turn between them. Log-probabilities are made up but consistent.
+characters of two and more bytes. Greedy answers depend on the prompt alone. Characters come one by one, `interval`
+seconds apart; with 0 the loop is only given a turn between them. Log-probabilities are made up but consistent.
 It does not follow penalties in any sense that a user would notice: they shift the draw.
 """
 
@@ -73,7 +73,10 @@ class FakeEngine:
         self.running += 1
         try:
             for left, token in enumerate(self.tokens(request), 1 - request.max_tokens):
-                await asyncio.sleep(self.interval)
+                inside = (
+                    0x80 <= token < 0xC0
+                )  # of a character that has begun: it comes whole, or a client would see a gap
+                await asyncio.sleep(0 if inside else self.interval)
                 await self.check()
                 ended: FinishReason | None = "stop" if token == END else "length" if left == 0 else None
                 scores = None if request.logprobs is None else [self._score(token, request.logprobs)]

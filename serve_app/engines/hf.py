@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import secrets
 import uuid
 from collections.abc import AsyncGenerator
@@ -33,9 +34,13 @@ class HfEngine:
     """
 
     def __init__(self, project: Project, run: Run) -> None:
+        import torch
+
         from pipeline.train import model
 
         made = exported.find(project, run)
+        if model.device() == "cpu":  # Ray gives a replica as many threads as cores it asked for; the proxy needs few
+            torch.set_num_threads(len(os.sched_getaffinity(0)))
         self._model, _ = model.load(str(made.folder), project, device=model.device())
         self.codec, self.stop_ids, self.max_context = HfCodec(made.tokenizer), made.stop_ids, made.max_context
         self.model_id, self.created = project.name, made.created
