@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal
@@ -24,6 +24,7 @@ from serve_app.meter import Meter
 from serve_app.options import Usage
 from serve_app.text import Detokenizer, StopStrings
 
+EVENTS = 1_000  # a second, of all streams together: the way to the clients is made for little more
 WHOLE = 1.0  # seconds: how often an answer that is not streamed is looked at
 
 
@@ -56,6 +57,7 @@ class Job:
     stream: bool = False
     include_usage: bool = False
     interval: float = 0.02
+    crowd: Callable[[], int] = lambda: 1  # answers in hand: the more there are, the more is put together
     prefix: str = "chatcmpl"
     echoes: list[str] = field(default_factory=list)  # per choice: what is written before the answer
     created: int = field(default_factory=lambda: int(time.time()))
@@ -129,7 +131,7 @@ class Decoder:
 class _Mailbox:
     """Chunks on their way from the engine; rings at once for the first and the last, else at the next interval."""
 
-    def __init__(self, interval: float, first: float) -> None:
+    def __init__(self, interval: Callable[[], float], first: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
         self._interval, self._due = interval, self._loop.time() + first
@@ -149,7 +151,7 @@ class _Mailbox:
         self.close()
         self._ready.clear()
         items, self._items = self._items, []
-        self._due = self._loop.time() + self._interval
+        self._due = self._loop.time() + self._interval()
         return items
 
     def close(self) -> None:
@@ -178,7 +180,8 @@ async def pieces(engine: Engine, job: Job) -> AsyncGenerator[list[Piece], None]:
     Raises `EngineError`, and `ApiError` (408) beyond the deadline.
     """
     stops = any(request.stops for request in job.generations)
-    mailbox = _Mailbox(job.interval if job.stream or stops else WHOLE, 0.0 if job.stream or stops else WHOLE)
+    watched = job.stream or stops
+    mailbox = _Mailbox(lambda: max(job.interval, job.crowd() / EVENTS) if watched else WHOLE, 0.0 if watched else WHOLE)
     decoders = [Decoder(engine.codec, engine.stop_ids, request) for request in job.generations]
     pumps = [asyncio.create_task(_pump(engine, job, i, mailbox)) for i in range(len(decoders))]
     try:

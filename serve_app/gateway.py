@@ -47,6 +47,7 @@ class Reply(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if VISIT in scope:
             scope[VISIT].job = self.job
+        self.job.crowd = lambda: self.admission.held
         with self.admission.place(len(self.job.generations)):
             work = self._stream(send) if self.job.stream else self._whole(scope, receive, send)
             await unless_gone(receive, work)

@@ -200,3 +200,14 @@ def test_bytes_of_a_sentencepiece_vocabulary(tokenizer: Any) -> None:
     codec._alphabet = None
     codec.tokenizer = type("Stub", (), {"convert_ids_to_tokens": lambda _, token: ["▁card", "<0xE2>"][token - 1000]})()
     assert [codec.piece(1000), codec.piece(1001)] == [b" card", b"\xe2"]
+
+
+def test_the_more_answers_there_are_the_more_is_put_together() -> None:
+    async def events(crowd: int) -> int:
+        engine = FakeEngine("tiny", 500, interval=0.002, length=0)
+        request = Generation(Prompt([65]), 100, temperature=0.0)
+        job = answer.Job([request], 1, asyncio.get_running_loop().time() + 30, stream=True, crowd=lambda: crowd)
+        return len([batch async for batch in answer.pieces(engine, job)])
+
+    few, many = asyncio.run(events(1)), asyncio.run(events(200))
+    assert 1 < many < few / 2
