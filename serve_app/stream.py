@@ -19,28 +19,32 @@ from serve_app.chat import Completion
 from serve_app.completions import TextCompletion
 from serve_app.engines import Engine
 from serve_app.formats import Format, event
-from serve_app.guard import Guard
+from serve_app.guard import Guard, Outbound
 
 log = logging.getLogger("solotune.serve")
 
 
-async def _guarded(engine: Engine, guard: Guard | None, job: Job) -> AsyncGenerator[list[Piece], None]:
+def _pieces(engine: Engine, guard: Guard | None, job: Job) -> AsyncGenerator[list[Piece], None]:
+    """Returns the answer's pieces, through the guard where there is one that looks at answers."""
+    ways = [] if guard is None else [way for way in (guard.outbound() for _ in job.generations) if way is not None]
+    return _guarded(engine, ways, job) if ways else answer.pieces(engine, job)
+
+
+async def _guarded(engine: Engine, ways: list[Outbound], job: Job) -> AsyncGenerator[list[Piece], None]:
     """Yields the answer's pieces as the guard lets them out; ends when it has refused every choice that was left."""
-    ways = [None if guard is None else guard.outbound() for _ in job.generations]
     over: set[int] = set()
     async with aclosing(answer.pieces(engine, job)) as batches:
         async for batch in batches:
             shown = []
             for piece in batch:
                 way = ways[piece.index]
-                if way is not None and piece.index not in over:
-                    text = await way.push(piece.text, piece.finish_reason is not None)
-                    reason = "content_filter" if way.refused else piece.finish_reason
-                    if way.refused:
-                        job.meters[piece.index].finish_reason = reason
-                    piece = replace(piece, text=text, finish_reason=reason)
-                elif way is not None:
+                if piece.index in over:
                     continue  # refused before
+                text = await way.push(piece.text, piece.finish_reason is not None)
+                reason = "content_filter" if way.refused else piece.finish_reason
+                if way.refused:
+                    job.meters[piece.index].finish_reason = reason
+                piece = replace(piece, text=text, finish_reason=reason)
                 if piece.finish_reason is not None:
                     over.add(piece.index)
                 if piece.text or piece.scored or piece.finish_reason is not None:
@@ -55,7 +59,7 @@ async def completion(engine: Engine, guard: Guard | None, job: Job, form: Format
     """Returns the whole answer."""
     choices = [Piece(index, "", [], None) for index in range(len(job.generations))]
     parts: list[list[str]] = [[] for _ in choices]
-    async with aclosing(_guarded(engine, guard, job)) as batches:
+    async with aclosing(_pieces(engine, guard, job)) as batches:
         async for batch in batches:
             for piece in batch:
                 parts[piece.index].append(piece.text)
@@ -71,7 +75,7 @@ async def events(engine: Engine, guard: Guard | None, job: Job, form: Format) ->
     What is raised before the first string has not been answered yet.
     """
     started = False
-    async with aclosing(_guarded(engine, guard, job)) as batches:
+    async with aclosing(_pieces(engine, guard, job)) as batches:
         try:
             async for batch in batches:
                 written = [] if started else list(form.start(job))

@@ -41,6 +41,18 @@ def answers(labels: torch.Tensor) -> torch.Tensor:
     return (labels[1:] != IGNORED).nonzero(as_tuple=True)[0]
 
 
+def row_loss(causal: Any, row: dict[str, Any]) -> torch.Tensor:
+    """Returns the summed cross-entropy of one packed row, as `trainer.PackedRows` gives it, by a causal model."""
+    hidden = causal.get_decoder()(
+        input_ids=row["input_ids"],
+        position_ids=row["position_ids"],
+        use_cache=False,
+        cu_seq_lens_q=row["cu_seq_lens_q"],
+        max_length_q=row["max_length_q"],
+    ).last_hidden_state
+    return answer_loss(hidden[0], row["labels"][0], row["answers"], causal.get_output_embeddings())
+
+
 def answer_loss(hidden: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, head: torch.nn.Module) -> torch.Tensor:
     """Returns the summed cross-entropy of one packed row, a float32 scalar.
 

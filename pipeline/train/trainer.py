@@ -171,14 +171,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
     def _summed(self, model: Any, row: dict[str, Any]) -> torch.Tensor:
         causal = self.accelerator.unwrap_model(model).get_base_model()
         with self._autocast():
-            hidden = causal.get_decoder()(
-                input_ids=row["input_ids"],
-                position_ids=row["position_ids"],
-                use_cache=False,
-                cu_seq_lens_q=row["cu_seq_lens_q"],
-                max_length_q=row["max_length_q"],
-            ).last_hidden_state
-        return loss.answer_loss(hidden[0], row["labels"][0], row["answers"], causal.get_output_embeddings())
+            return loss.row_loss(causal, row)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import ASSETS, Project
-from pipeline.run import Run
+from pipeline.config import Project
 from tests.serve_app import conformance
 
 pytestmark = pytest.mark.gpu
@@ -27,18 +26,9 @@ def engine(
 ) -> Iterator[Any]:
     if request.param == "vllm":
         pytest.importorskip("vllm")
-    from transformers import AutoTokenizer
-
-    from pipeline.train.template import template_sha256
     from serve_app.engines.load import load
 
-    run = Run.open(str(tmp_path_factory.mktemp("tiny")))
-    run.local("model").mkdir()
-    run.local("model/merged").symlink_to(ASSETS / "tiny-base", target_is_directory=True)
-    digest = template_sha256(AutoTokenizer.from_pretrained(ASSETS / "tiny-base"))
-    stage = run.begin("export", "key")
-    run.put_json(stage, "metrics/export.json", {"template_sha256": digest})
-    run.commit(stage, inputs={}, rows={})
+    run = conformance.exported(tmp_path_factory.mktemp("tiny"))
     serve = {
         "engine": request.param,
         "max_new_tokens": 100,

@@ -56,14 +56,7 @@ def rows(count: int, capacity: int = 512) -> pa.Table:
 
 def summed(causal: Any, row: dict[str, Any], device: str) -> float:
     row = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in row.items()}
-    hidden = causal.get_decoder()(
-        input_ids=row["input_ids"],
-        position_ids=row["position_ids"],
-        use_cache=False,
-        cu_seq_lens_q=row["cu_seq_lens_q"],
-        max_length_q=row["max_length_q"],
-    ).last_hidden_state
-    return loss.answer_loss(hidden[0], row["labels"][0], row["answers"], causal.get_output_embeddings()).item()
+    return loss.row_loss(causal, row).item()
 
 
 def test_the_packed_kernel_agrees_with_the_cpu(base: Path) -> None:

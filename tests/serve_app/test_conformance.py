@@ -29,18 +29,7 @@ def run_on() -> Iterator[conformance.Run]:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run folder whose exported model is the bundled one."""
-    from transformers import AutoTokenizer
-
-    from pipeline.train.template import template_sha256
-
-    run = Run.open(str(tmp_path_factory.mktemp("tiny")))
-    run.local("model").mkdir()
-    run.local("model/merged").symlink_to(ASSETS / "tiny-base", target_is_directory=True)
-    digest = template_sha256(AutoTokenizer.from_pretrained(ASSETS / "tiny-base"))
-    stage = run.begin("export", "key")
-    run.put_json(stage, "metrics/export.json", {"template_sha256": digest})
-    run.commit(stage, inputs={}, rows={})
-    return run
+    return conformance.exported(tmp_path_factory.mktemp("tiny"))
 
 
 def project(**serve: Any) -> Project:

@@ -13,17 +13,6 @@ from transformers import masking_utils
 from pipeline.train import attention, loss, model, pack, template, trainer
 
 
-def summed(causal: Any, row: dict[str, torch.Tensor]) -> torch.Tensor:
-    hidden = causal.get_decoder()(
-        input_ids=row["input_ids"],
-        position_ids=row["position_ids"],
-        use_cache=False,
-        cu_seq_lens_q=row["cu_seq_lens_q"],
-        max_length_q=row["max_length_q"],
-    ).last_hidden_state
-    return loss.answer_loss(hidden[0], row["labels"][0], row["answers"], causal.get_output_embeddings())
-
-
 @pytest.fixture
 def examples(tiny: Path, make_project: Any) -> list[template.Encoded]:
     tokenizer = model.load_tokenizer(str(tiny), make_project())
@@ -52,7 +41,7 @@ def test_packed_loss_is_the_sum_of_the_losses_alone(
         supervised = int((labels[:, 1:] != template.IGNORED).sum())
         alone.append(plain(input_ids=torch.tensor([row.input_ids]), labels=labels).loss.item() * supervised)
     for chosen in ([0], [1, 2], [0, 1, 2, 3], [3, 2, 1, 0]):
-        together = summed(ours, packed([examples[i] for i in chosen])).item()
+        together = loss.row_loss(ours, packed([examples[i] for i in chosen])).item()
         assert together == pytest.approx(sum(alone[i] for i in chosen), abs=1e-4)
 
 
@@ -66,7 +55,7 @@ def test_no_mask_is_built(
         monkeypatch.setattr(masking_utils, name, refuse)
     ours, _ = model.load(str(tiny), make_project(), attention=attention.register())
     assert ours.config._attn_implementation not in masking_utils.ALL_MASK_ATTENTION_FUNCTIONS
-    summed(ours, packed(examples))
+    loss.row_loss(ours, packed(examples))
 
 
 def test_a_sliding_window_reaches_back_only_so_far() -> None:

@@ -42,22 +42,11 @@ def table(examples: list[template.Encoded], packing: Packing, supervised: set[in
     return pa.Table.from_pylist(rows, schema=pack.PACKED)
 
 
-def summed(causal: Any, row: dict[str, Any]) -> torch.Tensor:
-    hidden = causal.get_decoder()(
-        input_ids=row["input_ids"],
-        position_ids=row["position_ids"],
-        use_cache=False,
-        cu_seq_lens_q=row["cu_seq_lens_q"],
-        max_length_q=row["max_length_q"],
-    ).last_hidden_state
-    return loss.answer_loss(hidden[0], row["labels"][0], row["answers"], causal.get_output_embeddings())
-
-
 def in_pack(causal: Any, examples: list[template.Encoded], members: list[int], one: int) -> float:
     """Returns the loss of one example among the members of a packed row."""
     row = trainer.PackedRows(table(examples, [members], {one}), np.arange(1))[0]
     with torch.no_grad():
-        return float(summed(causal, row))
+        return float(loss.row_loss(causal, row))
 
 
 def test_an_example_has_the_loss_in_the_pack_that_it_has_alone(
