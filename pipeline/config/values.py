@@ -1,0 +1,65 @@
+"""What settings are made of: frozen models that refuse unknown keys, and the kinds of value that several sections have.
+
+Output contract: a value that passes is used as it is: paths are absolute, expressions compile. The folder that relative
+paths are seen from comes with the validation's context (`folder`). No section is defined here.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+
+ASSETS = Path(__file__).parent.parent.parent / "assets"
+
+
+def model_path(name: str) -> str:
+    """Returns the folder of a model that comes with the project; any other name as it is."""
+    bundled = ASSETS / name
+    return str(bundled) if name and not set(name) & set("/.") and bundled.is_dir() else name
+
+
+def _resolve(value: Any, info: ValidationInfo) -> Any:
+    """Makes a path that starts with `.` absolute, seen from the configuration file's folder; finds a bundled model."""
+    folder = (info.context or {}).get("folder")
+    if isinstance(value, str) and value.startswith(".") and folder is not None:
+        return str((Path(folder) / value).resolve())
+    return model_path(value) if isinstance(value, str) else value
+
+
+ModelName = Annotated[str, BeforeValidator(_resolve)]
+"""A hub name (`org/model`), a path (absolute, or starting with `.` and then relative to the configuration file), or the
+name of a model that comes with the project (`tiny-base`, `toxicity-small`, `ner-small`), which becomes its path."""
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+def _beside(value: Any, info: ValidationInfo) -> Any:
+    """Makes a path absolute, seen from the configuration file's folder; a URI stays as it is."""
+    folder = (info.context or {}).get("folder")
+    if not isinstance(value, str) or folder is None or "://" in value:
+        return value
+    return str((Path(folder) / value).resolve())
+
+
+def _compiles(value: str) -> str:
+    """Refuses what is no regular expression, and one that matches where nothing stands."""
+    try:
+        found = re.compile(value, re.IGNORECASE | re.MULTILINE | re.DOTALL)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    if any(match.group() == "" for text in ("", "a 1", "\n") for match in found.finditer(text)):
+        raise ValueError("matches the empty text: every number would be found everywhere")
+    return value
+
+
+KeyFile = Annotated[str, BeforeValidator(_beside)]
+TypeName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$")]
+Expression = Annotated[str, AfterValidator(_compiles)]
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
