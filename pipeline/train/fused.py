@@ -7,7 +7,7 @@ pass with the same result and the same gradients (to rounding), and returns how 
   input that comes from a norm the residual stream is kept, which the norm keeps anyway, and the norm is repeated. No
   weight is multiplied twice; a frozen weight is dequantised when it is used, and dropped.
 - All adapters are cast to the compute type at once, at the start of a forward pass of the decoder.
-Where anything is unknown (dropout, DoRA, a second adapter, another activation) peft's own forward pass stays.
+What `fusable` does not know keeps its own forward pass.
 The backward pass is laid out as in Unsloth's `fast_lora` (https://github.com/unslothai/unsloth). SiLU and the rotary
 embedding are liger-kernel's on CUDA; there are no kernels of our own.
 """
@@ -22,11 +22,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear, rms_norm, silu
 
-NORMS = {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"}
-"""Norms that are x / sqrt(mean(x^2) + eps) * weight and nothing else."""
-ACTIVATIONS = {"SiLU", "SiLUActivation"}
-PROJECTIONS = ("q_proj", "k_proj", "v_proj")
-MLP = ("gate_proj", "up_proj", "down_proj")
+from pipeline.train import fusable
 
 
 class Group:
@@ -242,7 +238,7 @@ def fuse(model: Any) -> int:
     if cuda:
         _use_liger(causal)
     for norm in causal.modules():
-        if type(norm).__name__ in NORMS:
+        if fusable.is_norm(norm):
             norm.forward = MethodType(_norm_forward, norm)
     groups: list[Group] = []
     changed = 0
@@ -256,16 +252,12 @@ def fuse(model: Any) -> int:
 
 def _groups(module: Any, dtype: torch.dtype) -> Iterator[list[Group]]:
     """Fuses what a module holds; yields the groups of each of its steps."""
-    projections = [getattr(module, name, None) for name in PROJECTIONS]
-    if all(map(_plain, projections)) and _alike(projections):
-        steps = [projections, *([[module.o_proj]] if _plain(getattr(module, "o_proj", None)) else [])]
-        for layers in steps:
-            group = Group(layers, dtype)
-            for index, layer in enumerate(layers):
-                layer.forward = _member(group, index)
-            yield [group]
-    mlp = [getattr(module, name, None) for name in MLP]
-    if all(map(_plain, mlp)) and _alike(mlp[:2]) and type(getattr(module, "act_fn", None)).__name__ in ACTIVATIONS:
+    for layers in fusable.projections(module):
+        group = Group(layers, dtype)
+        for index, layer in enumerate(layers):
+            layer.forward = _member(group, index)
+        yield [group]
+    if mlp := fusable.gated_mlp(module):
         pair = [Group(mlp[:2], dtype), Group(mlp[2:], dtype)]
         module.forward = _gated_mlp(*pair)
         yield pair
@@ -310,23 +302,3 @@ def _use_liger(causal: Any) -> None:
     _apply_liger_kernel_to_instance(
         causal, rope=True, rms_norm=False, swiglu=False, cross_entropy=False, fused_linear_cross_entropy=False
     )
-
-
-def _plain(layer: Any) -> bool:
-    """Tells whether a layer is linear and bears one LoRA adapter of the plain kind at most."""
-    if not hasattr(layer, "lora_A"):
-        return isinstance(layer, torch.nn.Linear)
-    if not isinstance(layer.get_base_layer(), torch.nn.Linear) or len(layer.active_adapters) != 1:
-        return False
-    (name,) = layer.active_adapters
-    return (
-        name in layer.lora_A
-        and name not in layer.lora_variant
-        and not layer.lora_bias[name]
-        and isinstance(layer.lora_dropout[name], torch.nn.Identity)
-    )
-
-
-def _alike(layers: list[Any]) -> bool:
-    """Tells whether the adapters of layers that share an input have one scale."""
-    return len({layer.scaling[layer.active_adapters[0]] for layer in layers if hasattr(layer, "lora_A")}) <= 1

@@ -35,10 +35,10 @@ STAGE = "train"
 LINES = launch.LINES
 METRICS = "metrics/train.json"
 CHECKPOINTS = "checkpoints"
-CODE = tuple(
-    f"train/{name}.py"
-    for name in ("qlora", "trainer", "course", "divergence", "ladder", "state", "model", "attention", "loss", "fused")
-)
+PARTS = (
+    "qlora", "trainer", "course", "divergence", "ladder", "state", "model", "attention", "loss", "fused", "fusable",
+)  # fmt: skip
+CODE = tuple(f"train/{name}.py" for name in PARTS)
 
 
 def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
