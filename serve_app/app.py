@@ -1,16 +1,16 @@
-"""The service on Ray Serve: one deployment, the engine inside the gateway's replica (`single` topology).
+"""The service on Ray Serve: one deployment of one replica, which holds engine and gateway and listens itself.
 
-Output contract: `deploy` returns the base URL once the replica has generated a token and answers over HTTP. Serve's
-controller is detached: the service outlives the job that deployed it and ends with the cluster.
+Output contract: `deploy` returns the base URL once the replica has generated a token and answers over HTTP. Requests
+come straight to the replica; Serve starts it, watches it, replaces it and ends it. It runs on the cluster's head node.
+Serve's controller is detached: the service outlives the job that deployed it and ends with the cluster.
 This module routes nothing and makes no keys.
 """
 
-# No `from __future__ import annotations` here: Ray Serve's typed builder and FastAPI read annotations.
+# No `from __future__ import annotations` here: Ray Serve reads the annotations of a deployment.
 
 import json
 import logging
 import re
-import socket
 import time
 import urllib.request
 from pathlib import Path
@@ -20,71 +20,82 @@ from pipeline import errors
 from pipeline.config import Project
 from pipeline.errors import IntegrityError, SolotuneError, UserError
 from pipeline.run import Run
-from serve_app.limits import Admission
+from serve_app import listener
 
 NAME = "solotune"
 LOG = "serve/log"  # in the run folder: the log of requests
 LOCAL = ("hf", "vllm", "gguf")  # engines that run the model themselves
-SPARE = 256  # requests that may be on their way through the replica beside the admitted ones, to be answered 429
+HEAD = "node:__internal_head__"  # the resource by which Ray marks the head node
+ENDING = 15.0  # seconds beyond `serve.drain` until Serve kills a replica: the engine, too, must end
 
 
 class Gateway:
-    """The replica: an engine, and the ASGI application that Serve sends requests to."""
+    """The replica: the port, the engine, and the ASGI application between them."""
 
-    def __init__(self, project: Project, run: Run, store: Path) -> None:
+    async def __init__(self, project: Project, run: Run, store: Path) -> None:  # type: ignore[misc]
         from pipeline.screen.pseudonyms import key_of
+        from serve_app import gateway
         from serve_app.engines.load import load
         from serve_app.guard import Guard
         from serve_app.journal import Journal
         from serve_app.keys import KeyFile
 
-        self.project, self.run, self.store, self.settings = project, run, store, project.serve
-        self.keyring = KeyFile(store)
-        self.journal = Journal(run.local(LOG), project.serve.log.megabytes << 20, project.serve.log.keep)
-        self.engine = load(project, run)
-        self.guard = Guard(project, key_of(project.curate.pii, run) if Guard.needs_key(project) else None)
-        self.admission: Admission | None = None
-
-    def __serve_build_asgi_app__(self) -> Any:
-        from serve_app import gateway
-
-        app = gateway.build(self.engine, self.settings, self.keyring, self.journal, self.guard, proxied=True)
-        self.admission = app.state.admission
-        return app
+        settings = project.serve
+        self.project, self.run, self.store = project, run, store
+        port = listener.bind(settings.host, settings.port, listener.PATIENCE)
+        try:
+            self.journal = Journal(run.local(LOG), settings.log.megabytes << 20, settings.log.keep)
+            self.engine = load(project, run)
+            guard = Guard(project, key_of(project.curate.pii, run) if Guard.needs_key(project) else None)
+            app = gateway.build(self.engine, settings, KeyFile(store), self.journal, guard)
+            self.listener = listener.Listener(app, port, settings.drain)
+        except BaseException:
+            port.close()  # the process may live on: clients that wait must not
+            raise
 
     def about(self) -> tuple[Project, Run, Path]:
         """Returns what is being served, and the file of its keys."""
         return self.project, self.run, self.store
 
     async def check_health(self) -> None:
+        if not self.listener.alive:
+            raise IntegrityError("the HTTP server has ended")
         await self.engine.check()
 
     async def __del__(self) -> None:
-        """Serve calls this once it sends the replica nothing more: running answers are finished first."""
-        if self.admission is not None:
-            await self.admission.drain(self.settings.drain)
-        await self.engine.stop()
-        self.journal.close()
+        """Serve calls this when the replica is to end."""
+        try:
+            await self.listener.stop()
+        finally:
+            await self.engine.stop()
+            self.journal.close()
 
 
 def build(project: Project, run: Run, store: Path) -> Any:
-    """Returns the Serve application for a run's merged model, sized for the cluster that this process is connected to.
+    """Returns the Serve application for a run's merged model, sized for the head of the connected cluster.
 
-    `store` is the file of API keys. On a GPU the engine needs one core; without one it gets half
-    of them, and torch as many threads.
+    `store` is the file of API keys. On a GPU the engine needs one core; without one it gets half of the head's, and
+    torch as many threads. Raises `UserError` when the cluster's GPU is not on its head.
     """
     import ray
     from ray import serve
 
-    resources = ray.cluster_resources()
-    gpu = 1 if resources.get("GPU", 0) >= 1 and project.serve.engine in LOCAL else 0
-    limit = project.serve.concurrency + project.serve.queue
+    (head,) = [node["Resources"] for node in ray.nodes() if node["Alive"] and HEAD in node["Resources"]]
+    local = project.serve.engine in LOCAL
+    gpu = 1 if local and head.get("GPU", 0) >= 1 else 0
+    if local and not gpu and ray.cluster_resources().get("GPU", 0) >= 1:
+        raise UserError("this cluster's GPU is not on its head node, where the service runs: start Ray's head there")
+    cores = int(head.get("CPU", 0))
     deployment = serve.deployment(
-        serve.ingress()(Gateway),
+        Gateway,
         name="Gateway",
-        ray_actor_options={"num_gpus": gpu, "num_cpus": 1 if gpu else max(1, int(resources.get("CPU", 1)) // 2)},
-        max_ongoing_requests=limit + SPARE,
-        graceful_shutdown_timeout_s=project.serve.drain,
+        ray_actor_options={
+            "num_gpus": gpu,
+            "num_cpus": min(cores, 1 if gpu else max(1, cores // 2)),
+            "resources": {HEAD: 0.001},
+        },
+        graceful_shutdown_wait_loop_s=0.1,  # Serve knows of no requests that it could wait for
+        graceful_shutdown_timeout_s=project.serve.drain + ENDING,
     )
     return deployment.bind(project, run, store)
 
@@ -98,18 +109,16 @@ def deploy(project: Project, run: Run, store: Path) -> str:
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     host, port = project.serve.host, project.serve.port
+    if not deployed():
+        listener.bind(host, port).close()  # says so before a replica is started
     if not serving():
-        _require_free(host, port)
-        serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "WARNING"})
+        serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
     try:
-        serve.run(build(project, run, store), name=NAME, route_prefix="/", blocking=False)
+        serve.run(build(project, run, store), name=NAME, route_prefix=None, blocking=False)
     except RuntimeError as error:
         raise _cause(str(serve.status().applications[NAME].deployments["Gateway"].message)) from error
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
-    try:
-        get(f"{url}/health")
-    except IntegrityError as error:
-        raise UserError(f"{error}: this cluster's Ray Serve listens elsewhere already, start a new cluster") from error
+    get(f"{url}/health")
     return url
 
 
@@ -127,13 +136,11 @@ def serving() -> bool:
     return any(actor["name"] == "SERVE_CONTROLLER_ACTOR" for actor in ray.util.list_named_actors(all_namespaces=True))
 
 
-def _require_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UserError(f"cannot listen on {host}:{port}: {error.strerror}. Set `serve.port`") from error
+def deployed() -> bool:
+    """Tells whether this cluster runs the service, be it a broken one."""
+    from ray import serve
+
+    return serving() and NAME in serve.status().applications
 
 
 def get(url: str, key: str | None = None, body: dict[str, Any] | None = None) -> Any:

@@ -28,7 +28,7 @@ def served() -> Served | None:
     """Returns what this cluster serves, None where it serves nothing."""
     from ray import serve
 
-    if not app.serving() or app.NAME not in serve.status().applications:
+    if not app.deployed():
         return None
     try:
         about: Served = serve.get_app_handle(app.NAME).about.remote().result(timeout_s=10)
@@ -89,7 +89,7 @@ def stop(console: Console) -> None:
     """Ends the service; raises `UserError` where there is none."""
     from ray import serve
 
-    if not app.serving() or app.NAME not in serve.status().applications:
+    if not app.deployed():
         raise UserError("nothing is served on this cluster")
     serve.delete(app.NAME)
     if not serve.status().applications:
@@ -111,13 +111,12 @@ def write(project: Project, run: Run, store: Path | None, target: Path) -> None:
     store = store or run.local(keys.STORE)
     keys.first(store, run.local(keys.PLAIN))
     made = {
-        "proxy_location": "HeadOnly",
-        "http_options": {"host": project.serve.host, "port": project.serve.port},  # Ray's own default is 0.0.0.0
+        "proxy_location": "Disabled",  # the service listens itself
         "logging_config": {"log_level": "WARNING"},
         "applications": [
             {
                 "name": app.NAME,
-                "route_prefix": "/",
+                "route_prefix": None,
                 "import_path": f"{application.__module__}:{application.__name__}",
                 "args": {"run": str(run.local()), "keys": str(store)},
             }

@@ -1,6 +1,6 @@
 """The outermost layer: a request id, the key, the size of the body, the last deadline, an envelope for the unexpected.
 
-Output contract: every response has one `x-request-id`: made here, or by Serve's proxy where that answers. No route but
+Output contract: every response has one `x-request-id`: made here. No route but
 `OPEN` is reached without a key. A body that dribbles in, and a client that stops reading, end at the deadline. `Visit`
 is the record of one HTTP request: `on_end` gets it when the request is over, however it ended; nothing in it is the
 client's text.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 import traceback
 import uuid
@@ -36,7 +35,6 @@ PLAYGROUND = "/playground"  # a page that is the same for everybody: open where 
 VISIT = "solotune.visit"  # where in the ASGI scope
 GRACE = 5.0  # seconds beyond a request's own deadline before its connection is cut
 GONE = 499  # nginx's status for a client that hung up: nobody reads it
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -61,10 +59,8 @@ def reply(error: errors.ApiError) -> JSONResponse:
 class Door:
     """See the module."""
 
-    def __init__(
-        self, app: ASGIApp, settings: Serve, access: Access, on_end: Callable[[Visit], None], proxied: bool = False
-    ) -> None:
-        self.app, self.settings, self.access, self.on_end, self.proxied = app, settings, access, on_end, proxied
+    def __init__(self, app: ASGIApp, settings: Serve, access: Access, on_end: Callable[[Visit], None]) -> None:
+        self.app, self.settings, self.access, self.on_end = app, settings, access, on_end
         self.open = (*OPEN, PLAYGROUND) if settings.playground else OPEN
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,8 +71,6 @@ class Door:
             await send({"type": "websocket.close", "code": 1008})
             return
         visit = Visit(scope["method"] if scope["method"] in _METHODS else "other")
-        if self.proxied and _UUID.fullmatch(given := Request(scope).headers.get("x-request-id", "")):
-            visit.id = given  # what Serve's proxy writes on the answer, unless the client chose something else
         scope[VISIT] = visit
         started = False
 
@@ -85,8 +79,7 @@ class Door:
             if message["type"] == "http.response.start":
                 started, visit.status = True, message["status"]
                 headers = MutableHeaders(scope=message)
-                if not self.proxied:
-                    headers["x-request-id"] = visit.id
+                headers["x-request-id"] = visit.id
                 headers["openai-processing-ms"] = str(round((time.monotonic() - visit.started) * 1000))
             await send(message)
 
@@ -112,6 +105,8 @@ class Door:
             return error
         except TimeoutError:
             return errors.timed_out()
+        except asyncio.CancelledError:  # by the server, whose time to end is over: the client may try the next one
+            return errors.unavailable()
         except Exception as error:
             where = "".join(traceback.format_tb(error.__traceback__))  # the error's own words may quote the request
             log.error("%s %s failed: %s\n%s", visit.id, visit.method, type(error).__name__, where)

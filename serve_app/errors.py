@@ -97,11 +97,6 @@ def unavailable() -> ApiError:
     return ApiError(503, message, "unavailable", kind="server_error", headers={"Retry-After": "5"})
 
 
-def draining() -> ApiError:
-    message = "This replica is shutting down: try again."
-    return ApiError(503, message, "shutting_down", kind="server_error", headers={"Retry-After": "1"})
-
-
 def of_status(status: int) -> ApiError:
     """Returns what replaces the web framework's own text under a status."""
     if status >= 500:

@@ -1,8 +1,8 @@
 """The HTTP surface: an ASGI application around one engine.
 
 Output contract: every route but `/health`, `/ready` and, where it is switched on, the playground's page needs a key.
-Every error is OpenAI's envelope. Bodies, prompts and answers reach no log and no error. `/health` tells whether the
-engine lives, `/ready` whether it takes requests. `/metrics` needs a key with the scope `metrics`.
+Every error is OpenAI's envelope. Bodies, prompts and answers reach no log and no error. `/health` and
+`/ready` tell that the engine lives: a replica that ends does not listen. `/metrics` needs a key with that scope.
 This module knows nothing of Ray, and of models only the `Engine` interface.
 """
 
@@ -77,21 +77,17 @@ def build(
     keyring: Keyring,
     lines: Journal | None = None,
     guard: Guard | None = None,
-    proxied: bool = False,
 ) -> FastAPI:
-    """Returns the application. `app.state.admission` drains it.
-
-    Without `lines` the log of requests goes to `log`. `proxied`: behind Serve's proxy, which gives the request ids.
-    """
+    """Returns the application. Without `lines` the log of requests goes to `log`."""
     app = FastAPI(title="solotune", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.admission = admission = Admission(settings.concurrency + settings.queue)
     access = Access(keyring)
     counted = metrics.Metrics(engine.model_id, engine.max_context, settings.concurrency, admission)
-    app.add_middleware(Door, settings=settings, access=access, on_end=_ending(access, counted, lines), proxied=proxied)
+    app.add_middleware(Door, settings=settings, access=access, on_end=_ending(access, counted, lines))
     if guard is not None:
         counted.registry.register(metrics.Guarded(guard.noted))
     _answer_errors(app)
-    _tell_health(app, engine, admission)
+    _tell_health(app, engine)
     _list_models(app, Model(id=engine.model_id, created=engine.created))
     _generate(app, engine, guard, settings, admission)
     _show(app, settings, counted)
@@ -161,7 +157,7 @@ async def _guarded(engine: Engine, guard: Guard, request: CompletionRequest) -> 
     return request.saying([prompt if text == new else new for prompt, text, new in pairs])
 
 
-def _tell_health(app: FastAPI, engine: Engine, admission: Admission) -> None:
+def _tell_health(app: FastAPI, engine: Engine) -> None:
     @app.get("/health")
     async def health() -> dict[str, str]:
         await engine.check()
@@ -169,8 +165,6 @@ def _tell_health(app: FastAPI, engine: Engine, admission: Admission) -> None:
 
     @app.get("/ready")
     async def ready() -> dict[str, str]:
-        if admission.draining:
-            raise errors.draining()
         await engine.check()
         return {"status": "ready"}
 

@@ -1,7 +1,7 @@
-"""Admission: how many answers are in hand, how long a request may take, and the end of the service.
+"""Admission: how many answers are in hand, and whether anybody still waits for them.
 
 Output contract: at most `limit` answers (choices of all requests) are running or waiting; what does not fit is answered
-429, and while the service drains 503. A place is given back however the request ends. A client that hangs up cancels
+429. A place is given back however the request ends. A client that hangs up cancels
 the request's work. `Admission.place` is where a generating request begins and ends.
 This module does not know keys, rates or engines.
 """
@@ -22,14 +22,10 @@ class Admission:
     """Counts the answers in hand."""
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.held, self.draining = limit, 0, False
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self.limit, self.held = limit, 0
 
     def expect(self, count: int) -> None:
-        """Raises a 429 or 503 when there is no place for so many answers now: asked before any costly work."""
-        if self.draining:
-            raise errors.draining()
+        """Raises a 429 when there is no place for so many answers now: asked before any costly work."""
         if self.held + count > self.limit:
             raise errors.too_many(self.limit)
 
@@ -38,30 +34,14 @@ class Admission:
         """Holds places for a request's answers; raises as `expect` does."""
         self.expect(count)
         self.held += count
-        self._empty.clear()
         try:
             yield
         finally:
             self.held -= count
-            if not self.held:
-                self._empty.set()
-
-    async def drain(self, seconds: float) -> bool:
-        """Takes no more requests and waits for those in hand; tells whether they all ended in time."""
-        self.draining = True
-        try:
-            async with asyncio.timeout(seconds):
-                await self._empty.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> bool:
-    """Does the work; when the client hangs up first, cancels it and returns False.
-
-    Serve's own proxy cancels the whole request then; an ASGI server only reports it.
-    """
+    """Does the work; when the client hangs up first, cancels it and returns False."""
 
     async def gone() -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -117,7 +117,7 @@ def test_a_file_for_serve_deploy(head: Cluster, settings: Path, tmp_path: Path) 
     subprocess.run(command, env=environment, check=True, cwd=ROOT, timeout=SECONDS)
     made = {**environment, "RAY_DASHBOARD_ADDRESS": head.dashboard}
     subprocess.run(["serve", "deploy", str(target)], env=made, check=True, cwd=ROOT, timeout=SECONDS)
-    url = re.findall(r"port: (\d+)", target.read_text())[0]
+    url = re.findall(r"port: (\d+)", settings.read_text())[0]
     secret = run.local(keys.PLAIN).read_text()
     for _ in range(120):
         try:

@@ -1,4 +1,4 @@
-"""Both APIs over the fake engine: formats, options, capabilities, deadlines, draining, request ids."""
+"""Both APIs over the fake engine: formats, options, capabilities, deadlines, request ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from pipeline.config import Serve
-from serve_app import gateway
 from serve_app.chat import Completion
 from serve_app.completions import TextCompletion
 from serve_app.engines import BusyError, Generation, Prompt, RefusedError
@@ -21,11 +20,9 @@ from tests.serve_app.client import (
     ASK,
     CHAT,
     KEY,
-    KEYRING,
     SETTINGS,
     TEXT,
     application,
-    connect,
     envelope,
     events,
     post,
@@ -246,29 +243,6 @@ def test_a_client_that_stops_reading_is_cut_off_at_the_deadline(monkeypatch: pyt
     assert app.state.admission.held == 0
 
 
-def test_a_replica_that_drains_finishes_what_it_has_and_takes_no_more() -> None:
-    engine = FakeEngine("tiny", 250, interval=0.005)
-    app = application(engine)
-
-    async def run() -> tuple[httpx.Response, httpx.Response, httpx.Response, bool, bool]:
-        async with connect(app) as client:
-            running = asyncio.create_task(client.post(CHAT, json=ASK))
-            while not engine.running:
-                await asyncio.sleep(0.005)
-            late = await app.state.admission.drain(0.01)
-            draining = asyncio.create_task(app.state.admission.drain(10))
-            refused, unready = await client.post(CHAT, json=ASK), await client.get("/ready")
-            return await running, refused, unready, await draining, late
-
-    answered, refused, unready, drained, late = asyncio.run(run())
-    assert answered.status_code == 200
-    assert (drained, late) == (True, False)
-    for response in (refused, unready):
-        assert response.status_code == 503
-        assert envelope(response)["code"] == "shutting_down"
-        assert "retry-after" in response.headers
-
-
 def test_choices_count_as_places(engine: FakeEngine) -> None:
     settings = Serve(max_new_tokens=100, max_input_tokens=150, concurrency=1, queue=1)
     assert post(engine, CHAT, {**ASK, "n": 2}, settings).status_code == 200
@@ -300,23 +274,6 @@ def test_every_response_has_an_id_of_ours(engine: FakeEngine, caplog: pytest.Log
     assert lines[0]["completion_tokens"] > 0
     assert (lines[4]["route"], lines[4]["status"]) == ("unknown", 404)
     assert "zzyx" not in caplog.text
-
-
-def test_behind_serve_s_proxy_its_id_counts_and_is_not_written_twice(
-    engine: FakeEngine, caplog: pytest.LogCaptureFixture
-) -> None:
-    app = gateway.build(engine, SETTINGS, KEYRING, proxied=True)
-    given = "0f8fad5b-d9cb-469f-a165-70867728950e"
-
-    async def run() -> list[httpx.Response]:
-        async with connect(app) as client:
-            return [await client.get("/v1/models", headers={"x-request-id": one}) for one in (given, "my card 4111")]
-
-    with caplog.at_level(logging.DEBUG, logger="solotune.serve"):
-        responses = asyncio.run(run())
-    assert all("x-request-id" not in response.headers for response in responses)  # the proxy adds it
-    assert given in caplog.text
-    assert "4111" not in caplog.text
 
 
 def test_prompts_and_answers_reach_no_log(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:

@@ -37,6 +37,7 @@ def service(ray_session: None, exported: Run, module_project: Any) -> Iterator[t
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
+        probe.listen()
         port = probe.getsockname()[1]
         settings = module_project.serve.model_copy(update={"port": port, "concurrency": 1, "queue": 1})
         project = module_project.model_copy(update={"serve": settings})
@@ -137,7 +138,7 @@ def test_the_openai_client_raises_its_own_errors(openai: Any, service: tuple[str
         ("POST", "/v1/chat/completions", b" " * (2 << 20), 413),
     ],
 )
-def test_errors_pass_through_the_proxy_as_they_are(
+def test_every_error_has_the_envelope_and_one_id(
     http: httpx.Client, method: str, path: str, content: bytes, status: int
 ) -> None:
     response = http.request(method, path, content=content, headers={"Content-Type": "application/json"})

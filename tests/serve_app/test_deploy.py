@@ -67,10 +67,11 @@ def test_the_file_is_one_that_serve_deploy_takes(run: Run, tmp_path: Path) -> No
     target = tmp_path / "deploy.yaml"
     deploy.write(project, run, None, target)
     made = ServeDeploySchema.model_validate(yaml.safe_load(target.read_text()))
-    assert (made.http_options.host, made.http_options.port) == ("127.0.0.1", 8123)
+    assert made.proxy_location == "Disabled"
     (application,) = made.applications
     module, _, name = application.import_path.partition(":")
     assert (module, name) == ("serve_app.deploy", "application")
+    assert application.route_prefix is None
     assert getattr(deploy, name) is deploy.application
     assert application.args == {"run": run.uri, "keys": str(run.local(keys.STORE))}
     assert len(keys.read(run.local(keys.STORE))) == 1

@@ -1,0 +1,79 @@
+"""The gateway's own HTTP port: a listening socket, and the ASGI server (uvicorn) on it.
+
+Output contract: `bind` takes the port before the model is loaded: from then on connections wait in the kernel's queue
+instead of being refused, and a port that somebody else has is told at once. `Listener.stop` closes the port, lets
+running answers end and cuts those that are not over in time. Nothing is added to the application's headers.
+This module knows no routes, no engine and no Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+BACKLOG = 2048  # connections that may wait to be accepted; Linux takes at most net.core.somaxconn (4096)
+KEEP_ALIVE = 130  # seconds: beyond what clients (5 to 15), nginx (60) and Caddy (120) keep a silent connection for
+PATIENCE = 15.0  # seconds until a replica that was killed has certainly let go of its port
+CUT = 5.0  # seconds that answers get to end once they are cancelled
+
+
+def bind(host: str, port: int, patience: float = 0.0) -> socket.socket:
+    """Returns a listening socket; raises `UserError` when the port is still taken after `patience` seconds."""
+    end = time.monotonic() + patience
+    while True:
+        made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of before may be in TIME_WAIT
+        try:
+            made.bind((host, port))
+            made.listen(BACKLOG)
+            return made
+        except OSError as error:
+            made.close()
+            if time.monotonic() >= end:
+                raise UserError(f"cannot listen on {host}:{port}: {error.strerror}. Set `serve.port`") from error
+        time.sleep(0.1)
+
+
+class Listener:
+    """Serves an application on a listening socket, in the running event loop. `drain`: see `stop`."""
+
+    def __init__(self, app: ASGIApp, on: socket.socket, drain: float) -> None:
+        import uvicorn
+
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=math.ceil(drain),
+        )
+        self._server: uvicorn.Server = uvicorn.Server(config)
+        self._serving = asyncio.get_running_loop().create_task(self._server.serve([on]))
+
+    @property
+    def alive(self) -> bool:
+        return not self._serving.done()
+
+    async def stop(self) -> None:
+        """Closes the port; returns when running answers have ended, which get `drain` seconds before they are cut."""
+        self._server.should_exit = True
+        await asyncio.wait({self._serving})
+        async with asyncio.timeout(CUT):
+            while self._server.server_state.tasks:
+                await asyncio.sleep(0.02)
