@@ -151,8 +151,11 @@ class _Mailbox:
         self.close()
         self._ready.clear()
         items, self._items = self._items, []
-        self._due = self._loop.time() + self._interval()
         return items
+
+    def rest(self) -> None:
+        """Begins the next interval: something is sent. Half a character is nothing, its other half must not wait."""
+        self._due = self._loop.time() + self._interval()
 
     def close(self) -> None:
         if self._timer is not None:
@@ -197,6 +200,7 @@ async def pieces(engine: Engine, job: Job) -> AsyncGenerator[list[Piece], None]:
                     job.meters[index].finish_reason = piece.finish_reason
                     pumps[index].cancel()
             if batch:
+                mailbox.rest()
                 yield [batch[index] for index in sorted(batch)]
     finally:
         job.usage = _usage(job, decoders)

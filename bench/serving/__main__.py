@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,12 @@ def bare(run: Path, settings: dict[str, Any], loads: list[dict[str, int]], log: 
     command = [sys.executable, "-m", "bench.serving.bare", str(servers.configuration(run.parent, settings)), str(run)]
     with log.open("wb") as stream:
         done = subprocess.run(
-            [*command, json.dumps(loads)], cwd=servers.ROOT, stdout=subprocess.PIPE, stderr=stream, check=True
+            [*command, json.dumps(loads)],
+            cwd=servers.ROOT,
+            env={**os.environ, **servers.SAME},
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            check=True,
         )
     return [json.loads(line) for line in done.stdout.decode().splitlines() if line.startswith("{")]
 

@@ -39,7 +39,7 @@ class HfEngine:
         from pipeline.train import model
 
         made = exported.find(project, run)
-        if model.device() == "cpu":  # Ray gives a replica as many threads as cores it asked for; the proxy needs few
+        if model.device() == "cpu":  # Ray gives a replica as many threads as cores it asked for; the others are idle
             torch.set_num_threads(len(os.sched_getaffinity(0)))
         self._model, _ = model.load(str(made.folder), project, device=model.device())
         self.codec, self.stop_ids, self.max_context = HfCodec(made.tokenizer), made.stop_ids, made.max_context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -211,3 +212,26 @@ def test_the_more_answers_there_are_the_more_is_put_together() -> None:
 
     few, many = asyncio.run(events(1)), asyncio.run(events(200))
     assert 1 < many < few / 2
+
+
+def test_a_character_in_two_tokens_is_not_held_for_an_interval() -> None:
+    async def run() -> list[float]:
+        started = time.monotonic()
+        made, engine = job(ask(), stream=True, interval=0.5), Halves()
+        async with aclosing(answer.pieces(engine, made)) as batches:  # type: ignore[arg-type]
+            return [time.monotonic() - started async for batch in batches if batch[0].text == "é"]
+
+    assert asyncio.run(run())[0] < 0.3
+
+
+class Halves:
+    """An engine whose first character comes in two tokens, the second a moment later; then nothing for a while."""
+
+    codec, stop_ids = CODEC, STOPS
+
+    async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
+        for token in "é".encode():
+            yield Chunk([token], None)
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(1)
+        yield Chunk([END], "stop")

@@ -135,3 +135,47 @@ def test_the_job_does_one_thing(
     monkeypatch.setenv("RAY_JOB_ID", "01000000")
     job.serve(Job(make_project(), exported, (), console, options={**OPTIONS, **options}))
     assert called == ["ray", expected]
+
+
+@pytest.mark.parametrize(
+    ("head", "engine", "gpus", "cpus"),
+    [
+        ({"CPU": 16, "GPU": 1}, "vllm", 1, 1),
+        ({"CPU": 16, "GPU": 1}, "url", 0, 8),
+        ({"CPU": 2}, "hf", 0, 1),
+        ({"GPU": 1}, "hf", 1, 0),  # a head that lends no cores
+    ],
+)
+def test_the_replica_is_on_the_head(
+    run: Run, monkeypatch: pytest.MonkeyPatch, head: dict[str, float], engine: str, gpus: int, cpus: int
+) -> None:
+    deployment = built(monkeypatch, run, head, {"CPU": 64.0}, engine, drain=30)
+    options = deployment.ray_actor_options
+    assert (options["num_gpus"], options["num_cpus"], options["resources"]) == (gpus, cpus, {app.HEAD: 0.001})
+    assert deployment.num_replicas == 1
+    assert deployment._deployment_config.graceful_shutdown_timeout_s > 30 + 5  # Serve does not cut what we let end
+
+
+def test_a_gpu_on_another_node_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="GPU is not on its head"):
+        built(monkeypatch, run, {"CPU": 16}, {"CPU": 16, "GPU": 1}, "vllm")
+    assert built(monkeypatch, run, {"CPU": 16}, {"CPU": 16, "GPU": 1}, "url").ray_actor_options["num_gpus"] == 0
+
+
+def built(
+    monkeypatch: pytest.MonkeyPatch,
+    run: Run,
+    head: dict[str, float],
+    worker: dict[str, float],
+    engine: str,
+    **more: Any,
+) -> Any:
+    """Returns what is deployed on a cluster of a head and a worker with these resources."""
+    import ray
+
+    nodes = [{"Alive": True, "Resources": worker}, {"Alive": True, "Resources": {**head, app.HEAD: 1.0}}]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": head.get("GPU", 0) + worker.get("GPU", 0)})
+    upstream = {"url": {"base_url": "http://127.0.0.1:1/v1", "model": "m"}} if engine == "url" else {}
+    made = app.build(make_project(engine=engine, **upstream, **more), run, run.local(keys.STORE))
+    return made._bound_deployment
