@@ -131,12 +131,18 @@ class Decoder:
 class _Mailbox:
     """Chunks on their way from the engine; rings at once for the first and the last, else at the next interval."""
 
-    def __init__(self, interval: Callable[[], float], first: float) -> None:
+    def __init__(self, interval: Callable[[], float], first: float, deadline: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
         self._interval, self._due = interval, self._loop.time() + first
         self._items: list[tuple[int, Chunk | BaseException]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._late = self._loop.call_at(deadline, self._expire)  # one timer for all waits
+        self._expired = False
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._ready.set()
 
     def put(self, index: int, item: Chunk | BaseException) -> None:
         self._items.append((index, item))
@@ -147,8 +153,11 @@ class _Mailbox:
             self._timer = self._loop.call_at(self._due, self._ready.set)
 
     async def take(self) -> list[tuple[int, Chunk | BaseException]]:
+        """Returns what has come; raises `ApiError` (408) beyond the deadline."""
         await self._ready.wait()
-        self.close()
+        if self._expired:
+            raise errors.timed_out()
+        self._silence()
         self._ready.clear()
         items, self._items = self._items, []
         return items
@@ -158,6 +167,10 @@ class _Mailbox:
         self._due = self._loop.time() + self._interval()
 
     def close(self) -> None:
+        self._silence()
+        self._late.cancel()
+
+    def _silence(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -184,17 +197,14 @@ async def pieces(engine: Engine, job: Job) -> AsyncGenerator[list[Piece], None]:
     """
     stops = any(request.stops for request in job.generations)
     watched = job.stream or stops
-    mailbox = _Mailbox(lambda: max(job.interval, job.crowd() / EVENTS) if watched else WHOLE, 0.0 if watched else WHOLE)
+    mailbox = _Mailbox(
+        lambda: max(job.interval, job.crowd() / EVENTS) if watched else WHOLE, 0.0 if watched else WHOLE, job.deadline
+    )
     decoders = [Decoder(engine.codec, engine.stop_ids, request) for request in job.generations]
     pumps = [asyncio.create_task(_pump(engine, job, i, mailbox)) for i in range(len(decoders))]
     try:
         while not all(decoder.over() for decoder in decoders):
-            try:
-                async with asyncio.timeout_at(job.deadline):
-                    items = await mailbox.take()
-            except TimeoutError as error:
-                raise errors.timed_out() from error
-            batch = _decode(decoders, items)
+            batch = _decode(decoders, await mailbox.take())
             for index, piece in batch.items():
                 if piece.finish_reason is not None:
                     job.meters[index].finish_reason = piece.finish_reason

@@ -47,9 +47,10 @@ class HfCodec:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
+        self._backend = tokenizer.backend_tokenizer
         self.size = len(tokenizer)
         self._added = {token: str(content) for token, content in tokenizer.added_tokens_decoder.items()}
-        decoder = json.dumps(json.loads(tokenizer.backend_tokenizer.to_str()).get("decoder"))
+        decoder = json.dumps(json.loads(self._backend.to_str()).get("decoder"))
         self._alphabet = byte_alphabet() if '"ByteLevel"' in decoder else None
 
     def render(self, messages: Sequence[dict[str, str]]) -> list[int]:
@@ -61,7 +62,7 @@ class HfCodec:
         return list(self.tokenizer(text, verbose=False).input_ids)
 
     def decode(self, ids: list[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return str(self._backend.decode(ids, skip_special_tokens=True))  # as `tokenizer.decode`, at a fifth of its cost
 
     def piece(self, token: int) -> bytes:
         if token in self._added:

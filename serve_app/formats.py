@@ -19,10 +19,11 @@ from serve_app.completions import TextChoice, TextCompletion, TextLogprobs
 UNLIKELY = -9999.0  # JSON has no infinity; OpenAI writes this
 
 DONE = "data: [DONE]\n\n"
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def event(value: dict[str, Any]) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n"
+    return f"data: {_encode(value)}\n\n"
 
 
 class Format(Protocol):

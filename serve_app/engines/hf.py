@@ -12,6 +12,7 @@ import asyncio
 import math
 import os
 import secrets
+import sys
 import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -23,6 +24,7 @@ from serve_app.engines import Chunk, EngineError, FinishReason, Generation, Logp
 
 PAGE = 256  # tokens per block of the cache: the default of every version, under names that differ
 STEP_TOKENS = 1024  # tokens per forward pass: a longer prompt is read in several
+GIL_TURN = 0.0005  # seconds, of 0.005: how long the event loop may keep the generation thread from its next operation
 GREEDY_BELOW = 1e-3  # temperatures: smaller ones are greedy but for rounding
 
 
@@ -39,6 +41,7 @@ class HfEngine:
         from pipeline.train import model
 
         made = exported.find(project, run)
+        sys.setswitchinterval(GIL_TURN)  # a step of a small model is hundreds of operations, and each asks for the GIL
         if model.device() == "cpu":  # Ray gives a replica as many threads as cores it asked for; the others are idle
             torch.set_num_threads(len(os.sched_getaffinity(0)))
         self._model, _ = model.load(str(made.folder), project, device=model.device())
