@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -15,7 +16,7 @@ from serve_app import metrics
 from serve_app.engines import Chunk, Generation
 from serve_app.engines.fake import FakeEngine
 from serve_app.meter import GAPS, Meter
-from tests.serve_app.client import ASK, CHAT, SETTINGS, application, connect, talk
+from tests.serve_app.client import ASK, CHAT, KEY, SETTINGS, application, connect, talk
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 OURS = {"model_name": "tiny", "engine": "0"}
@@ -121,15 +122,28 @@ def test_a_client_that_hangs_up_is_an_abort(scripted: Any) -> None:
     engine = scripted("Hello")
     engine.hold.clear()
 
-    async def step(client: httpx.AsyncClient) -> Samples:
-        asked = asyncio.create_task(client.post(CHAT, json=ASK))
-        while not engine.requests:
-            await asyncio.sleep(0.01)
-        asked.cancel()
-        await asyncio.gather(asked, return_exceptions=True)
-        return await scrape(client)
+    async def session() -> Samples:
+        app = application(engine)
+        body = json.dumps(ASK).encode()
+        headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+        scope = {"type": "http", "method": "POST", "path": CHAT, "query_string": b"", "scheme": "http", "root_path": ""}
+        given = [{"type": "http.disconnect"}, {"type": "http.request", "body": body}]
+        sent: list[Any] = []
 
-    samples = talk(engine, step)
+        async def receive() -> Any:
+            while len(given) == 1 and not engine.requests:  # it hangs up once the engine has the request
+                await asyncio.sleep(0.01)
+            return given.pop()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app({**scope, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]}, receive, send)
+        assert not sent
+        async with connect(app) as client:
+            return await scrape(client)
+
+    samples = asyncio.run(session())
     assert value(samples, "vllm:request_success_total", finished_reason="abort") == 1
     assert value(samples, "vllm:e2e_request_latency_seconds_count") == 0
 
