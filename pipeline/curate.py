@@ -179,13 +179,17 @@ def _leaks(run: Run, parts: Sequence[str], project: Project, known: Any) -> dict
 
 
 def _toxicity(project: Project, run: Run, key: str, screen: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Stage `toxicity`: Detoxify in a pool of actors of its own, and an audit of what its first layers cleared."""
+    """Stage `toxicity`: Detoxify in a pool of actors of its own, and an audit of what its first layers cleared. Where
+    it is to be skipped, its outputs are the parts of `screen`."""
     from pipeline.screen import moderate
     from pipeline.screen.toxicity import Plan
 
     parts = sorted(screen["outputs"])
     stage = run.begin("toxicity", key)
     settings = project.curate.toxicity
+    if settings.skip:
+        run.add(stage, parts)
+        return run.commit(stage, inputs=screen["key"], rows=screen["rows"], report={})
 
     def judge(plan: Plan, title: str) -> Judged:
         with Meter(console, title, sum(screen["rows"].values())) as meter:

@@ -171,6 +171,8 @@ class _Narrator:
         return Step("pii", f"{words.counted(sum(found.values()), 'personal detail')} replaced{by}: {types}")
 
     def _toxicity(self, row: Row) -> Step:
+        if self._settings.get("toxicity.skip"):
+            return Step("toxicity", "not judged: the configuration skips it")
         threshold = self._threshold("toxicity.threshold")
         if row["stage"] == "toxicity":
             return self._rejected("toxicity", row, words.reason(row["reason"]))

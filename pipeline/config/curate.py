@@ -63,6 +63,7 @@ class Toxicity(Settings):
     """Detoxify: the bundled model, an official one by name (`multilingual`), or a checkpoint folder in its format."""
 
     model: ModelName = "toxicity-small"
+    skip: bool = False  # the curate job judges no row; synthesis and the service use the model all the same
     threshold: Share = 0.9
     batch_tokens: Positive = 4096  # padded tokens per forward pass
     screen: bool = True  # a text leaves a large model after its first layers where a head fitted in the run clears it

@@ -1,11 +1,13 @@
 """Data-Juicer's operators for what curation does: `python data_juicer_whole.py ROWS.jsonl FOLDER WORKERS`.
 
-Runs in Data-Juicer's environment; imports nothing of this project. Output contract: `FOLDER/seconds.json`, the seconds
-from the rows on disk to the kept rows, and `FOLDER/out.jsonl`. It has no operator for toxicity and none for names, so
-it does less than the job it is compared with. DATA_JUICER_EXTERNAL_MODELS_HOME: the folder with `lid.176.bin`.
+Runs in Data-Juicer's environment; imports nothing of this project. Output contract: `FOLDER/seconds.json`, seconds and
+CPU seconds of all processes from the rows on disk to the kept rows, and how many those are; and `FOLDER/out.jsonl`. It
+has no operator for toxicity that runs locally and none for names. DATA_JUICER_EXTERNAL_MODELS_HOME: the folder with
+`lid.176.bin`.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -43,9 +45,12 @@ def main(source: str, target: str, workers: int) -> None:
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     config = init_configs(["--config", str(folder / "recipe.yaml")])
-    start = time.perf_counter()
+    start, before = time.perf_counter(), sum(os.times()[:4])
     DefaultExecutor(config).run()
-    (folder / "seconds.json").write_text(json.dumps(time.perf_counter() - start), encoding="utf-8")
+    found = {"seconds": time.perf_counter() - start, "cpu_seconds": sum(os.times()[:4]) - before}
+    with (folder / "out.jsonl").open(encoding="utf-8") as stream:
+        found["kept"] = sum(1 for _ in stream)
+    (folder / "seconds.json").write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":
