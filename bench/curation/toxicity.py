@@ -4,10 +4,11 @@ Support text (questions with answers, banking queries, titles with descriptions)
 mixed in: tweets that no training saw, as questions. One process, the same threads for both sides. Stock predicts a
 sample of the rows, text by text and in lists of 32, and the faster one counts. What scoring everything would drop comes
 from the model in full, once per teacher and rows, kept in `~/.cache/solotune-bench`; on the sample it is compared with
-stock's own verdicts.
+stock's own verdicts and scores. It is known of every toxic row, and of a random `--truth` of the support rows, whose
+misses are scaled up; `recall_least` takes them at their upper confidence limit.
 Output contract: `measure` needs SOLOTUNE_TEST_DATA; without it every key is None. `python -m bench.curation.toxicity
-[--quick] [--trials N]` prints details; `--trials` replays N mixes of other rows from the recorded scores, to see the
-recall and how often the audit's interval holds it. The teacher is trained at first use.
+[--quick] [--truth N] [--rates R ...] [--trials N]` prints details; `--trials` replays N mixes of other rows from the
+recorded scores, to see the recall and how often the audit's interval holds it. The teacher is trained at first use.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from pipeline.screen.toxicity import TEXTS, Plan, ToxicityStage
 CACHE = Path.home() / ".cache" / "solotune-bench"
 RATES = {"": 0.05, "_half_pc": 0.005}
 ROWS = {True: 3_200, False: 20_000}
+TRUTH = 3_200  # support rows whose scores are all known
 TIMED = {True: 32, False: 64}  # rows that stock is timed on
 LIST = 32  # texts per call of stock
 
@@ -49,7 +51,7 @@ def measure(quick: bool) -> dict[str, float | None]:
     place = os.environ.get("SOLOTUNE_TEST_DATA")
     if place is None:
         return {f"toxicity_{name}{suffix}": None for suffix in RATES for name in ("x_stock", "recall")}
-    details = Bench(Path(place), quick).compare()
+    details = Bench(Path(place), quick).compare(list(RATES.values()))
     return {f"toxicity_{name}{suffix}": details[suffix][name] for suffix in RATES for name in ("x_stock", "recall")}
 
 
@@ -99,28 +101,34 @@ def _depths(encoder: Encoder) -> list[int]:
 class Bench:
     """The rows, the teacher, and its record of them."""
 
-    def __init__(self, data: Path, quick: bool) -> None:
+    def __init__(self, data: Path, quick: bool, truth: int = TRUTH) -> None:
         self._quick = quick
         self._settings = Toxicity(model=str(teacher(data, CACHE)))
         self._encoder = Encoder(self._settings.model, self._settings.batch_tokens)
         self._support, self._toxic = _rows(data, ROWS[quick])
         most = round(max(RATES.values()) * len(self._support))
         self._toxic = self._toxic[: 2 * most]
-        self._record = Record.of(self._encoder, self._settings.model, [*self._support, *self._toxic])
+        self._known = self._support[:truth]  # they are in random order
+        self._record = Record.of(self._encoder, self._settings.model, [*self._known, *self._toxic])
 
-    def compare(self) -> dict[str, dict[str, Any]]:
+    def compare(self, rates: Sequence[float]) -> dict[str, dict[str, Any]]:
         """Returns for each rate the speed over stock, the recall, and what the stage reports."""
         found: dict[str, dict[str, Any]] = {}
         for suffix, rate in RATES.items():
+            if rate not in rates:
+                continue
             rows = self._mix(rate, Random(1))
-            stock = self._stock(rows[: TIMED[self._quick]])
+            known = {*self._known, *self._toxic}
+            stock = self._stock([row for row in rows if row in known][: TIMED[self._quick]])
             clock = Clock()
             marked, report = self._screened(_table(rows), self._encoder, digest)
             ours = clock.speeds(len(rows))
             x_stock, x_stock_cpu = (
                 ours[unit] / max(stock[name][unit] for name in ("lists", "text_by_text")) for unit in ours
             )
-            figures = {"x_stock": x_stock, "x_stock_cpu": x_stock_cpu, "recall": self._recall(marked), "ours": ours}
+            recall, least = self._recall(marked)
+            figures = {"x_stock": x_stock, "x_stock_cpu": x_stock_cpu, "recall": recall, "recall_least": least}
+            figures |= {"ours": ours}
             found[suffix] = {**figures, "rows": len(rows), "stock": stock, **report}
         return found
 
@@ -132,10 +140,10 @@ class Bench:
         recalls, held, shares, given_up = [], [], [], 0
         for trial in range(trials):
             rng = Random(100 + trial)
-            table = _table(self._mix(rate, rng), str(trial))  # other ids: another pool, another audit
+            table = _table(self._mix(rate, rng, self._known), str(trial))  # other ids: another pool, another audit
             marked, report = self._screened(table, self._record, lambda text, salt=trial: digest(f"{salt} {text}"))
             given_up += report["screen"] is None
-            recalls.append(self._recall(marked))
+            recalls.append(self._recall(marked)[0])
             low, high = report["recall_interval"]
             held.append(low - 1e-4 <= recalls[-1] <= high + 1e-4)
             shares.append(report["scored"] / report["texts"])
@@ -148,9 +156,10 @@ class Bench:
             "texts_scored": float(np.mean(shares)),
         }
 
-    def _mix(self, rate: float, rng: Random) -> list[Row]:
-        """Returns the support rows with drawn toxic ones among them."""
-        rows = [*self._support, *rng.sample(self._toxic, round(rate * len(self._support)))]
+    def _mix(self, rate: float, rng: Random, support: list[Row] | None = None) -> list[Row]:
+        """Returns support rows, all of them by default, with drawn toxic ones among them."""
+        support = self._support if support is None else support
+        rows = [*support, *rng.sample(self._toxic, round(rate * len(support)))]
         rng.shuffle(rows)
         return rows
 
@@ -167,12 +176,25 @@ class Bench:
         stage = ToxicityStage(settings, plan, encoder)
         return stage(table), moderate.report(plan, stage.judged, settings)
 
-    def _recall(self, marked: pa.Table) -> float:
-        """Returns the share of the rows dropped, of those that scoring every text would drop."""
-        scores = np.array([self._record(marked[name].to_pylist()) for name in TEXTS])
-        should = (scores >= np.float32(self._settings.threshold)).any(axis=0)
+    def _recall(self, marked: pa.Table) -> tuple[float, float]:
+        """Returns the share of the rows dropped, of those that scoring every text would drop, and its lower limit."""
+        from scipy.stats import chi2
+
+        toxic, known = set(self._toxic), set(self._known)
+        rows = list(zip(*(marked[name].to_pylist() for name in TEXTS), strict=True))
         dropped = np.array([reason == "toxicity" for reason in marked["reason"].to_pylist()])
-        return float((dropped & should).sum() / max(1, should.sum()))
+        left = [row for row, gone in zip(rows, dropped, strict=True) if not gone]
+        missed = {kind: [row for row in left if row in those] for kind, those in (("toxic", toxic), ("known", known))}
+        counts = {}
+        for kind, some in missed.items():
+            scores = np.array([self._record([row[side] for row in some]) for side in range(len(TEXTS))])
+            counts[kind] = int((scores >= np.float32(self._settings.threshold)).any(axis=0).sum())
+        support = sum(row not in toxic for row in rows)
+        scale = support / sum(row in known for row in rows)
+        found = float(dropped.sum())
+        most = chi2.ppf(0.95, 2 * counts["known"] + 2) / 2 if scale > 1 else counts["known"]
+        estimate, worst = (counts["toxic"] + scale * number for number in (counts["known"], most))
+        return found / max(1.0, found + estimate), found / max(1.0, found + worst)
 
     def _stock(self, rows: list[Row]) -> dict[str, Any]:
         """Returns how many rows a second stock does text by text and in lists, and on what share of the texts, and of
@@ -193,6 +215,7 @@ class Bench:
         scores += [detoxify.predict(text)["toxicity"] for text in abuse]  # after those of the last, text by text
         ours, threshold = self._record([*texts, *abuse]), self._settings.threshold
         found["verdicts_as_stock"] = float(np.mean((np.array(scores) >= threshold) == (ours >= threshold)))
+        found["scores_off_by"] = float(np.abs(np.array(scores) - ours).max())
         return found
 
 
@@ -243,6 +266,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--trials", type=int, default=0, help="replay so many mixes instead")
+    parser.add_argument("--truth", type=int, default=TRUTH, help="support rows whose scores are all known")
+    parser.add_argument("--rates", type=float, nargs="+", default=list(RATES.values()), help="of toxic rows")
     args = parser.parse_args()
-    subject = Bench(Path(os.environ["SOLOTUNE_TEST_DATA"]), args.quick)
-    print(json.dumps(subject.replay(args.trials) if args.trials else subject.compare(), indent=2))
+    subject = Bench(Path(os.environ["SOLOTUNE_TEST_DATA"]), args.quick, args.truth)
+    print(json.dumps(subject.replay(args.trials) if args.trials else subject.compare(args.rates), indent=2))

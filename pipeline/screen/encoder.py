@@ -23,6 +23,8 @@ from pipeline.screen.weights import PINNED, load
 
 OVERLAP = 64  # tokens that neighbouring windows of a long text share
 FEWEST_LAYERS = 6  # of a model that a text may leave early
+LEAST_TOKENS, STRETCH = 512, 1.2  # of a batch on CPU before it may end where windows grow so much longer than its first
+WAIT = 4  # batches' worth of windows that go on are gathered, so that those of similar length share one
 BF16_WEIGHTS = 20_000_000  # that a token meets; a smaller model is fast in float32, which scores alike everywhere
 
 
@@ -67,7 +69,11 @@ class Encoder:
         self._limit = _limit(config, self._tokenizer)
         self._layers = _layers(self._model)
         self.depth = len(self._layers)
-        self._bf16 = _weights(self.depth, config.hidden_size) >= BF16_WEIGHTS and _bf16(self._device)
+        large = _weights(self.depth, config.hidden_size) >= BF16_WEIGHTS
+        self._bf16 = large and _bf16(self._device)
+        # a GPU and a small model want many tokens at once; else padding costs more than a call
+        self._least = min(LEAST_TOKENS, batch_tokens) if large and self._device == "cpu" else batch_tokens
+        _fuse(self._model)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Returns float32 scores between 0 and 1 with 3 decimals, one per text; an empty text has 0."""
@@ -87,7 +93,7 @@ class Encoder:
                     odds[batch.windows] = leave.odds(self._features(batch))
                     batch = _chosen(batch, np.flatnonzero(odds[batch.windows] >= leave.cut))
                 waiting.append(batch)
-                if leave is None or sum(each.mask.numel() for each in waiting) >= self._batch_tokens:
+                if leave is None or sum(each.mask.numel() for each in waiting) >= WAIT * self._batch_tokens:
                     self._finish(waiting, leave.depth if leave else 0, scores)
                     waiting = []
             self._finish(waiting, leave.depth if leave else 0, scores)
@@ -141,7 +147,7 @@ class Encoder:
         import torch
 
         base = self._model.base_model
-        for start, stop in _batches([len(ids) for ids in windows], self._batch_tokens):
+        for start, stop in self._cut([len(ids) for ids in windows]):
             rows, width = windows[start:stop], len(windows[stop - 1])
             ids = torch.full((len(rows), width), self._tokenizer.pad_token_id, dtype=torch.long)
             mask = torch.zeros((len(rows), width), dtype=torch.bool)
@@ -152,6 +158,9 @@ class Encoder:
             if hasattr(base.encoder, "embedding_hidden_mapping_in"):  # ALBERT
                 states = base.encoder.embedding_hidden_mapping_in(states)
             yield _Batch(np.arange(start, stop), states, mask.to(self._device))
+
+    def _cut(self, lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+        return _batches(lengths, self._batch_tokens, self._least)
 
     def _run(self, batch: _Batch, start: int, stop: int) -> None:
         """Passes a batch through the layers from `start` to `stop`."""
@@ -173,14 +182,23 @@ class Encoder:
         return np.asarray(torch.cat((states[:, 0], mean, highest), 1).half().cpu())
 
     def _finish(self, waiting: list[_Batch], depth: int, scores: np.ndarray) -> None:
-        """Passes the windows that wait through all layers from `depth` on, and writes their scores."""
-        import torch
-
+        """Passes the windows that wait, the shortest first, through all layers from `depth` on; writes their scores."""
         waiting = [batch for batch in waiting if len(batch.windows)]
         if not waiting:
             return
         batch = _joined(waiting)
-        self._run(batch, depth, self.depth)
+        lengths = batch.mask.sum(1).tolist()
+        order = np.argsort(lengths, kind="stable")
+        edges = list(self._cut(sorted(lengths)))
+        for start, stop in edges:
+            part = batch if len(edges) == 1 else _chosen(batch, order[start:stop])
+            self._run(part, depth, self.depth)
+            self._classify(part, scores)
+
+    def _classify(self, batch: _Batch, scores: np.ndarray) -> None:
+        """Writes the scores of windows that have passed all layers."""
+        import torch
+
         base = self._model.base_model
         states = batch.states
         if getattr(base, "pooler_activation", None) is not None:  # ALBERT
@@ -239,11 +257,25 @@ def _highest(values: np.ndarray, owners: np.ndarray, start: np.ndarray) -> np.nd
     return start
 
 
-def _batches(lengths: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
-    """Yields (start, stop) over ascending lengths: as many rows as `budget` padded tokens hold, at least one."""
+def _fuse(model: Any) -> None:
+    """Replaces GELU's tanh form, written out as eight operations, by the one kernel that computes it."""
+    import torch
+    from transformers.activations import NewGELUActivation
+
+    for module in list(model.modules()):
+        for name, part in module.named_children():
+            if isinstance(part, NewGELUActivation):
+                setattr(module, name, torch.nn.GELU(approximate="tanh"))
+
+
+def _batches(lengths: Sequence[int], budget: int, least: int) -> Iterator[tuple[int, int]]:
+    """Yields (start, stop) over ascending lengths: as many rows as `budget` padded tokens hold, at least one, fewer
+    where a batch of `least` tokens would go on with rows `STRETCH` times as long as its first."""
     edges = [0]
     for position, length in enumerate(lengths):
-        if position > edges[-1] and (position + 1 - edges[-1]) * length > budget:
+        rows = position - edges[-1]
+        longer = rows * length >= least and length > STRETCH * lengths[edges[-1]]
+        if rows and (longer or (rows + 1) * length > budget):
             edges.append(position)
     return pairwise([*edges, len(lengths)] if lengths else [])
 
