@@ -65,7 +65,7 @@ class RequestLog(Settings):
 class Serve(Settings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    engine: Literal["hf", "vllm", "gguf", "url", "fake"] = "hf"
+    engine: Literal["hf", "vllm", "ray_llm", "gguf", "url", "fake"] = "hf"
     max_new_tokens: Positive = 512
     max_input_tokens: Positive = 4096
     concurrency: Positive = 4  # answers generated at once
