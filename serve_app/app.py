@@ -1,5 +1,6 @@
 """The service on Ray Serve: one deployment of one replica, which holds engine and gateway and listens itself.
 
+With the engine `ray_llm` the model is a deployment of its own, without a port, and the gateway holds its handle.
 Output contract: `deploy` returns the base URL once the replica has generated a token and answers over HTTP. Requests
 come straight to the replica; Serve starts it, watches it, replaces it and ends it. It runs on the cluster's head node.
 Serve's controller is detached: the service outlives the job that deployed it and ends with the cluster.
@@ -32,7 +33,7 @@ ENDING = 15.0  # seconds beyond `serve.drain` until Serve kills a replica: the e
 class Gateway:
     """The replica: the port, the engine, and the ASGI application between them."""
 
-    async def __init__(self, project: Project, run: Run, store: Path) -> None:  # type: ignore[misc]
+    async def __init__(self, project: Project, run: Run, store: Path, model: Any = None) -> None:  # type: ignore[misc]
         from pipeline.screen.pseudonyms import key_of
         from serve_app import gateway
         from serve_app.engines.load import load
@@ -45,7 +46,7 @@ class Gateway:
         port = listener.bind(settings.host, settings.port, listener.PATIENCE)
         try:
             self.journal = Journal(run.local(LOG), settings.log.megabytes << 20, settings.log.keep)
-            self.engine = load(project, run)
+            self.engine = load(project, run, model)
             guard = Guard(project, key_of(project.curate.pii, run) if Guard.needs_key(project) else None)
             app = gateway.build(self.engine, settings, KeyFile(store), self.journal, guard)
             self.listener = listener.Listener(app, port, settings.drain)
@@ -60,7 +61,8 @@ class Gateway:
     async def check_health(self) -> None:
         if not self.listener.alive:
             raise IntegrityError("the HTTP server has ended")
-        await self.engine.check()
+        if self.project.serve.engine in LOCAL:  # a model elsewhere does not get well when this replica starts anew
+            await self.engine.check()
 
     async def __del__(self) -> None:
         """Serve calls this when the replica is to end."""
@@ -75,29 +77,34 @@ def build(project: Project, run: Run, store: Path) -> Any:
     """Returns the Serve application for a run's merged model, sized for the head of the connected cluster.
 
     `store` is the file of API keys. On a GPU the engine needs one core; without one it gets half of the head's, and
-    torch as many threads. Raises `UserError` when the cluster's GPU is not on its head.
+    torch as many threads. A model in a deployment of its own has the card, and the gateway one core. Raises `UserError`
+    when the cluster's GPU is not on its head.
     """
     import ray
     from ray import serve
 
+    from serve_app.engines import ray_llm
+
     (head,) = [node["Resources"] for node in ray.nodes() if node["Alive"] and HEAD in node["Resources"]]
     local = project.serve.engine in LOCAL
     gpu = 1 if local and head.get("GPU", 0) >= 1 else 0
-    if local and not gpu and ray.cluster_resources().get("GPU", 0) >= 1:
+    anywhere = ray.cluster_resources().get("GPU", 0) >= 1
+    if local and not gpu and anywhere:
         raise UserError("this cluster's GPU is not on its head node, where the service runs: start Ray's head there")
+    model = () if project.serve.engine != "ray_llm" else (ray_llm.deployment(project, run, anywhere),)
     cores = int(head.get("CPU", 0))
     deployment = serve.deployment(
         Gateway,
         name="Gateway",
         ray_actor_options={
             "num_gpus": gpu,
-            "num_cpus": min(cores, 1 if gpu else max(1, cores // 2)),
+            "num_cpus": min(cores, 1 if gpu or model else max(1, cores // 2)),
             "resources": {HEAD: 0.001},
         },
         graceful_shutdown_wait_loop_s=0.1,  # Serve knows of no requests that it could wait for
         graceful_shutdown_timeout_s=project.serve.drain + ENDING,
     )
-    return deployment.bind(project, run, store)
+    return deployment.bind(project, run, store, *model)
 
 
 def deploy(project: Project, run: Run, store: Path) -> str:
@@ -116,7 +123,8 @@ def deploy(project: Project, run: Run, store: Path) -> str:
     try:
         serve.run(build(project, run, store), name=NAME, route_prefix=None, blocking=False)
     except RuntimeError as error:
-        raise _cause(str(serve.status().applications[NAME].deployments["Gateway"].message)) from error
+        found = serve.status().applications[NAME].deployments.values()
+        raise _cause("\n".join(str(one.message) for one in found)) from error
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     get(f"{url}/health")
     return url

@@ -1,17 +1,20 @@
 """The engine that a configuration names.
 
 Output contract: `load` returns it ready to generate, or raises a `UserError` that says what is missing, and how
-to get it. An engine's packages are imported only when it is the one.
+to get it. An engine's packages are imported only when it is the one. `handle` is that of the model's own deployment,
+which `ray_llm` alone has.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from pipeline.config import Project
 from pipeline.run import Run
 from serve_app.engines import Engine
 
 
-def load(project: Project, run: Run) -> Engine:
+def load(project: Project, run: Run, handle: Any = None) -> Engine:
     settings = project.serve
     match settings.engine:
         case "hf":
@@ -22,6 +25,10 @@ def load(project: Project, run: Run) -> Engine:
             from serve_app.engines.vllm import VllmEngine
 
             return VllmEngine(project, run)
+        case "ray_llm":
+            from serve_app.engines.ray_llm import RayLlmEngine
+
+            return RayLlmEngine(project, run, handle)
         case "gguf":
             from serve_app.engines.gguf import GgufEngine
 

@@ -52,25 +52,9 @@ class VllmEngine:
             from vllm.v1.engine.async_llm import AsyncLLM
         except ImportError as error:
             raise MissingModelError(f"serve.engine vllm needs the package vllm: {INSTALL}") from error
-        settings = project.serve
-        arguments = AsyncEngineArgs(
-            model=str(model.folder),
-            tokenizer=str(model.folder),
-            max_model_len=model.max_context,
-            max_num_seqs=settings.concurrency,
-            max_num_batched_tokens=max(settings.vllm.step_tokens, settings.concurrency),
-            gpu_memory_utilization=settings.vllm.memory,
-            quantization=settings.vllm.quantization,
-            enable_prefix_caching=settings.vllm.prefix_cache,
-            enforce_eager=settings.vllm.eager,
-            stream_interval=settings.vllm.stream_tokens,
-            max_logprobs=TOP_LOGPROBS,
-            generation_config="vllm",  # its neutral defaults: sampling is the request's alone
-            seed=project.seed,
-            disable_log_stats=True,
-            enable_log_requests=False,
-        )
-        return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.OPENAI_API_SERVER)
+        folder = str(model.folder)
+        given = AsyncEngineArgs(model=folder, tokenizer=folder, **arguments(project, model.max_context))
+        return AsyncLLM.from_engine_args(given, usage_context=UsageContext.OPENAI_API_SERVER)
 
     def _sampling(self, request: Generation) -> Any:
         from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
@@ -102,7 +86,7 @@ class VllmEngine:
                     made = output.outputs[0]
                     yield Chunk(
                         list(made.token_ids),
-                        _reason(made.finish_reason),
+                        finish(made.finish_reason),
                         None if request.logprobs is None else _scores(made, request.logprobs),
                     )
         except (EngineDeadError, EngineGenerateError) as error:
@@ -119,7 +103,27 @@ class VllmEngine:
         self._engine.shutdown()
 
 
-def _reason(reason: str | None) -> FinishReason | None:
+def arguments(project: Project, max_context: int) -> dict[str, Any]:
+    """Returns what vLLM is started with beside the model: arguments of its `AsyncEngineArgs`."""
+    settings = project.serve
+    return {
+        "max_model_len": max_context,
+        "max_num_seqs": settings.concurrency,
+        "max_num_batched_tokens": max(settings.vllm.step_tokens, settings.concurrency),
+        "gpu_memory_utilization": settings.vllm.memory,
+        "quantization": settings.vllm.quantization,
+        "enable_prefix_caching": settings.vllm.prefix_cache,
+        "enforce_eager": settings.vllm.eager,
+        "stream_interval": settings.vllm.stream_tokens,
+        "max_logprobs": TOP_LOGPROBS,
+        "generation_config": "vllm",  # its neutral defaults: sampling is the request's alone
+        "seed": project.seed,
+        "disable_log_stats": True,
+        "enable_log_requests": False,
+    }
+
+
+def finish(reason: str | None) -> FinishReason | None:
     """Returns OpenAI's name; raises `EngineError` for an answer that vLLM gave up."""
     match reason:
         case None | "stop" | "length":

@@ -13,9 +13,16 @@ from pipeline.run import Run
 from serve_app.engines import Engine
 from serve_app.engines.fake import FakeEngine
 from serve_app.engines.load import load
-from tests.serve_app import conformance
+from tests.serve_app import conformance, vllm_stand_in
 from tests.serve_app.client import KEY, SETTINGS, application
 from tests.serve_app.upstream import serving
+
+pytestmark = [
+    # Ray 2.60 declares a field of its settings the way of pydantic 1
+    pytest.mark.filterwarnings(
+        "ignore:Using extra keyword arguments on .Field.:DeprecationWarning:ray.serve._private.config"
+    ),
+]
 
 SERVE: dict[str, Any] = {"concurrency": 4, "queue": 4, "max_new_tokens": 100, "max_input_tokens": 150}
 
@@ -48,7 +55,7 @@ def write_gguf(run: Run) -> None:
         convert(ASSETS / "tiny-base", file, AutoTokenizer.from_pretrained(ASSETS / "tiny-base"), "tiny")
 
 
-@pytest.fixture(scope="module", params=["fake", "hf", "url", "gguf"])
+@pytest.fixture(scope="module", params=["fake", "hf", "url", "gguf", "ray_llm"])
 def engine(request: pytest.FixtureRequest, tiny: Run, run_on: conformance.Run) -> Iterator[Engine]:
     match request.param:
         case "url":
@@ -62,6 +69,10 @@ def engine(request: pytest.FixtureRequest, tiny: Run, run_on: conformance.Run) -
                 yield made
                 run_on(made.stop())
             return
+        case "ray_llm":
+            settings = project(engine="ray_llm")
+            made = load(settings, tiny, vllm_stand_in.serving(settings, tiny))
+            made.options -= {"json"}  # the stand-in does not offer it
         case "gguf":
             write_gguf(tiny)
             made = load(project(engine="gguf", gguf={"threads": 1}), tiny)
@@ -71,6 +82,7 @@ def engine(request: pytest.FixtureRequest, tiny: Run, run_on: conformance.Run) -
     run_on(made.stop())
     with pytest.raises(Exception, match=r"stopped|ended"):
         run_on(made.check())
+    assert vllm_stand_in.StandIn.running == 0
 
 
 @pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
