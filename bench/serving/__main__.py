@@ -9,7 +9,8 @@ small one of this project is served on the CPU, and the fake engine, which takes
 - `interchunk_p99_x_step`: the 99th percentile of the time between events, in steps of the fake engine (50 ms);
 - `x_transformers_serve`: tokens per second of 32 streams against `transformers serve` on the same model;
 - `lost_requests`: of 1,000 connections opened at once, those neither answered nor refused with 429.
-With `--engine vllm` on a GPU: 64 and 256 requests unstreamed and 64 streamed against vLLM alone, 128 tokens out.
+With `--engine vllm` on a GPU: 64 and 256 requests unstreamed and 64 streamed against vLLM alone, 128 tokens out;
+under `public` what vLLM's own client measures of us and of vLLM's server (see `public`; null: no vLLM here).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.serving import load, servers
+from bench.serving import load, public, servers
 from bench.serving.load import Load, Target
 
 TINY = servers.ROOT / "assets" / "tiny-base"
@@ -141,6 +142,7 @@ def main() -> None:
         scratch = Path(name)
         if args.model:
             details = big(scratch, args.model, args.engine or "vllm")
+            details["public"] = public.compare(scratch, args.model, args.quick)
             found = dict.fromkeys(("overhead_p50_ms", "interchunk_p99_x_step", "x_transformers_serve"))
             found |= {"throughput_loss": 1 - details["unstreamed_64"] / details["bare_64"]}
             found |= {"lost_requests": details["lost_requests"]}

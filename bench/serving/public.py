@@ -1,0 +1,138 @@
+"""`python -m bench.serving.public --model DIR [--quick] [--json]`: load from vLLM's own client, on us and on vLLM.
+
+Output contract: `compare` returns, for `ours` and for `vllm`, what each load gave: `tokens_per_second` of answers,
+`ttft_p50_ms`, `ttft_p95_ms`, `failed`. Loads are `vllm bench serve --dataset-name random` (128 tokens in, 128 out,
+streamed, greedy) on the chat API: closed loop of 64 and of 256 requests, open loop at `RATE` requests a second. Both
+servers run the same model, one after the other, with the same limits. `ignore_eos` is not sent, because our API refuses
+what OpenAI's does not have; `tokens_per_second` counts what was generated.
+None of it runs where vLLM is not installed: `compare` then returns None.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.serving import servers
+from bench.serving.load import Target
+
+VLLM = [sys.executable, "-m", "vllm.entrypoints.cli.main"]
+TOKENS = 128  # of a prompt, and of an answer
+RATE = 20.0  # requests a second of the open loop
+SETTINGS = {"engine": "vllm", "max_new_tokens": 256, "max_input_tokens": 1024, "concurrency": 256, "queue": 1024}
+
+
+def measure(target: Target, tokenizer: Path, shape: dict[str, Any], folder: Path) -> dict[str, float]:
+    """Puts one load on a server; `shape` has `requests`, and `at_once` or `rate`. Raises where the client fails."""
+    result = folder / "bench.json"
+    result.unlink(missing_ok=True)
+    command = client(target, tokenizer, shape, result)
+    environment = {**os.environ, "OPENAI_API_KEY": target.key, "HF_HUB_OFFLINE": "1", "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode or not result.exists():
+        raise RuntimeError(f"vllm bench serve failed: {done.stdout.decode(errors='replace')[-1500:]}")
+    return read(json.loads(result.read_text()))
+
+
+def client(target: Target, tokenizer: Path, shape: dict[str, Any], result: Path) -> list[str]:
+    """Returns the command of `vllm bench serve`. Its completions backend sends `repetition_penalty`, its chat none."""
+    options = {
+        "--backend": "openai-chat",
+        "--base-url": target.url.removesuffix("/v1"),
+        "--endpoint": "/v1/chat/completions",
+        "--model": target.model,
+        "--tokenizer": tokenizer,
+        "--dataset-name": "random",
+        "--random-input-len": TOKENS,
+        "--random-output-len": TOKENS,
+        "--num-prompts": shape["requests"],
+        "--temperature": 0,
+        "--seed": 0,
+        "--percentile-metrics": "ttft,itl,e2el",
+        "--metric-percentiles": "50,95",
+        "--result-dir": result.parent,
+        "--result-filename": result.name,
+    }
+    loop = {"--max-concurrency": shape["at_once"]} if "at_once" in shape else {"--request-rate": shape["rate"]}
+    given = [str(part) for option in (options | loop).items() for part in option]
+    return [*VLLM, "bench", "serve", *given, "--save-result", "--disable-tqdm"]
+
+
+def read(result: dict[str, Any]) -> dict[str, float]:
+    """Returns what is reported of the client's result file."""
+    return {
+        "tokens_per_second": result["output_throughput"],
+        "ttft_p50_ms": result["p50_ttft_ms"],
+        "ttft_p95_ms": result["p95_ttft_ms"],
+        "failed": result["failed"],
+    }
+
+
+@contextlib.contextmanager
+def vllm_serve(model: Path, log: Path) -> Iterator[Target]:
+    """Starts vLLM's own server on the same model, with the limits of `SETTINGS` and our engine's defaults."""
+    port = servers.free_port()
+    options = {
+        "--served-model-name": "bench",
+        "--host": "127.0.0.1",
+        "--port": port,
+        "--max-model-len": SETTINGS["max_new_tokens"] + SETTINGS["max_input_tokens"],
+        "--max-num-seqs": SETTINGS["concurrency"],
+        "--max-num-batched-tokens": 8192,
+        "--gpu-memory-utilization": 0.9,
+        "--generation-config": "vllm",
+    }
+    command = [*VLLM, "serve", str(model), *[str(part) for option in options.items() for part in option]]
+    with servers._process(command, log) as process:
+        servers._until(process, log, lambda: servers._answers(f"http://127.0.0.1:{port}/health"))
+        yield Target(f"http://127.0.0.1:{port}/v1", "bench")
+
+
+def compare(scratch: Path, model: Path, quick: bool = False) -> dict[str, dict[str, dict[str, float]]] | None:
+    """Measures us, then vLLM's server; None where vLLM is not installed."""
+    if importlib.util.find_spec("vllm") is None:
+        return None
+    times = 2 if quick else 4
+    shapes: dict[str, dict[str, Any]] = {
+        f"closed_{at_once}": {"requests": at_once * times, "at_once": at_once} for at_once in (64, 256)
+    }
+    shapes["open"] = {"requests": int(RATE) * 10 * times // 2, "rate": RATE}
+    run = servers.exported(scratch / "public", model)
+    found = {}
+    for name, server in (
+        ("ours", lambda: servers.ours(run, SETTINGS, scratch / "public-ours.log")),
+        ("vllm", lambda: vllm_serve(run / "model" / "merged", scratch / "public-vllm.log")),
+    ):
+        with server() as target:
+            measure(target, model, {"requests": 64, "at_once": 64}, scratch)  # warm
+            found[name] = {load: measure(target, model, shape, scratch) for load, shape in shapes.items()}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="folder of the model")
+    parser.add_argument("--quick", action="store_true", help="fewer requests")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="solotune-bench-") as name:
+        found = compare(Path(name), args.model, args.quick)
+    if args.json or found is None:
+        print(json.dumps(found))
+        return
+    for server, loads in found.items():
+        for load, numbers in loads.items():
+            print(server, load, *[f"{key}={value:.1f}" for key, value in numbers.items()])
+
+
+if __name__ == "__main__":
+    main()
