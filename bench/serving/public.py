@@ -1,10 +1,11 @@
 """`python -m bench.serving.public --model DIR [--quick] [--json]`: load from vLLM's own client, on us and on vLLM.
 
 Output contract: `compare` returns, for `ours` and for `vllm`, what each load gave: `tokens_per_second` of answers,
-`ttft_p50_ms`, `ttft_p95_ms`, `failed`. Loads are `vllm bench serve --dataset-name random` (128 tokens in, 128 out,
-streamed, greedy) on the chat API: closed loop of 64 and of 256 requests, open loop at `RATE` requests a second. Both
-servers run the same model, one after the other, with the same limits. `ignore_eos` is not sent, because our API refuses
-what OpenAI's does not have; `tokens_per_second` counts what was generated.
+`ttft_p50_ms`, `ttft_p95_ms`, `failed`. The loads come from `vllm bench serve` on the chat API, streamed and greedy:
+closed loop of 64 and of 256 requests, open loop at `RATE` a second; 128 random tokens in, up to 128 out. Both servers
+run the same model, one after the other, with the same limits.
+The client's own data set `random` always sends `ignore_eos`, and its completions backend `repetition_penalty`: our API
+refuses what OpenAI's does not have. So the same kind of prompts goes in as a file in ShareGPT's format.
 None of it runs where vLLM is not installed: `compare` then returns None.
 """
 
@@ -15,6 +16,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -31,8 +33,12 @@ RATE = 20.0  # requests a second of the open loop
 SETTINGS = {"engine": "vllm", "max_new_tokens": 256, "max_input_tokens": 1024, "concurrency": 256, "queue": 1024}
 
 
-def measure(target: Target, tokenizer: Path, shape: dict[str, Any], folder: Path) -> dict[str, float]:
-    """Puts one load on a server; `shape` has `requests`, and `at_once` or `rate`. Raises where the client fails."""
+def measure(target: Target, tokenizer: Path, shape: dict[str, Any], folder: Path, seed: int = 0) -> dict[str, float]:
+    """Puts one load on a server; `shape` has `requests`, and `at_once` or `rate`. Raises where the client fails.
+
+    Another `seed` is other prompts, of which no server has anything in its cache.
+    """
+    write_prompts(tokenizer, shape["requests"], seed, folder / "prompts.json")
     result = folder / "bench.json"
     result.unlink(missing_ok=True)
     command = client(target, tokenizer, shape, result)
@@ -43,17 +49,27 @@ def measure(target: Target, tokenizer: Path, shape: dict[str, Any], folder: Path
     return read(json.loads(result.read_text()))
 
 
+def write_prompts(tokenizer: Path, count: int, seed: int, place: Path) -> None:
+    """Writes prompts of random tokens. Decoding and encoding again makes them a few tokens longer or shorter."""
+    from transformers import AutoTokenizer
+
+    words, draw = AutoTokenizer.from_pretrained(tokenizer), random.Random(seed)
+    usual = [token for token in range(len(words)) if token not in words.all_special_ids]
+    texts = [words.decode(draw.choices(usual, k=TOKENS)) for _ in range(count)]
+    place.write_text(json.dumps([{"conversations": [{"value": text}, {"value": "-"}]} for text in texts]))
+
+
 def client(target: Target, tokenizer: Path, shape: dict[str, Any], result: Path) -> list[str]:
-    """Returns the command of `vllm bench serve`. Its completions backend sends `repetition_penalty`, its chat none."""
+    """Returns the command of `vllm bench serve`; the prompts lie beside `result`."""
     options = {
         "--backend": "openai-chat",
         "--base-url": target.url.removesuffix("/v1"),
         "--endpoint": "/v1/chat/completions",
         "--model": target.model,
         "--tokenizer": tokenizer,
-        "--dataset-name": "random",
-        "--random-input-len": TOKENS,
-        "--random-output-len": TOKENS,
+        "--dataset-name": "sharegpt",
+        "--dataset-path": result.with_name("prompts.json"),
+        "--sharegpt-output-len": TOKENS,
         "--num-prompts": shape["requests"],
         "--temperature": 0,
         "--seed": 0,
@@ -114,7 +130,10 @@ def compare(scratch: Path, model: Path, quick: bool = False) -> dict[str, dict[s
     ):
         with server() as target:
             measure(target, model, {"requests": 64, "at_once": 64}, scratch)  # warm
-            found[name] = {load: measure(target, model, shape, scratch) for load, shape in shapes.items()}
+            found[name] = {
+                load: measure(target, model, shape, scratch, seed)
+                for seed, (load, shape) in enumerate(shapes.items(), 1)
+            }
     return found
 
 
