@@ -55,7 +55,9 @@ def write_gguf(run: Run) -> None:
         convert(ASSETS / "tiny-base", file, AutoTokenizer.from_pretrained(ASSETS / "tiny-base"), "tiny")
 
 
-@pytest.fixture(scope="module", params=["fake", "hf", "url", "gguf", "ray_llm"])
+@pytest.fixture(
+    scope="module", params=["fake", "hf", "url", "gguf", pytest.param("ray_llm", marks=pytest.mark.cluster)]
+)
 def engine(request: pytest.FixtureRequest, tiny: Run, run_on: conformance.Run) -> Iterator[Engine]:
     match request.param:
         case "url":

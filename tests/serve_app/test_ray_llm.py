@@ -53,8 +53,6 @@ def test_the_deployment_is_one_replica_with_the_card_and_the_settings_of_vllm(ti
     from serve_app.engines.ray_llm import configuration
 
     made = configuration(project(**SETTINGS), tiny, gpu=True)
-    from ray.serve.llm.deployment import LLMServer
-
     given = made.get_engine_config().get_initialization_kwargs()
     assert given["model"] == str(tiny.local("model/merged"))
     assert (given["max_model_len"], given["max_num_seqs"], given["gpu_memory_utilization"]) == (250, 4, 0.5)
@@ -63,7 +61,23 @@ def test_the_deployment_is_one_replica_with_the_card_and_the_settings_of_vllm(ti
     assert made.deployment_config["autoscaling_config"] == {"min_replicas": 1, "max_replicas": 1}
     assert made.get_engine_config().placement_bundles == [{"GPU": 1}]
     assert configuration(project(**SETTINGS), tiny, gpu=False).get_engine_config().placement_bundles == [{"CPU": 1}]
-    assert issubclass(LLMServer, object)
+
+
+@pytest.mark.parametrize(("kind", "card", "gateway"), [("ray_llm", 1, 0), ("ray_llm", 0, 0), ("vllm", 1, 1)])
+def test_the_card_goes_to_the_model_and_one_core_to_the_gateway(
+    tiny: Run, monkeypatch: pytest.MonkeyPatch, kind: str, card: int, gateway: int
+) -> None:
+    import ray
+
+    from serve_app import app
+    from serve_app.engines import ray_llm
+
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": float(card)})
+    monkeypatch.setattr(ray_llm, "deployment", lambda project, run, gpu: ("model", gpu))
+    bound = app.build(project(**{**SETTINGS, "engine": kind}), tiny, tiny.local("keys.json"))._bound_deployment
+    assert bound.ray_actor_options["num_gpus"] == gateway
+    assert bound.ray_actor_options["num_cpus"] == 1
+    assert bound.init_args[3:] == ((("model", bool(card)),) if kind == "ray_llm" else ())
 
 
 def test_ids_go_in_and_come_out_whether_streamed_or_not(engine: Any, run_on: conformance.Run) -> None:
