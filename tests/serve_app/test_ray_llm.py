@@ -1,6 +1,6 @@
 """The ray_llm engine under Ray's own `LLMServer`, in this process; vLLM is a stand-in (see `vllm_stand_in`).
 
-The conformance checks run on it too. `tests/cluster/test_ray_llm.py` has it on a real Ray Serve.
+The conformance checks run on it too. `tests/cluster/test_ray_llm.py` deploys it on Ray Serve.
 """
 
 from __future__ import annotations
