@@ -72,7 +72,9 @@ def test_the_card_goes_to_the_model_and_one_core_to_the_gateway(
     from serve_app import app
     from serve_app.engines import ray_llm
 
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": float(card)})
+    resources = {"CPU": 8.0, "GPU": float(card)}
+    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {**resources, app.HEAD: 1.0}}])
     monkeypatch.setattr(ray_llm, "deployment", lambda project, run, gpu: ("model", gpu))
     bound = app.build(project(**{**SETTINGS, "engine": kind}), tiny, tiny.local("keys.json"))._bound_deployment
     assert bound.ray_actor_options["num_gpus"] == gateway
