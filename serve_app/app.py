@@ -101,6 +101,7 @@ def build(project: Project, run: Run, store: Path) -> Any:
             "num_cpus": min(cores, 1 if gpu or model else max(1, cores // 2)),
             "resources": {HEAD: 0.001},
         },
+        health_check_period_s=3,  # of 10: how long it may take until a dead replica is noticed
         graceful_shutdown_wait_loop_s=0.1,  # Serve knows of no requests that it could wait for
         graceful_shutdown_timeout_s=project.serve.drain + ENDING,
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import json
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from pipeline.errors import UserError
@@ -184,15 +187,15 @@ def test_a_client_that_hangs_up_frees_its_place(http: httpx.Client, streamed: bo
 
 @pytest.mark.cluster
 def test_a_killed_replica_fails_what_it_had_at_once_and_comes_back(http: httpx.Client) -> None:
-    import ray
-
+    port = http.base_url.port
     body = {"model": "tiny", "messages": ASK, "stream": True, "temperature": 0.3, "max_tokens": ENDLESS}
     with http.stream("POST", "/v1/chat/completions", json=body) as response:
         lines = response.iter_lines()
         next(lines)
-        actors = ray.util.list_named_actors(all_namespaces=True)
-        (name,) = [one["name"] for one in actors if one["name"].startswith(f"SERVE_REPLICA::{app.NAME}#")]
-        ray.kill(ray.get_actor(name, namespace="serve"))
+        (replica,) = [
+            at.pid for at in psutil.net_connections("tcp") if at.status == psutil.CONN_LISTEN and at.laddr[1] == port
+        ]
+        os.kill(replica, signal.SIGKILL)
         killed = time.monotonic()
         rest = []
         with contextlib.suppress(httpx.RemoteProtocolError):
