@@ -9,6 +9,7 @@ This module knows no routes, no engine and no Ray.
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import socket
 import time
@@ -39,7 +40,7 @@ def bind(host: str, port: int, patience: float = 0.0) -> socket.socket:
             return made
         except OSError as error:
             made.close()
-            if time.monotonic() >= end:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= end:
                 raise UserError(f"cannot listen on {host}:{port}: {error.strerror}. Set `serve.port`") from error
         time.sleep(0.1)
 

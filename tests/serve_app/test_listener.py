@@ -63,6 +63,13 @@ def test_a_taken_port_is_a_sentence_and_is_waited_for() -> None:
         listener.bind(HOST, port, 10).close()
 
 
+def test_an_address_that_is_not_here_is_told_at_once() -> None:
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"cannot listen on 203\.0\.113\.1:8000"):
+        listener.bind("203.0.113.1", 8000, 10)
+    assert time.monotonic() - started < 5
+
+
 def test_who_connects_before_the_model_is_there_waits_for_it() -> None:
     async def run() -> bytes:
         port = listener.bind(HOST, 0)
