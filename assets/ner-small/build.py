@@ -2,7 +2,8 @@
 
     python assets/ner-small/build.py --out assets/ner-small
 
-Writes config.cfg, meta.json, tokenizer and ner/ (what `spacy.load(FOLDER)` reads) and SHA256. Every training text is
+Writes config.cfg, meta.json, tokenizer and ner/ (what `spacy.load(FOLDER)` reads), SHA256 and ordinary.txt, the words
+that no PERSON mark may consist of (`pipeline/screen/persons.py`). Every training text is
 written by `ner_sentences.py` from the lists and patterns in this folder. Seeded, one thread. It measures nothing:
 `measure_ner.py` does.
 """
@@ -16,6 +17,7 @@ from random import Random
 from typing import Any
 
 import spacy
+from ner_phrases import ordinary
 from ner_sentences import LABELS, Writer
 from spacy.tokens import Doc
 from spacy.training import Example
@@ -128,6 +130,7 @@ def save(nlp: Any, out: Path) -> None:
     )
     nlp.to_disk(out, exclude=["vocab"])
     sums = [f"{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {name}\n" for name in SHIPPED]
+    (out / "ordinary.txt").write_text("\n".join(ordinary()) + "\n", encoding="utf-8")
     (out / "SHA256").write_text("".join(sums), encoding="utf-8")
 
 

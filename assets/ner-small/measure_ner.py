@@ -22,6 +22,8 @@ import spacy
 from build import SEED
 from ner_sentences import LABELS, Span, Writer
 
+from pipeline.screen.persons import Conditions
+
 FOLDER = Path(__file__).parent
 SAMPLE = FOLDER.parent / "sample"
 PII_LABELS = {"PERSON": "PERSON", "ORGANIZATION": "ORG", "GPE": "LOC"}
@@ -70,8 +72,16 @@ def card(measured: dict[str, Any]) -> str:
 
 
 def find(nlp: Any, texts: Iterable[str]) -> list[list[Span]]:
-    """Returns the model's spans of every text."""
-    return [[(e.start_char, e.end_char, e.label_) for e in doc.ents] for doc in nlp.pipe(texts, batch_size=128)]
+    """Returns the model's spans of every text, persons where the conditions hold, as the PII stage finds them."""
+    hold = Conditions(FOLDER).hold
+    return [
+        [
+            (e.start_char, e.end_char, e.label_)
+            for e in doc.ents
+            if e.label_ != "PERSON" or hold(doc.text, e.start_char, e.end_char)
+        ]
+        for doc in nlp.pipe(texts, batch_size=128)
+    ]
 
 
 def overlaps(span: Span, others: Sequence[Span]) -> bool:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from ner_names import FOLDER, read_lists
 
+from pipeline.screen.names import fold
+from pipeline.screen.persons import names
+
 SLOTS = {  # of the other assets -> ours
     "merchant": "org",
     "tool": "product",
@@ -75,6 +78,18 @@ def vocabulary(lang: str) -> list[str]:
     known = {name.lower() for name in known_names()}
     words = {word for word in words - people if word.lower() not in known}
     return sorted(word for word in words if re.fullmatch(r"[^\W\d_][\w'-]*", word))
+
+
+def ordinary() -> list[str]:
+    """Returns the ordinary words of both languages as `pipeline.screen.persons` reads them: folded, no name's word."""
+    words: set[str] = set()
+    for lang in ("en", "de"):
+        words |= set(vocabulary(lang))
+        for line in (FOLDER / f"words_{lang}.txt").read_text(encoding="utf-8").splitlines():
+            slot, _, values = line.partition(": ")
+            if not line.startswith("#") and slot not in ("tag", "code"):
+                words |= set(re.findall(r"[^\W\d_]+", values))
+    return sorted({fold(word) for word in words} - names(FOLDER / "names.txt"))
 
 
 def fits(phrase: str) -> bool:

@@ -3,8 +3,9 @@
 Output contract: a recogniser's `find_all(texts)` gives, for every text, the Presidio results that a stock
 `AnalyzerEngine` with the same model gives (`stock` builds its parts), of the configured types alone. A spaCy model (a
 package or a folder, the bundled `ner-small` included) runs through `nlp.pipe` with only the components its entities
-depend on, its parser as `transitions` does it; a transformers model (a hub name or a folder) through Presidio's own
-recogniser, its chunks batched.
+depend on, its parser as `transitions` does it, its PERSON marks held to the conditions of `persons` where its folder
+brings their lists, in `stock` too; a transformers model (a hub name or a folder) through Presidio's own recogniser, its
+chunks batched.
 This module loads models: build one recogniser per process. Results are as good as the model.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import MissingModelError
+from pipeline.screen.persons import Conditions
 from pipeline.screen.transitions import Entity, Parser
 
 LABELS = {  # what models call them -> Presidio's type
@@ -96,6 +98,7 @@ class SpacyNer:
             )
         self._model = model
         self._labels = {label: name for label, name in LABELS.items() if name in entities}
+        self._conditions = Conditions(Path(model)) if Conditions.are_in(model) else None
         self._nlp = spacy.load(model)
         self._nlp.max_length = 1 << 30  # spaCy's own limit is about the parser's memory
         self._nlp.select_pipes(enable=_components(self._nlp))
@@ -124,11 +127,23 @@ class SpacyNer:
         for start, end, label in entities:
             if label in self._labels:
                 stop = doc[end].idx + len(doc[end])
-                yield RecognizerResult(self._labels[label], doc[start].idx, stop, SPACY_SCORE)
+                result = RecognizerResult(self._labels[label], doc[start].idx, stop, SPACY_SCORE)
+                if stands(self._conditions, doc.text, result):
+                    yield result
 
     def stock(self, language: str) -> tuple[Any, Any]:
         from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine
         from presidio_analyzer.predefined_recognizers import SpacyRecognizer
+
+        conditions = self._conditions
+
+        class Recognizer(SpacyRecognizer):  # type: ignore[misc]
+            """Presidio's, whose PERSON marks are held to the conditions as well."""
+
+            def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[Any]:
+                return [
+                    each for each in super().analyze(text, entities, nlp_artifacts) if stands(conditions, text, each)
+                ]
 
         others = {label for pipe in self._nlp.component_names for label in _labels(self._nlp, pipe)} - set(self._labels)
         settings = NerModelConfiguration(
@@ -137,7 +152,12 @@ class SpacyNer:
         engine = SpacyNlpEngine([{"lang_code": language, "model_name": self._model}], settings)
         engine.load()
         wanted = sorted(set(self._labels.values()))
-        return engine, SpacyRecognizer(supported_language=language, supported_entities=wanted)
+        return engine, Recognizer(supported_language=language, supported_entities=wanted)
+
+
+def stands(conditions: Conditions | None, text: str, result: Any) -> bool:
+    """Whether a result is kept: all but persons' names that do not fulfil the conditions, where there are any."""
+    return conditions is None or result.entity_type != "PERSON" or conditions.hold(text, result.start, result.end)
 
 
 def _use_numpy(nlp: Any) -> None:
