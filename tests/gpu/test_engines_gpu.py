@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Project
+from bench.exported import exported
+from pipeline.config import ASSETS, Project
 from tests.serve_app import conformance
 
 pytestmark = pytest.mark.gpu
@@ -28,7 +29,7 @@ def engine(
         pytest.importorskip("vllm")
     from serve_app.engines.load import load
 
-    run = conformance.exported(tmp_path_factory.mktemp("tiny"))
+    run = exported(tmp_path_factory.mktemp("tiny"), ASSETS / "tiny-base")
     serve = {
         "engine": request.param,
         "max_new_tokens": 100,

@@ -10,35 +10,16 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
-from pipeline.config import ASSETS
-from pipeline.run import Run as RunFolder
 from serve_app.engines import BusyError, Chunk, Engine, Generation, Option, Prompt, RefusedError
 from tests.serve_app.client import CHAT, SETTINGS, TEXT, application, connect, envelope, events
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 QUESTIONS = ["How do I block my card?", "Open an account, please.", "x", "Wie geht das? Grüße, 東京"]
-
-
-def exported(folder: Path) -> RunFolder:
-    """Makes a run folder whose exported model is the bundled one."""
-    from transformers import AutoTokenizer
-
-    from pipeline.train.template import template_sha256
-
-    made = RunFolder.open(str(folder))
-    made.local("model").mkdir()
-    made.local("model/merged").symlink_to(ASSETS / "tiny-base", target_is_directory=True)
-    digest = template_sha256(AutoTokenizer.from_pretrained(ASSETS / "tiny-base"))
-    stage = made.begin("export", "key")
-    made.put_json(stage, "metrics/export.json", {"template_sha256": digest})
-    made.commit(stage, inputs={}, rows={})
-    return made
 
 
 def ask(engine: Engine, text: str = QUESTIONS[0], **settings: Any) -> Generation:

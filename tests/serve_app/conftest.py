@@ -13,6 +13,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 
+from bench.exported import finish
 from pipeline.config import Project
 from pipeline.run import Run
 from serve_app.codec import HfCodec
@@ -58,8 +59,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Run:
     from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.utils import logging
 
-    from pipeline.train.template import template_sha256
-
     logging.disable_progress_bar()
     run = Run.open(str(tmp_path_factory.mktemp("run")))
     merged = run.local("model/merged")
@@ -81,9 +80,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with torch.no_grad():
         model.lm_head.weight[[2, SPECIAL.index("<|end|>")]] = 0  # it never ends an answer unless it is very hot
     model.save_pretrained(merged)
-    stage = run.begin("export", "key")
-    run.put_json(stage, "metrics/export.json", {"template_sha256": template_sha256(tokenizer)})
-    run.commit(stage, inputs={}, rows={})
+    finish(run)
     return run
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench.exported import exported
 from pipeline.config import ASSETS, Project
 from pipeline.run import Run
 from serve_app.engines import Engine
@@ -36,7 +37,7 @@ def run_on() -> Iterator[conformance.Run]:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run folder whose exported model is the bundled one."""
-    return conformance.exported(tmp_path_factory.mktemp("tiny"))
+    return exported(tmp_path_factory.mktemp("tiny"), ASSETS / "tiny-base")
 
 
 def project(**serve: Any) -> Project:

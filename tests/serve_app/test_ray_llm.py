@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from bench.exported import exported
+from pipeline.config import ASSETS
 from pipeline.errors import ConfigError, MissingModelError
 from pipeline.run import Run
 from serve_app.engines import EngineError, RefusedError
@@ -28,7 +30,7 @@ SETTINGS: dict[str, Any] = {"engine": "ray_llm", "vllm": {"memory": 0.5, "step_t
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return conformance.exported(tmp_path_factory.mktemp("tiny"))
+    return exported(tmp_path_factory.mktemp("tiny"), ASSETS / "tiny-base")
 
 
 @pytest.fixture(scope="module")
