@@ -60,9 +60,25 @@ def _rows(base: Path, count: int, longest: int) -> tuple[Any, list[list[int]]]:
     return tokenizer, tokenizer(texts, truncation=True, max_length=longest)["input_ids"]
 
 
+def _arguments(folder: Path, steps: int) -> dict[str, Any]:
+    """Returns what both peers tell their trainer."""
+    import torch
+
+    return {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "learning_rate": 2e-4,
+        "bf16": True,
+        "use_cpu": not torch.cuda.is_available(),
+        "logging_steps": 50,
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+    }
+
+
 def guide(base: Path, scratch: Path, steps: int = 6) -> dict[str, Any]:
     """The guide's section 5: padded batches of 4, 8 of them a step, q and v, dropout 0.05, at most 512 tokens."""
-    import torch
     from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
     tokenizer, rows = _rows(base, steps * 32, 512)
@@ -70,18 +86,10 @@ def guide(base: Path, scratch: Path, steps: int = 6) -> dict[str, Any]:
     trainer = Trainer(
         model=_load(base, ["q_proj", "v_proj"], 0.05),
         args=TrainingArguments(
-            output_dir=str(scratch / "guide"),
             per_device_train_batch_size=4,
             gradient_accumulation_steps=8,
-            max_steps=steps,
-            learning_rate=2e-4,
             lr_scheduler_type="cosine",
-            bf16=True,
-            use_cpu=not torch.cuda.is_available(),
-            logging_steps=50,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
+            **_arguments(scratch / "guide", steps),
         ),
         train_dataset=[{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in rows],
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
@@ -93,7 +101,6 @@ def guide(base: Path, scratch: Path, steps: int = 6) -> dict[str, Any]:
 
 def trl(base: Path, scratch: Path, targets: Any, name: str, steps: int = 8) -> dict[str, Any]:
     """TRL: packed rows of 2,048, four of them a micro-batch, liger-kernel on, nothing recomputed."""
-    import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -103,21 +110,13 @@ def trl(base: Path, scratch: Path, targets: Any, name: str, steps: int = 8) -> d
     trainer = SFTTrainer(
         model=_load(base, targets, 0.0),
         args=SFTConfig(
-            output_dir=str(scratch / name),
             packing=True,
             max_length=length,
             per_device_train_batch_size=batch,
             gradient_accumulation_steps=1,
             gradient_checkpointing=False,
             use_liger_kernel=True,
-            max_steps=steps,
-            learning_rate=2e-4,
-            bf16=True,
-            use_cpu=not torch.cuda.is_available(),
-            logging_steps=50,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
+            **_arguments(scratch / name, steps),
         ),
         train_dataset=Dataset.from_dict({"input_ids": rows}),
         processing_class=tokenizer,
