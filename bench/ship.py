@@ -24,42 +24,25 @@ from typing import Any
 
 import yaml
 
-from bench.training.shape import SHAPES
+from bench.training.shape import SHAPES, write_random
 from pipeline.config import model_path
 
 ROOT = Path(__file__).parent.parent
 JOBS = ("curate", "train", "evaluate", "export", "report")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-VOCABULARY = 32_000
 
 
 def make_base(place: Path, shape: str) -> None:
-    """Writes the base model, once: random bf16 weights in shards, the bundled tokenizer."""
-    if (place / "config.json").exists():
-        return
-    import torch
-    from transformers import MistralConfig, MistralForCausalLM
+    """Writes the base model, once: random weights, the bundled tokenizer."""
+    if not (place / "config.json").exists():
+        write_random(
+            place, shape, _copy_tokenizer, max_position_embeddings=4096, bos_token_id=1, eos_token_id=2, pad_token_id=0
+        )
 
-    temporary = place.with_name(f".{place.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    config = MistralConfig(
-        vocab_size=VOCABULARY,
-        num_key_value_heads=8,
-        max_position_embeddings=4096,
-        sliding_window=None,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-        **SHAPES[shape],
-    )
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        causal = MistralForCausalLM(config)
-    causal.save_pretrained(temporary, max_shard_size="4GB")
+
+def _copy_tokenizer(place: Path) -> None:
     for name in TOKENIZER:
-        shutil.copyfile(Path(model_path("tiny-base")) / name, temporary / name)
-    temporary.replace(place)
+        shutil.copyfile(Path(model_path("tiny-base")) / name, place / name)
 
 
 def configure(place: Path, base: Path, epochs: float, rows: int, kinds: list[str]) -> None:

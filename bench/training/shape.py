@@ -7,6 +7,8 @@ it. Speed and memory do not depend on what the weights know; nothing else is mea
 from __future__ import annotations
 
 import random
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,11 @@ VOCABULARY = 32_000
 
 
 def make_model(place: Path, shape: str) -> None:
-    """Writes a random Mistral of a shape, once."""
-    if (place / "done").exists():
+    """Writes a random Mistral of a shape with a tokenizer in which every byte is a token, once."""
+    if (place / "config.json").exists():
         return
-    import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     vocabulary = {letter: i for i, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     vocabulary |= {f"w{i:05d}": i for i in range(len(vocabulary), VOCABULARY - 2)}
@@ -37,23 +38,34 @@ def make_model(place: Path, shape: str) -> None:
     core.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|end|>", pad_token="<|pad|>")
     tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(place)
+    ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    write_random(place, shape, tokenizer.save_pretrained, **ends)
+
+
+def write_random(place: Path, shape: str, save_tokenizer: Callable[[Path], Any], **settings: Any) -> None:
+    """Writes a Mistral of a shape with random bf16 weights, in shards of 4 GB; the folder is there once it is whole.
+
+    `settings`: what else its configuration says, the special tokens above all.
+    """
+    import torch
+    from transformers import MistralConfig, MistralForCausalLM
+
+    temporary = place.with_name(f".{place.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
     config = MistralConfig(
-        vocab_size=VOCABULARY,
-        num_key_value_heads=8,
-        sliding_window=None,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        **SHAPES[shape],
+        vocab_size=VOCABULARY, num_key_value_heads=8, sliding_window=None, **settings, **SHAPES[shape]
     )
     torch.manual_seed(0)
+    before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = MistralForCausalLM(config)
-    model.save_pretrained(place, max_shard_size="4GB")
-    torch.set_default_dtype(torch.float32)
-    (place / "done").touch()
+    try:
+        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+            model = MistralForCausalLM(config)
+    finally:
+        torch.set_default_dtype(before)
+    model.save_pretrained(temporary, max_shard_size="4GB")
+    save_tokenizer(temporary)
+    temporary.replace(place)
 
 
 def texts(count: int) -> list[tuple[str, str]]:
