@@ -1,6 +1,6 @@
 """Mail as its sender wrote it: quoted replies, signatures and legal footers cut.
 
-Output contract: `without_quotes` gives what the sender wrote in this message; `answer_words` that, less legal footers;
+Output contract: `answer_words` gives what the sender wrote in this message, less quoted messages and legal footers;
 `own_words` that, less device line and signature. A cut that would leave nothing is not made, so no text becomes empty
 here; a text that was cut is cut no further when it comes again. About 35,000 tickets/s and core.
 This module knows English and German mail clients and does not look for personal data. The libraries for this were
@@ -213,13 +213,8 @@ def _cut(text: str, cuts: Sequence[Cut]) -> str:
     return text
 
 
-def without_quotes(text: str) -> str:
-    """Returns what the sender wrote in this message, without the messages it quotes; expects LF line ends."""
-    return _cut(text, [QUOTES])
-
-
 def answer_words(text: str) -> str:
-    """Returns an agent's answer without quoted messages and legal footers; who signed it stays."""
+    """Returns an agent's answer without quoted messages and legal footers; who signed it stays. For LF line ends."""
     return _cut(text, [QUOTES, FOOTERS])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.read.clean import answer_words, own_words, without_quotes
+from pipeline.read.clean import answer_words, own_words
 from pipeline.read.markup import tidy
 
 Mail = list[tuple[str, str]]
@@ -46,7 +46,7 @@ def test_an_answer_keeps_its_signature_and_loses_its_footer() -> None:
     assert answer_words(signed + footer + quote) == signed
 
 
-@pytest.mark.parametrize("clean", [own_words, answer_words, without_quotes])
+@pytest.mark.parametrize("clean", [own_words, answer_words])
 def test_never_empties_a_text_and_a_second_time_changes_nothing(clean: object) -> None:
     """On 3,000 shuffles of the lines of all mails, indented and quoted at random."""
     assert callable(clean)

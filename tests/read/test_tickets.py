@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.config import Read
 from pipeline.read import discover
-from pipeline.read.clean import own_words, without_quotes
+from pipeline.read.clean import answer_words, own_words
 from pipeline.read.markup import plain
 
 SAMPLE = Path(__file__).parents[2] / "assets" / "sample"
@@ -133,7 +133,7 @@ def test_what_looks_like_it_but_is_the_customers_stays(text: str) -> None:
 
 def test_an_answer_below_a_marked_quote_stays() -> None:
     text = "On 3 May 2026 at 16:04, Support wrote:\n> Which card?\n\nThe blue one.\n> Since when?\nMonday."
-    assert without_quotes(text) == "The blue one.\nMonday."
+    assert answer_words(text) == "The blue one.\nMonday."
 
 
 @pytest.mark.parametrize(
