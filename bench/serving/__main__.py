@@ -10,7 +10,7 @@ small one of this project is served on the CPU, and the fake engine, which takes
 - `x_transformers_serve`: tokens per second of 32 streams against `transformers serve` on the same model;
 - `lost_requests`: of 1,000 connections opened at once, those neither answered nor refused with 429.
 With `--engine vllm` on a GPU: 64 and 256 requests unstreamed and 64 streamed against vLLM alone, 128 tokens out;
-under `public` what vLLM's own client measures of us and of vLLM's server (see `public`; null: no vLLM here).
+no prompt is used twice. `python -m bench.serving.public` has vLLM's own client measure us and vLLM's own server.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.serving import load, public, servers
+from bench.exported import exported
+from bench.serving import load, servers
 from bench.serving.load import Load, Target
 
 TINY = servers.ROOT / "assets" / "tiny-base"
@@ -103,26 +104,30 @@ def _speed(target: Target, requests: int, tokens: int) -> float:
 
 def big(scratch: Path, model: Path, engine: str) -> dict[str, Any]:
     """A large model on a GPU: unstreamed at 64 and 256 requests, 64 streams; against the engine alone."""
-    run = servers.exported(scratch / "big", model)
+    run = exported(scratch / "big", model).local()
     settings = {"engine": engine, "max_new_tokens": 256, "max_input_tokens": 1024, "concurrency": 256, "queue": 1024}
-    shapes = [{"requests": count * 2, "at_once": count, "max_tokens": 128, "whole": True} for count in (64, 256)]
-    alone = bare(run, settings, shapes, scratch / "bare-big.log")
+    shapes = [
+        {"requests": count * 4, "at_once": count, "max_tokens": 128, "whole": True, "seed": count}
+        for count in (64, 256)
+    ]
+    warm = {**shapes[0], "seed": 1}
+    alone = bare(run, settings, [warm, *shapes], scratch / "bare-big.log")[1:]
     found: dict[str, Any] = {}
     with servers.ours(run, settings, scratch / "big.log") as target:
-        load.run(target, Load(64, 64, max_tokens=16, words=100))
+        load.run(target, Load(warm["requests"], 64, max_tokens=128, stream=False, seed=1))
         for shape, before in zip(shapes, alone, strict=True):
             count = shape["at_once"]
-            answers, seconds = load.run(target, Load(count * 2, count, max_tokens=128, stream=False))
+            answers, seconds = load.run(target, Load(count * 4, count, max_tokens=128, stream=False, seed=count))
             found[f"bare_{count}"] = before["tokens_per_second"]
             found[f"unstreamed_{count}"] = load.speed(answers, seconds)
-        answers, seconds = load.run(target, Load(128, 64, max_tokens=128))
+        answers, seconds = load.run(target, Load(256, 64, max_tokens=128, seed=2))
         first = [answer.first for answer in answers]
         found |= {
             "streamed_64": load.speed(answers, seconds),
             "ttft_p50_ms": 1000 * load.percentile(first, 0.5),
             "ttft_p95_ms": 1000 * load.percentile(first, 0.95),
         }
-        crowd, seconds = load.run(target, Load(1000, 1000, max_tokens=128))
+        crowd, seconds = load.run(target, Load(1000, 1000, max_tokens=128, seed=3))
         found |= {
             "lost_requests": load.lost(crowd),
             "crowd_answered": sum(answer.status == 200 for answer in crowd),
@@ -142,12 +147,11 @@ def main() -> None:
         scratch = Path(name)
         if args.model:
             details = big(scratch, args.model, args.engine or "vllm")
-            details["public"] = public.compare(scratch, args.model, args.quick)
             found = dict.fromkeys(("overhead_p50_ms", "interchunk_p99_x_step", "x_transformers_serve"))
             found |= {"throughput_loss": 1 - details["unstreamed_64"] / details["bare_64"]}
             found |= {"lost_requests": details["lost_requests"]}
         else:
-            run = servers.exported(scratch / "run", TINY)
+            run = exported(scratch / "run", TINY).local()
             details = {part.__name__: part(scratch, run, args.quick) for part in (hop, streams, small)}
             found = {
                 "overhead_p50_ms": details["hop"]["overhead_p50_ms"],

@@ -1,6 +1,6 @@
 """The engine alone, no server: `python -m bench.serving.bare CONFIG RUN LOADS` prints one JSON object per load.
 
-`LOADS` is JSON: a list of {"requests", "at_once", "max_tokens"}. What is measured against is the engine's own
+`LOADS` is JSON: a list of {"requests", "at_once", "max_tokens"} and perhaps {"whole", "seed"}. What is measured against is the engine's own
 `generate`, fed with the very prompts that go over HTTP.
 """
 
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import sys
 import time
 from typing import Any
 
-from bench.serving.load import percentile
+from bench.serving.load import percentile, prompt
 
 
 async def measure(engine: Any, load: dict[str, int]) -> dict[str, float]:
@@ -26,9 +25,7 @@ async def measure(engine: Any, load: dict[str, int]) -> dict[str, float]:
 
     async def one(number: int) -> None:
         nonlocal tokens
-        draw = random.Random(number)
-        words = " ".join(draw.choice(("card", "account", "transfer", "limit", "refund", "pin")) for _ in range(20))
-        ids = engine.codec.render([{"role": "user", "content": words}])
+        ids = engine.codec.render([{"role": "user", "content": prompt(number, load.get("seed", 0))}])
         began = last = time.perf_counter()
         async for chunk in engine.generate(
             Generation(Prompt(ids), load["max_tokens"], temperature=0.0, whole=load.get("whole", False))

@@ -48,16 +48,20 @@ class Load:
     at_once: int = 1
     rate: float | None = None
     max_tokens: int = 64
-    words: int = 20
     stream: bool = True
+    seed: int = 0  # of the prompts: another one's are in no cache
+
+
+def prompt(number: int, seed: int = 0) -> str:
+    """Returns the text of a request."""
+    draw = random.Random(number + 1_000_000 * seed)
+    return " ".join(draw.choice(("card", "account", "transfer", "limit", "refund", "pin")) for _ in range(20))
 
 
 async def _ask(session: aiohttp.ClientSession, target: Target, load: Load, number: int) -> Answer:
-    draw = random.Random(number)
-    words = " ".join(draw.choice(("card", "account", "transfer", "limit", "refund", "pin")) for _ in range(load.words))
     body: dict[str, Any] = {
         "model": target.model,
-        "messages": [{"role": "user", "content": words}],
+        "messages": [{"role": "user", "content": prompt(number, load.seed)}],
         "max_tokens": load.max_tokens,
         "temperature": 0,
         "stream": load.stream,

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.exported import exported
 from bench.serving import servers
 from bench.serving.load import Target
 
@@ -122,7 +123,7 @@ def compare(scratch: Path, model: Path, quick: bool = False) -> dict[str, dict[s
         f"closed_{at_once}": {"requests": at_once * times, "at_once": at_once} for at_once in (64, 256)
     }
     shapes["open"] = {"requests": int(RATE) * 10 * times // 2, "rate": RATE}
-    run = servers.exported(scratch / "public", model)
+    run = exported(scratch / "public", model).local()
     found = {}
     for name, server in (
         ("ours", lambda: servers.ours(run, SETTINGS, scratch / "public-ours.log")),

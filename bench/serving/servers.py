@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -32,23 +31,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def exported(folder: Path, model: Path) -> Path:
-    """Makes a run folder whose finished export is the model at `model`, by links; returns it."""
-    from transformers import AutoTokenizer
-
-    from pipeline.run import Run
-    from pipeline.train.template import template_sha256
-
-    run = Run.open(str(folder))
-    if not run.local("model/merged").exists():
-        shutil.copytree(model.absolute(), run.local("model/merged"), copy_function=os.symlink)
-    stage = run.begin("export", "bench")
-    digest = template_sha256(AutoTokenizer.from_pretrained(run.local("model/merged")))
-    run.put_json(stage, "metrics/export.json", {"template_sha256": digest})
-    run.commit(stage, inputs={}, rows={})
-    return folder
 
 
 def configuration(folder: Path, settings: dict[str, Any]) -> Path:

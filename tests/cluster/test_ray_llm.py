@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from bench.serving import servers
+from bench.exported import exported
 from pipeline.config import ASSETS
 
 pytestmark = pytest.mark.cluster
@@ -23,7 +23,7 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     (folder / "path" / "vllm").mkdir(parents=True)
     installs = "from tests.serve_app import vllm_stand_in\n\nvllm_stand_in.install()\n"
     (folder / "path" / "vllm" / "__init__.py").write_text(installs)
-    run = servers.exported(folder / "run", ASSETS / "tiny-base")
+    run = exported(folder / "run", ASSETS / "tiny-base").local()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder / "path"))
         patch.setenv("RAYLLM_VLLM_ENGINE_CLS", "tests.serve_app.vllm_stand_in.StandIn")
