@@ -109,7 +109,9 @@ class Bench:
         most = round(max(RATES.values()) * len(self._support))
         self._toxic = self._toxic[: 2 * most]
         self._known = self._support[:truth]  # they are in random order
-        self._record = Record.of(self._encoder, self._settings.model, [*self._known, *self._toxic])
+        drawn = self._toxic[: 2 * round(max(RATES.values()) * len(self._known))]
+        self._recorded = {*self._known, *drawn}
+        self._record = Record.of(self._encoder, self._settings.model, [*self._known, *drawn])
 
     def compare(self, rates: Sequence[float]) -> dict[str, dict[str, Any]]:
         """Returns for each rate the speed over stock, the recall, and what the stage reports."""
@@ -118,8 +120,7 @@ class Bench:
             if rate not in rates:
                 continue
             rows = self._mix(rate, Random(1))
-            known = {*self._known, *self._toxic}
-            stock = self._stock([row for row in rows if row in known][: TIMED[self._quick]])
+            stock = self._stock([row for row in rows if row in self._recorded][: TIMED[self._quick]])
             clock = Clock()
             marked, report = self._screened(_table(rows), self._encoder, digest)
             ours = clock.speeds(len(rows))
@@ -159,7 +160,8 @@ class Bench:
     def _mix(self, rate: float, rng: Random, support: list[Row] | None = None) -> list[Row]:
         """Returns support rows, all of them by default, with drawn toxic ones among them."""
         support = self._support if support is None else support
-        rows = [*support, *rng.sample(self._toxic, round(rate * len(support)))]
+        toxic = self._toxic[: 2 * round(max(RATES.values()) * len(support))]
+        rows = [*support, *rng.sample(toxic, round(rate * len(support)))]
         rng.shuffle(rows)
         return rows
 
@@ -184,17 +186,23 @@ class Bench:
         rows = list(zip(*(marked[name].to_pylist() for name in TEXTS), strict=True))
         dropped = np.array([reason == "toxicity" for reason in marked["reason"].to_pylist()])
         left = [row for row, gone in zip(rows, dropped, strict=True) if not gone]
-        missed = {kind: [row for row in left if row in those] for kind, those in (("toxic", toxic), ("known", known))}
-        counts = {}
-        for kind, some in missed.items():
-            scores = np.array([self._record([row[side] for row in some]) for side in range(len(TEXTS))])
-            counts[kind] = int((scores >= np.float32(self._settings.threshold)).any(axis=0).sum())
+        counts = {"toxic": self._toxic_among([row for row in left if row in toxic])}
+        counts["known"] = self._toxic_among([row for row in left if row in known])
         support = sum(row not in toxic for row in rows)
         scale = support / sum(row in known for row in rows)
         found = float(dropped.sum())
         most = chi2.ppf(0.95, 2 * counts["known"] + 2) / 2 if scale > 1 else counts["known"]
         estimate, worst = (counts["toxic"] + scale * number for number in (counts["known"], most))
         return found / max(1.0, found + estimate), found / max(1.0, found + worst)
+
+    def _toxic_among(self, rows: list[Row]) -> int:
+        """Returns how many of the rows scoring every text would drop."""
+        new = [row for row in rows if row not in self._recorded]
+        counts = 0
+        for some, judge in (([row for row in rows if row in self._recorded], self._record), (new, self._encoder)):
+            scores = np.array([judge([row[side] for row in some]) for side in range(len(TEXTS))])
+            counts += int((scores >= np.float32(self._settings.threshold)).any(axis=0).sum())
+        return counts
 
     def _stock(self, rows: list[Row]) -> dict[str, Any]:
         """Returns how many rows a second stock does text by text and in lists, and on what share of the texts, and of
@@ -211,7 +219,7 @@ class Bench:
             clock = Clock()
             scores = [detoxify.predict(texts[at : at + size])["toxicity"] for at in range(0, len(texts), size)]
             found[name] = clock.speeds(len(rows))
-        abuse = [prompt for prompt, _ in self._toxic[: len(rows)]]
+        abuse = [prompt for prompt, _ in self._toxic[: len(rows)]]  # recorded, as the first of them are
         scores += [detoxify.predict(text)["toxicity"] for text in abuse]  # after those of the last, text by text
         ours, threshold = self._record([*texts, *abuse]), self._settings.threshold
         found["verdicts_as_stock"] = float(np.mean((np.array(scores) >= threshold) == (ours >= threshold)))

@@ -28,9 +28,9 @@ import numpy as np
 from pipeline.screen import audit
 from pipeline.screen.encoder import Exit
 
-FIRST, LEAST = 0.02, 100  # share of the texts, and at least how many, drawn to begin with; as many are the probe
-ROUND = 50  # texts that are scored before the next fit, at least
-MOST_ROUNDS = 24
+LEAST = 100  # texts that are drawn to begin with, or the root of how many there are; as many are the probe
+ROUND, GROWTH = 50, 1 / 8  # texts that are scored before the next fit, at least; or the share of those scored before
+MOST_ROUNDS = 16
 POSITIVES = 20  # that a cut is set by, at least
 TAIL, FEWEST = 0.1, 6  # share of the positives that the exponential is fitted to, and at least how many
 CONFIDENCE = 0.95
@@ -105,10 +105,10 @@ def calibrate(texts: Sequence[str], encoder: Encoder, threshold: float, recall: 
     `recall`: of the texts that reach `threshold`, how many the screen lets go on.
     """
     pool = _Pool(texts, encoder, threshold)
-    probe = max(LEAST, round(FIRST * len(texts)))
+    probe = max(LEAST, math.isqrt(len(texts)))
     pool.ask(np.arange(min(len(texts), probe)))
     for _ in range(MOST_ROUNDS):
-        if not pool.ask(pool.ranked(pool.fitted())[:ROUND]):
+        if not pool.ask(pool.ranked(pool.fitted())[: max(ROUND, int(GROWTH * len(pool.rows)))]):
             break  # the top of the ranking holds no more of them
     if number := _depth(pool, probe, recall):
         pool.deepen(number)

@@ -23,6 +23,7 @@ from pipeline.screen.weights import PINNED, load
 
 OVERLAP = 64  # tokens that neighbouring windows of a long text share
 FEWEST_LAYERS = 6  # of a model that a text may leave early
+PIECE = 4_096  # windows whose features are float64 at a time
 LEAST_TOKENS, STRETCH = 512, 1.2  # of a batch on CPU before it may end where windows grow so much longer than its first
 WAIT = 4  # batches' worth of windows that go on are gathered, so that those of similar length share one
 BF16_WEIGHTS = 20_000_000  # that a token meets; a smaller model is fast in float32, which scores alike everywhere
@@ -40,8 +41,10 @@ class Exit:
     def odds(self, features: np.ndarray) -> np.ndarray:
         """Returns the log odds (float64) predicted from features (windows, 3 * hidden), with 3 decimals."""
         # not by BLAS: no rounding depends on what stands beside a window
-        sums = np.einsum("ij,j->i", features.astype(np.float64), self.weights.astype(np.float64))
-        return np.asarray(np.round(sums + self.bias, 3))
+        weights = self.weights.astype(np.float64)
+        pieces = (features[at : at + PIECE].astype(np.float64) for at in range(0, len(features), PIECE))
+        sums = [np.einsum("ij,j->i", piece, weights) for piece in pieces]
+        return np.asarray(np.round(np.concatenate([np.zeros(0), *sums]) + self.bias, 3))
 
 
 @dataclass

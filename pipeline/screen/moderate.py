@@ -25,7 +25,7 @@ from pipeline.screen.encoder import Encoder, pays
 from pipeline.screen.toxicity import TEXTS, Judged, Plan, ToxicityStage
 
 SCREEN = "stages/toxicity/screen.npz"
-POOL = 5_000  # rows that a screen is fitted on
+POOL = 20_000  # rows that a screen is fitted on: their odds count, and those it scores, most of them toxic, had to be
 LEAST_AUDITED = 200  # rows
 ID_RANGE = 1 << 32  # of the first 8 hex digits of an id
 
