@@ -125,3 +125,14 @@ def test_a_batch_that_is_large_enough_ends_before_longer_rows() -> None:
 
 def test_large_models_run_in_bfloat16_and_small_ones_in_float32() -> None:
     assert encoder._weights(12, 768) >= encoder.BF16_WEIGHTS > encoder._weights(2, 128)
+
+
+def test_odds_in_pieces_are_the_odds(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    features = rng.normal(size=(10, 6)).astype(np.float16)
+    head = Exit(1, rng.normal(size=6).astype(np.float32), 0.25, 0.0)
+    whole = head.odds(features)
+    assert whole == pytest.approx(features.astype(np.float64) @ head.weights.astype(np.float64) + 0.25, abs=6e-4)
+    monkeypatch.setattr(encoder, "PIECE", 3)
+    assert head.odds(features).tolist() == whole.tolist()
+    assert head.odds(features[:0]).shape == (0,)
