@@ -1,7 +1,7 @@
 """The engine alone, no server: `python -m bench.serving.bare CONFIG RUN LOADS` prints one JSON object per load.
 
-`LOADS` is JSON: a list of {"requests", "at_once", "max_tokens"} and perhaps {"whole", "seed"}. What is measured against is the engine's own
-`generate`, fed with the very prompts that go over HTTP.
+`LOADS` is JSON: a list of {"requests", "at_once", "max_tokens"} and perhaps "whole" and "seed". What is measured is the
+engine's own `generate`, fed with the very prompts that go over HTTP.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from bench.exported import exported
+from bench.serving import servers
 from pipeline.config import ASSETS
 
 pytestmark = pytest.mark.cluster
