@@ -106,7 +106,7 @@ def test_without_toxicity_every_row_goes_on_and_nothing_else_changes(
     assert after["read"] == after["kept"] + sum(after["rejected"].values())
     assert after["kept"] > before["kept"]
     (story,) = tell(Run.open(str(tmp_path)), next(iter(rows(tmp_path, "train"))))
-    assert ["not judged: the configuration skips it"] == [s.happened for s in story.steps if s.stage == "toxicity"]
+    assert [s.happened for s in story.steps if s.stage == "toxicity"] == ["not judged: the configuration skips it"]
 
 
 def rows(folder: Path, split: str) -> dict[str, str]:
