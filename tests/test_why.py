@@ -151,6 +151,13 @@ def test_a_kept_row_tells_every_stage(run: Run) -> None:
     assert numbers["toxicity"][0] == pytest.approx(0.031)
 
 
+def test_a_skipped_stage_is_told_as_such(tmp_path: Path) -> None:
+    run = write(tmp_path)
+    run.write_json("metrics/curate.json", {"provenance": {"settings": {"toxicity.skip": True}}})
+    (story,) = tell(run, "zendesk:101")
+    assert told(story)["toxicity"] == "not judged: the configuration skips it"
+
+
 def test_an_exact_duplicate_names_its_twin_and_the_twin_its_fate(run: Run) -> None:
     (story,) = tell(run, "102")
     assert "zendesk 101 (zendesk.csv:2; kept, in train)" in told(story)["exact"]
