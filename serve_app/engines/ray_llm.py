@@ -19,8 +19,8 @@ from pipeline.config import Project
 from pipeline.errors import ConfigError, MissingModelError
 from pipeline.run import Run
 from serve_app.codec import HfCodec
-from serve_app.engines import Chunk, EngineError, Generation, Logprob, Option, RefusedError, exported
-from serve_app.engines.vllm import arguments, finish
+from serve_app.engines import Chunk, EngineError, Generation, Logprob, Option, exported
+from serve_app.engines.vllm import arguments, finish, refused, sampling
 
 INSTALL = "pip install 'ray[llm]==2.60.*' (Linux with an NVIDIA GPU)"
 NAME = "Model"  # of the deployment
@@ -100,15 +100,8 @@ class RayLlmEngine:
         return CompletionRequest(
             model=self._folder,
             prompt=request.prompt.ids,
-            max_tokens=request.max_tokens,
-            temperature=request.temperature,
-            top_p=max(request.top_p, 1e-6),  # vLLM refuses 0
-            seed=None if request.seed is None else request.seed % 2**63,
-            frequency_penalty=request.frequency_penalty,
-            presence_penalty=request.presence_penalty,
-            logprobs=request.logprobs,
+            **sampling(request, self.stop_ids),
             response_format=None if request.schema is None else {"type": "json_schema", "json_schema": schema},
-            stop_token_ids=sorted(self.stop_ids),
             stream=not request.whole,
             return_token_ids=True,
             return_tokens_as_token_ids=True,
@@ -144,10 +137,9 @@ def _events(item: Any, request: Generation) -> Iterator[dict[str, Any]]:
             event = json.loads(data)
         else:
             event = part.model_dump()
-        if "error" in event:  # its words may quote the schema
+        if "error" in event:
             if event["error"].get("code") == 400:
-                param = None if request.schema is None else "response_format"
-                raise RefusedError("The engine does not take this request.", param)
+                raise refused(request)
             raise EngineError("vLLM failed in its answer")
         yield event
 

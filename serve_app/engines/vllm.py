@@ -61,15 +61,8 @@ class VllmEngine:
 
         schema = request.schema
         return SamplingParams(
-            max_tokens=request.max_tokens,
-            temperature=request.temperature,
-            top_p=max(request.top_p, 1e-6),  # vLLM refuses 0
-            seed=None if request.seed is None else request.seed % 2**63,
-            frequency_penalty=request.frequency_penalty,
-            presence_penalty=request.presence_penalty,
-            logprobs=request.logprobs,
+            **sampling(request, self.stop_ids),
             structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
-            stop_token_ids=sorted(self.stop_ids),
             detokenize=False,
             # an event per token costs more than the token: 256 answers at once ran at 69 % of the speed
             output_kind=RequestOutputKind.FINAL_ONLY if request.whole else RequestOutputKind.DELTA,
@@ -91,9 +84,8 @@ class VllmEngine:
                     )
         except (EngineDeadError, EngineGenerateError) as error:
             raise EngineError(f"vLLM failed: {type(error).__name__}") from error
-        except ValueError as error:  # its words may quote the schema
-            param = None if request.schema is None else "response_format"
-            raise RefusedError("The engine does not take this request.", param) from error
+        except ValueError as error:
+            raise refused(request) from error
 
     async def check(self) -> None:
         if self._engine.errored:
@@ -121,6 +113,26 @@ def arguments(project: Project, max_context: int) -> dict[str, Any]:
         "disable_log_stats": True,
         "enable_log_requests": False,
     }
+
+
+def sampling(request: Generation, stop_ids: frozenset[int]) -> dict[str, Any]:
+    """Returns what of a request both of vLLM's ways in, its engine and its completions protocol, call by one name."""
+    return {
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": max(request.top_p, 1e-6),  # vLLM refuses 0
+        "seed": None if request.seed is None else request.seed % 2**63,
+        "frequency_penalty": request.frequency_penalty,
+        "presence_penalty": request.presence_penalty,
+        "logprobs": request.logprobs,
+        "stop_token_ids": sorted(stop_ids),
+    }
+
+
+def refused(request: Generation) -> RefusedError:
+    """Returns the error for what vLLM does not take, in words of ours: its own may quote the schema."""
+    param = None if request.schema is None else "response_format"
+    return RefusedError("The engine does not take this request.", param)
 
 
 def finish(reason: str | None) -> FinishReason | None:

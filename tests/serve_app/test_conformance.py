@@ -18,12 +18,7 @@ from tests.serve_app import conformance, vllm_stand_in
 from tests.serve_app.client import KEY, SETTINGS, application
 from tests.serve_app.upstream import serving
 
-pytestmark = [
-    # Ray 2.60 declares a field of its settings the way of pydantic 1
-    pytest.mark.filterwarnings(
-        "ignore:Using extra keyword arguments on .Field.:DeprecationWarning:ray.serve._private.config"
-    ),
-]
+pytestmark = pytest.mark.filterwarnings(vllm_stand_in.RAY_FIELDS)
 
 SERVE: dict[str, Any] = {"concurrency": 4, "queue": 4, "max_new_tokens": 100, "max_input_tokens": 150}
 

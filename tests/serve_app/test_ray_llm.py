@@ -6,6 +6,7 @@ The conformance checks run on it too. `tests/cluster/test_ray_llm.py` deploys it
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -22,10 +23,17 @@ from tests.serve_app import conformance, vllm_stand_in
 from tests.serve_app.test_conformance import project
 from tests.serve_app.vllm_stand_in import StandIn
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Using extra keyword arguments on .Field.:DeprecationWarning:ray.serve._private.config"
-)
+pytestmark = pytest.mark.filterwarnings(vllm_stand_in.RAY_FIELDS)
 SETTINGS: dict[str, Any] = {"engine": "ray_llm", "vllm": {"memory": 0.5, "step_tokens": 16}, "stream_interval": 0.01}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def root_level() -> Iterator[None]:
+    """Importing `ray.serve.llm` has every logger write at INFO, which other tests would see."""
+    root = logging.getLogger()
+    before = root.level
+    yield
+    root.setLevel(before)
 
 
 @pytest.fixture(scope="module")

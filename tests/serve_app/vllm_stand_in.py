@@ -21,6 +21,9 @@ from pipeline.config import Project
 from pipeline.run import Run
 from serve_app.engines import Chunk, Generation, Prompt, RefusedError
 
+# Ray 2.60 declares a field of its settings the way of pydantic 1
+RAY_FIELDS = "ignore:Using extra keyword arguments on .Field.:DeprecationWarning:ray.serve._private.config"
+
 
 class Protocol(BaseModel):
     model_config = ConfigDict(extra="forbid")
