@@ -10,6 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 from random import Random
 
+from pipeline.screen.persons import read_lists
+
 FOLDER = Path(__file__).parent
 INVENTED = 0.4  # share of names drawn from a Markov chain over an origin's list, so that names are not learned by heart
 ORIGIN_WEIGHTS = {
@@ -45,23 +47,14 @@ class Markov:
                 return name
 
 
-def read_lists(file: str) -> dict[str, tuple[list[str], list[str]]]:
-    """Returns list name -> (training values, held-out values) of a file of "name: a b c | d e" lines."""
-    lists: dict[str, tuple[list[str], list[str]]] = {}
-    for line in (FOLDER / file).read_text(encoding="utf-8").splitlines():
-        if line and not line.startswith("#"):
-            key, _, values = line.partition(": ")
-            kept, _, held = values.partition(" | ")
-            lists[key] = ([v.replace("_", " ") for v in kept.split()], [v.replace("_", " ") for v in held.split()])
-    return lists
-
-
 class Names:
     """Draws the entities of one language, `en` or `de`."""
 
     def __init__(self, lang: str, rng: Random, held_out: bool = False) -> None:
         self._lang, self._rng, self._held = lang, rng, held_out
-        self._names, self._places, self._orgs = (read_lists(f"{f}.txt") for f in ("names", "places", "organisations"))
+        self._names, self._places, self._orgs = (
+            read_lists(FOLDER / f"{f}.txt") for f in ("names", "places", "organisations")
+        )
         self._origins = sorted({key.split()[0] for key in self._names})
         native = {"en": "english", "de": "german"}[lang]
         self._weights = [ORIGIN_WEIGHTS.get(origin, 1) * (2 if origin == native else 1) for origin in self._origins]

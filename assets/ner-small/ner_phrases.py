@@ -8,10 +8,10 @@ import json
 import re
 from pathlib import Path
 
-from ner_names import FOLDER, read_lists
+from ner_names import FOLDER
 
 from pipeline.screen.names import fold
-from pipeline.screen.persons import names
+from pipeline.screen.persons import names, read_lists
 
 SLOTS = {  # of the other assets -> ours
     "merchant": "org",
@@ -74,7 +74,7 @@ def vocabulary(lang: str) -> list[str]:
         tokenizer = json.loads((assets / asset / "tokenizer.json").read_text(encoding="utf-8"))
         whole = re.compile(rf"{start}([a-zßäöü]{{3,}}|[A-Z][a-z]{{3,}})")
         words |= {found[1] for token in tokenizer["model"]["vocab"] if (found := whole.fullmatch(token))}
-    people = {v for kept, held in read_lists("names.txt").values() for v in kept + held}
+    people = {v for kept, held in read_lists(FOLDER / "names.txt").values() for v in kept + held}
     known = {name.lower() for name in known_names()}
     words = {word for word in words - people if word.lower() not in known}
     return sorted(word for word in words if re.fullmatch(r"[^\W\d_][\w'-]*", word))
@@ -104,7 +104,8 @@ def with_our_slots(phrase: str) -> str:
 
 def known_names() -> set[str]:
     """Returns the first names, towns, countries and known organisations of the lists that are not words as well."""
-    lists = {**read_lists("names.txt"), **read_lists("places.txt"), **read_lists("organisations.txt")}
+    files = [read_lists(FOLDER / f"{file}.txt") for file in ("names", "places", "organisations")]
+    lists = {key: values for found in files for key, values in found.items()}
     kinds = ("first", "cities", "cities_de", "cities_en", "countries_de", "countries_en", "known")
     names = {v for key, (kept, held) in lists.items() if key.split()[-1] in kinds for v in kept + held}
     return {name for name in names if len(name) > 3} - WORDS_TOO

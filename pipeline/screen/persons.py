@@ -65,8 +65,18 @@ class Conditions:
         return any(folded.removesuffix(ending) in self._ordinary for ending in ENDINGS)
 
 
+def read_lists(file: Path) -> dict[str, tuple[list[str], list[str]]]:
+    """Returns list name -> (names, held-out names) of a file of "list: a b c | d e" lines, `_` read as a space."""
+    lists: dict[str, tuple[list[str], list[str]]] = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            key, _, values = line.partition(": ")
+            kept, _, held = values.partition(" | ")
+            lists[key] = ([v.replace("_", " ") for v in kept.split()], [v.replace("_", " ") for v in held.split()])
+    return lists
+
+
 def names(file: Path) -> frozenset[str]:
-    """Returns the folded words of the names of a file of "list: names | held-out names" lines, less those held out."""
-    lines = (line for line in file.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#"))
-    kept = " ".join(line.partition(": ")[2].partition(" | ")[0] for line in lines)
-    return frozenset(fold(word) for word in re.split(r"[\s_-]+", kept)) - PARTICLES
+    """Returns the folded words of the names in a file of lists, less those held out."""
+    kept = " ".join(name for names, _ in read_lists(file).values() for name in names)
+    return frozenset(fold(word) for word in re.split(r"[\s-]+", kept)) - PARTICLES
