@@ -105,7 +105,7 @@ def _speed(target: Target, requests: int, tokens: int) -> float:
 def big(scratch: Path, model: Path, engine: str) -> dict[str, Any]:
     """A large model on a GPU: unstreamed at 64 and 256 requests, 64 streams; against the engine alone."""
     run = exported(scratch / "big", model).local()
-    settings = {"engine": engine, "max_new_tokens": 256, "max_input_tokens": 1024, "concurrency": 256, "queue": 1024}
+    settings = {**servers.LARGE, "engine": engine}
     shapes = [
         {"requests": count * 4, "at_once": count, "max_tokens": 128, "whole": True, "seed": count}
         for count in (64, 256)
@@ -117,7 +117,9 @@ def big(scratch: Path, model: Path, engine: str) -> dict[str, Any]:
         load.run(target, Load(warm["requests"], 64, max_tokens=128, stream=False, seed=1))
         for shape, before in zip(shapes, alone, strict=True):
             count = shape["at_once"]
-            answers, seconds = load.run(target, Load(count * 4, count, max_tokens=128, stream=False, seed=count))
+            answers, seconds = load.run(
+                target, Load(shape["requests"], count, max_tokens=128, stream=False, seed=count)
+            )
             found[f"bare_{count}"] = before["tokens_per_second"]
             found[f"unstreamed_{count}"] = load.speed(answers, seconds)
         answers, seconds = load.run(target, Load(256, 64, max_tokens=128, seed=2))

@@ -12,15 +12,12 @@ None of it runs where vLLM is not installed: `compare` then returns None.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
 import json
 import os
 import random
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +25,9 @@ from bench.exported import exported
 from bench.serving import servers
 from bench.serving.load import Target
 
-VLLM = [sys.executable, "-m", "vllm.entrypoints.cli.main"]
 TOKENS = 128  # of a prompt, and of an answer
 RATE = 20.0  # requests a second of the open loop
-SETTINGS = {"engine": "vllm", "max_new_tokens": 256, "max_input_tokens": 1024, "concurrency": 256, "queue": 1024}
+SETTINGS = {**servers.LARGE, "engine": "vllm"}
 
 
 def measure(target: Target, tokenizer: Path, shape: dict[str, Any], folder: Path, seed: int = 0) -> dict[str, float]:
@@ -81,7 +77,7 @@ def client(target: Target, tokenizer: Path, shape: dict[str, Any], result: Path)
     }
     loop = {"--max-concurrency": shape["at_once"]} if "at_once" in shape else {"--request-rate": shape["rate"]}
     given = [str(part) for option in (options | loop).items() for part in option]
-    return [*VLLM, "bench", "serve", *given, "--save-result", "--disable-tqdm"]
+    return [*servers.VLLM, "bench", "serve", *given, "--save-result", "--disable-tqdm"]
 
 
 def read(result: dict[str, Any]) -> dict[str, float]:
@@ -92,26 +88,6 @@ def read(result: dict[str, Any]) -> dict[str, float]:
         "ttft_p95_ms": result["p95_ttft_ms"],
         "failed": result["failed"],
     }
-
-
-@contextlib.contextmanager
-def vllm_serve(model: Path, log: Path) -> Iterator[Target]:
-    """Starts vLLM's own server on the same model, with the limits of `SETTINGS` and our engine's defaults."""
-    port = servers.free_port()
-    options = {
-        "--served-model-name": "bench",
-        "--host": "127.0.0.1",
-        "--port": port,
-        "--max-model-len": SETTINGS["max_new_tokens"] + SETTINGS["max_input_tokens"],
-        "--max-num-seqs": SETTINGS["concurrency"],
-        "--max-num-batched-tokens": 8192,
-        "--gpu-memory-utilization": 0.9,
-        "--generation-config": "vllm",
-    }
-    command = [*VLLM, "serve", str(model), *[str(part) for option in options.items() for part in option]]
-    with servers._process(command, log) as process:
-        servers._until(process, log, lambda: servers._answers(f"http://127.0.0.1:{port}/health"))
-        yield Target(f"http://127.0.0.1:{port}/v1", "bench")
 
 
 def compare(scratch: Path, model: Path, quick: bool = False) -> dict[str, dict[str, dict[str, float]]] | None:
@@ -127,7 +103,7 @@ def compare(scratch: Path, model: Path, quick: bool = False) -> dict[str, dict[s
     found = {}
     for name, server in (
         ("ours", lambda: servers.ours(run, SETTINGS, scratch / "public-ours.log")),
-        ("vllm", lambda: vllm_serve(run / "model" / "merged", scratch / "public-vllm.log")),
+        ("vllm", lambda: servers.vllm_serve(run / "model" / "merged", scratch / "public-vllm.log")),
     ):
         with server() as target:
             measure(target, model, {"requests": 64, "at_once": 64}, scratch)  # warm

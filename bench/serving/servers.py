@@ -1,4 +1,4 @@
-"""The servers under load, each a process of its own: ours, and `transformers serve` on the same model."""
+"""The servers under load, each a process of its own: ours, and on the same model `transformers serve` and vLLM's."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from bench.serving.load import Target
+from pipeline.config import Vllm
 
 ROOT = Path(__file__).resolve().parents[2]
 SAME = {  # for every process that is measured: what the jobs set for themselves, and no look at the hub
@@ -25,6 +26,8 @@ SAME = {  # for every process that is measured: what the jobs set for themselves
     "HF_HUB_OFFLINE": "1",
     "PYTHONUNBUFFERED": "1",
 }
+VLLM = [sys.executable, "-m", "vllm.entrypoints.cli.main"]
+LARGE = {"max_new_tokens": 256, "max_input_tokens": 1024, "concurrency": 256, "queue": 1024}  # `serve` of a large model
 
 
 def free_port() -> int:
@@ -61,6 +64,26 @@ def transformers_serve(model: Path, log: Path) -> Iterator[Target]:
     with _process([*command, "--host", "127.0.0.1", "--port", str(port)], log) as process:
         _until(process, log, lambda: _answers(f"http://127.0.0.1:{port}/health"))
         yield Target(f"http://127.0.0.1:{port}/v1", str(model))
+
+
+@contextlib.contextmanager
+def vllm_serve(model: Path, log: Path) -> Iterator[Target]:
+    """Starts vLLM's own server on the same model, with the limits of `LARGE` and our engine's defaults."""
+    port, ours = free_port(), Vllm()
+    options = {
+        "--served-model-name": "bench",
+        "--host": "127.0.0.1",
+        "--port": port,
+        "--max-model-len": LARGE["max_new_tokens"] + LARGE["max_input_tokens"],
+        "--max-num-seqs": LARGE["concurrency"],
+        "--max-num-batched-tokens": ours.step_tokens,
+        "--gpu-memory-utilization": ours.memory,
+        "--generation-config": "vllm",
+    }
+    command = [*VLLM, "serve", str(model), *[str(part) for option in options.items() for part in option]]
+    with _process(command, log) as process:
+        _until(process, log, lambda: _answers(f"http://127.0.0.1:{port}/health"))
+        yield Target(f"http://127.0.0.1:{port}/v1", "bench")
 
 
 @contextlib.contextmanager

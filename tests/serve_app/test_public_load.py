@@ -29,7 +29,7 @@ json.dump(result, open(os.path.join(given["--result-dir"], given["--result-filen
 def test_a_load_gives_its_numbers_or_the_client_s_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "client.py"
     script.write_text(CLIENT)
-    monkeypatch.setattr(public, "VLLM", [sys.executable, str(script)])
+    monkeypatch.setattr(public.servers, "VLLM", [sys.executable, str(script)])
     target, model = Target("http://127.0.0.1:1/v1", "bench", "sk-x"), ASSETS / "tiny-base"
     found = public.measure(target, model, {"requests": 4, "at_once": 2}, tmp_path)
     assert found == {"tokens_per_second": 9.5, "ttft_p50_ms": 1.5, "ttft_p95_ms": 2.5, "failed": 1}
