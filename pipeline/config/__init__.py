@@ -15,8 +15,8 @@ from pipeline.config.train import Divergence, General, Lora, Reclaim, Synthesize
 from pipeline.config.values import (
     ASSETS,
     Expression,
-    KeyFile,
     ModelName,
+    PathOrUri,
     Positive,
     Settings,
     Share,
@@ -26,7 +26,7 @@ from pipeline.config.values import (
 
 __all__ = [
     "ASSETS", "Columns", "Curate", "Dedup", "Divergence", "Evaluate", "Export", "Expression", "Fake", "General",
-    "Gguf", "GgufGates", "Guard", "KeyFile", "Language", "Lora", "Markdown", "ModelName", "Pii", "Positive",
+    "Gguf", "GgufGates", "Guard", "Language", "Lora", "Markdown", "ModelName", "PathOrUri", "Pii", "Positive",
     "Project", "Quality", "Read", "Reclaim", "Recommend", "RequestLog", "Serve", "Settings", "Share", "Split",
     "Synthesize", "TableSource", "Toxicity", "Train", "TypeName", "Upstream", "Vllm", "load", "model_path",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.read import Read
-from pipeline.config.values import Expression, KeyFile, ModelName, Positive, Settings, Share, TypeName
+from pipeline.config.values import Expression, ModelName, PathOrUri, Positive, Settings, Share, TypeName
 
 
 class Quality(Settings):
@@ -55,7 +55,7 @@ class Pii(Settings):
     known_entities: bool = True
     score_threshold: Share = 0.4
     mode: Literal["placeholder", "pseudonym", "hash"] = "placeholder"  # see pipeline/screen/pseudonyms.py
-    key: KeyFile | None = None  # of pseudonyms and hashes; null: one of the run's own, in its folder `secret`
+    key: PathOrUri | None = None  # of pseudonyms and hashes; null: one of the run's own, in its folder `secret`
     audit_rows: Positive = 1_000  # kept rows that the leak audit reads again
 
 

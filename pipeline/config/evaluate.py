@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.values import KeyFile, ModelName, Positive, Settings, Share
+from pipeline.config.values import ModelName, PathOrUri, Positive, Settings, Share
 
 
 class Recommend(Settings):
@@ -29,7 +29,7 @@ class Evaluate(Settings):
     exact_match_words: Positive = 5  # a reference of no more words, a label say, must be met exactly
     bertscore: ModelName | None = None  # encoder for BERTScore, e.g. microsoft/deberta-xlarge-mnli; null: left out
     bertscore_layer: Annotated[int, Field(ge=0)] | None = None  # whose output is compared; null: the last
-    general: KeyFile | None = None  # file or folder of general text (.md, .txt, .jsonl, .parquet): was it forgotten?
+    general: PathOrUri | None = None  # file or folder of general text (.md, .txt, .jsonl, .parquet): was it forgotten?
     general_rows: Positive = 64  # pieces of it, of at most `train.max_length` tokens
     forgetting_gate: Share = 0.1  # a larger rise of its perplexity is flagged
     lm_eval: tuple[str, ...] = ()  # tasks of the LM Evaluation Harness; needs `pip install 'solotune[harness]'`

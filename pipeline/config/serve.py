@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.config.values import KeyFile, Positive, Settings
+from pipeline.config.values import PathOrUri, Positive, Settings
 
 
 class Guard(Settings):
@@ -53,7 +53,7 @@ class Fake(Settings):
 class Upstream(Settings):
     base_url: Annotated[str, AfterValidator(_base_url)]  # the only address that is asked; redirects are not followed
     model: str  # its name there
-    key_file: KeyFile | None = None  # holds the key that is sent there
+    key_file: PathOrUri | None = None  # holds the key that is sent there
     json_schema: bool = False  # the server there enforces `response_format`
 
 

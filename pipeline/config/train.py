@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.config.values import KeyFile, ModelName, Positive, Settings, Share
+from pipeline.config.values import ModelName, PathOrUri, Positive, Settings, Share
 
 
 class Synthesize(Settings):
@@ -41,7 +41,7 @@ class General(Settings):
     """General-domain text beside the company's own, so that the model forgets less. Read as `curate` reads, but not
     screened; rows are drawn by the project's seed."""
 
-    path: KeyFile  # a file, folder or URI; a relative one is seen from the configuration file
+    path: PathOrUri  # a file, folder or URI; a relative one is seen from the configuration file
     share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1  # of all supervised tokens
 
 
@@ -57,7 +57,7 @@ class Reclaim(Settings):
     Of the clouds: AWS `http://169.254.169.254/latest/meta-data/spot/instance-action`, Google
     `http://metadata.google.internal/computeMetadata/v1/instance/preempted`."""
 
-    file: KeyFile | None = None  # the notice: this file appears
+    file: PathOrUri | None = None  # the notice: this file appears
     url: Annotated[str, Field(pattern=r"^https?://")] | None = None  # or: this address answers 200 with anything but
     # nothing, FALSE or NONE
     seconds: Annotated[float, Field(gt=0)] = 5.0  # between two questions to the address

@@ -56,7 +56,7 @@ def _compiles(value: str) -> str:
     return value
 
 
-KeyFile = Annotated[str, BeforeValidator(_beside)]
+PathOrUri = Annotated[str, BeforeValidator(_beside)]
 TypeName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$")]
 Expression = Annotated[str, AfterValidator(_compiles)]
 
