@@ -51,7 +51,7 @@ class Gateway:
             guard = Guard(project, key_of(project.curate.pii, run) if Guard.needs_key(project) else None)
             app = gateway.build(self.engine, settings, KeyFile(store), self.journal, guard)
             gc.collect()
-            gc.freeze()  # what is loaded stays: looking through it again costs a fifth of a request's time
+            gc.freeze()  # what is loaded stays: looking through it again is a third of what a request costs
             self.listener = listener.Listener(app, port, settings.drain)
         except BaseException:
             port.close()  # the process may live on: clients that wait must not

@@ -1,9 +1,8 @@
 """The outermost layer: a request id, the key, the size of the body, the last deadline, an envelope for the unexpected.
 
-Output contract: every response has one `x-request-id`: made here. No route but
-`OPEN` is reached without a key. A body that dribbles in, and a client that stops reading, end at the deadline. `Visit`
-is the record of one HTTP request: `on_end` gets it when the request is over, however it ended; nothing in it is the
-client's text.
+Output contract: every response has one `x-request-id`, made here. No route but `OPEN` is reached without a key. A body
+that dribbles in, and a client that stops reading, end at the deadline. `Visit` is the record of one HTTP request:
+`on_end` gets it when the request is over, however it ended; nothing in it is the client's text.
 This module knows no routes and no models.
 """
 
