@@ -85,14 +85,14 @@ class Score(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
                 scores[row] -= penalty.to(scores.dtype)
         return scores
 
-    def record(self, drawn: torch.Tensor) -> None:
-        """Keeps the log-probabilities of the tokens that were drawn, one per row."""
+    def record(self, drawing: torch.Tensor) -> None:
+        """Keeps the log-probabilities of the tokens that are drawn: the largest of each row of `drawing`."""
         for row, scores in self._scores.items():
             state = self._states[row]
             count = state.logit_processor_kwargs["logprobs"]
             values, ids = scores.topk(count) if count else (scores[:0], scores[:0])
             top = tuple(zip(ids.long().tolist(), values.tolist(), strict=True))
-            made = Logprob(float(scores[drawn[row]]), top)
+            made = Logprob(float(scores[drawing[row].argmax()]), top)
             self.taken.setdefault(state.request_id, []).append(made)
 
 
@@ -111,7 +111,7 @@ class Nucleus(ContinuousBatchingTopPLogitsWarper):  # type: ignore[misc]
 
 
 class Draw(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
-    """Leaves one token of each row: drawn by the request's `seed`, or the most probable one where that is None."""
+    """Makes the drawn token's score the largest: drawn by the request's `seed`, or without one the most probable."""
 
     supported_kwargs: dict[str, type] = {"seed": int}  # noqa: RUF012 -- as the base class has it
     ignored_kwargs: tuple[str, ...] = ()
@@ -138,16 +138,12 @@ class Draw(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         import torch
 
         seeds = tensor_arg[: scores.size(0)]
-        if scores.device.type == "cpu" and bool((seeds == GREEDY).all()):  # a captured graph cannot ask
-            tokens = scores.argmax(dim=1, keepdim=True)
-        else:
+        if scores.device.type != "cpu" or not bool((seeds == GREEDY).all()):  # a captured graph cannot ask
             noise = -torch.log(-torch.log(uniform(seeds, scores.size(1))))
-            noisy = scores.double() + torch.where((seeds == GREEDY).unsqueeze(1), 0.0, noise)
-            tokens = noisy.argmax(dim=1, keepdim=True)
+            scores = scores.double() + torch.where((seeds == GREEDY).unsqueeze(1), 0.0, noise)
         if self._score is not None:
-            self._score.record(tokens.squeeze(1))
-        drawn = torch.full_like(scores, float("-inf"))
-        return drawn.scatter_(1, tokens, 0.0)
+            self._score.record(scores)
+        return scores
 
 
 def install(batching: Any, scoring: bool) -> Score | None:
@@ -168,4 +164,5 @@ def install(batching: Any, scoring: bool) -> Score | None:
     processors.tensors_required += 2 if scoring else 1
     processors.supported_keys["seed"] = int
     processors.do_processing = True
+    batching.generation_config.do_sample = False  # the largest score is taken, nothing is drawn a second time
     return score

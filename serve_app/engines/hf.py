@@ -25,6 +25,7 @@ from serve_app.engines import Chunk, EngineError, FinishReason, Generation, Logp
 PAGE = 256  # tokens per block of the cache: the default of every version, under names that differ
 STEP_TOKENS = 1024  # tokens per forward pass: a longer prompt is read in several
 GIL_TURN = 0.0005  # seconds, of 0.005: how long the event loop may keep the generation thread from its next operation
+NARROW = 512  # hidden size: below, a product takes less time than another thread needs to wake up
 GREEDY_BELOW = 1e-3  # temperatures: smaller ones are greedy but for rounding
 
 
@@ -42,9 +43,9 @@ class HfEngine:
 
         made = exported.find(project, run)
         sys.setswitchinterval(GIL_TURN)  # a step of a small model is hundreds of operations, and each asks for the GIL
-        if model.device() == "cpu":  # Ray gives a replica as many threads as cores it asked for; the others are idle
-            torch.set_num_threads(len(os.sched_getaffinity(0)))
         self._model, _ = model.load(str(made.folder), project, device=model.device())
+        if model.device() == "cpu":
+            torch.set_num_threads(_threads(self._model.config.get_text_config().hidden_size))
         self.codec, self.stop_ids, self.max_context = HfCodec(made.tokenizer), made.stop_ids, made.max_context
         self.model_id, self.created = project.name, made.created
         self._pad = made.tokenizer.pad_token_id
@@ -56,7 +57,7 @@ class HfEngine:
         from transformers import GenerationConfig
         from transformers.generation import ContinuousBatchingConfig
 
-        from serve_app.engines import draw
+        from serve_app.engines import attend, draw
 
         # Temperature and top-p of 1 would mean "no such processor", for any request.
         sampling = GenerationConfig(
@@ -78,6 +79,8 @@ class HfEngine:
         batching = self._model.init_continuous_batching(sampling, limits)
         one_by_one = self._model.device.type == "cpu" and not getattr(limits, "use_async_batching", False)
         self._score = draw.install(batching, scoring=one_by_one)
+        if self._model.device.type == "cpu":
+            attend.install(self._model)
         batching.start()
         return batching
 
@@ -140,3 +143,8 @@ class HfEngine:
 
     async def stop(self) -> None:
         await asyncio.to_thread(self._batching.stop, block=True, timeout=5, hard_stop=True)
+
+
+def _threads(hidden_size: int) -> int:
+    """Returns how many threads multiply matrices. Ray would give a replica as many as the cores it asked for."""
+    return 1 if hidden_size < NARROW else len(os.sched_getaffinity(0))
