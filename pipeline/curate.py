@@ -6,22 +6,23 @@ Output contract: `data/{train,val,golden}/*.parquet` (RECORD), `rejects/*.parque
 the data card `data/README.md`, committed as stage `curate`. For every source read = kept + rejected. The same input and
 configuration give the same bytes whatever the number of blocks, nodes or interruptions. Once the stage is finished,
 `stages/read`, the only place that holds personal data, is deleted.
-This module decides the order of things; how each is done is in `read`, `screen`, `dedup` and `split`.
+This module decides the order of things; how each is done is in `read`, `screen`, `dedup`, `split`
+and `assemble`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 
-from pipeline import batch, golden, schema
+from pipeline import assemble, batch, golden
 from pipeline.config import Project
 from pipeline.dedup import index
 from pipeline.progress import Meter
@@ -29,12 +30,6 @@ from pipeline.report import datacard
 from pipeline.run import Run, code_version, fingerprint, model_version
 from pipeline.tally import SPLITS, Tally
 
-if TYPE_CHECKING:
-    from pipeline.screen.toxicity import Judged, Plan
-
-SHARD_ROWS = 25_000  # rows per output shard, whole parts; a shard is assembled in one task's memory
-DECISIONS = "stages/dedup/decisions.parquet"
-SPLIT = "stages/curate/split.parquet"
 CARD = "data/README.md"
 
 
@@ -78,7 +73,7 @@ def _keys(project: Project, inputs: Any, before: _Before, secret: bytes | None) 
     dedup = fingerprint(toxicity, settings.dedup.model_dump(), earlier, code_version("dedup"))
     split = [settings.split.model_dump(), project.seed, before.golden["id"].to_pylist()]
     split += [project.name, settings.licences]
-    code = code_version("split.py", "golden.py", "tally.py", "curate.py", *datacard.WRITTEN_BY)
+    code = code_version("split.py", "golden.py", "tally.py", "assemble.py", "curate.py", *datacard.WRITTEN_BY)
     curate = fingerprint(dedup, split, code)
     return _Keys(read, screen, toxicity, dedup, curate)
 
@@ -179,33 +174,19 @@ def _leaks(run: Run, parts: Sequence[str], project: Project, known: Any) -> dict
 
 
 def _toxicity(project: Project, run: Run, key: str, screen: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Stage `toxicity`: Detoxify in a pool of actors of its own, and an audit of what its first layers cleared. Where
-    it is to be skipped, its outputs are the parts of `screen`."""
-    from pipeline.screen import moderate
-    from pipeline.screen.toxicity import Plan
+    """Stage `toxicity`: Detoxify in a pool of actors of its own. Where it is to be skipped, its outputs are the parts
+    of `screen`."""
+    from pipeline.screen.moderate import moderate
 
-    parts = sorted(screen["outputs"])
+    def meter(title: str) -> Meter:
+        return Meter(console, title, sum(screen["rows"].values()))
+
+    parts, report = sorted(screen["outputs"]), {}
     stage = run.begin("toxicity", key)
-    settings = project.curate.toxicity
-    if settings.skip:
+    if project.curate.toxicity.skip:
         run.add(stage, parts)
-        return run.commit(stage, inputs=screen["key"], rows=screen["rows"], report={})
-
-    def judge(plan: Plan, title: str) -> Judged:
-        with Meter(console, title, sum(screen["rows"].values())) as meter:
-
-            def done(part: batch.Summary) -> None:
-                run.add(stage, [part["path"]])
-                meter.advance(part["rows"])
-
-            return moderate.judge(run, parts, settings, plan, project.curate.blocks, done)
-
-    plan, refuted = moderate.plan(run, parts, settings), None
-    judged = judge(plan, "toxicity")
-    if not moderate.holds(plan, judged, settings):
-        plan, refuted = Plan(), judged.audit
-        judged = judge(plan, "toxicity: every row")
-    report = moderate.report(plan, judged, settings, refuted)
+    else:
+        report = moderate(run, stage, parts, project.curate.toxicity, project.curate.blocks, meter)
     return run.commit(stage, inputs=screen["key"], rows=screen["rows"], report=report)
 
 
@@ -219,21 +200,10 @@ def _dedup(
     with Meter(console, "near duplicates", None) as meter:
         found = deduplicate(run, stage, sorted(toxicity["outputs"]), project.curate.dedup, before.rows)
         meter.advance(found.decisions.num_rows)
-    decisions = _found_again(found.decisions, before.golden["id"])
-    run.put(stage, DECISIONS, decisions)
+    decisions = golden.found_again(found.decisions, before.golden["id"])
+    run.put(stage, assemble.DECISIONS, decisions)
     rows = {"unmarked": decisions.num_rows}
     return run.commit(stage, inputs=toxicity["key"], rows=rows, report=found.report)
-
-
-def _found_again(decisions: pa.Table, frozen: pa.ChunkedArray) -> pa.Table:
-    """Returns the decisions with the rows kept that repeat a frozen golden row by being that row."""
-    again = pc.and_(pc.is_in(decisions["id"], value_set=frozen), pc.equal(decisions["id"], decisions["twin"]))
-    again = pc.fill_null(again, False)
-    columns = {name: decisions[name] for name in decisions.column_names}
-    columns["kept"] = pc.or_(columns["kept"], again)
-    for name in ("twin", "twin_run", "jaccard", "reason"):
-        columns[name] = pc.if_else(again, None, columns[name])
-    return pa.table(columns, schema=decisions.schema)
 
 
 def _finish(
@@ -255,16 +225,14 @@ def _finish(
     screen, toxicity, dedup = finished
     named = {"toxicity": toxicity, "dedup": dedup}
     parts = sorted(toxicity["outputs"])
-    fates, split = _assign(project, run, parts, frozen)
-    carried = frozen.filter(pc.invert(pc.is_in(frozen["id"], value_set=_kept(fates)["id"])))
-    run.put(stage, f"{golden.GOLDEN}/frozen.parquet", carried)
-    fates = ray.put(fates)
+    fates, split = assemble.decided(project, run, parts, frozen)
+    carried = frozen.filter(pc.invert(pc.is_in(frozen["id"], value_set=fates.filter(fates["kept"])["id"])))
+    run.put(stage, golden.CARRIED, carried)
+    fates = ray.put(fates)  # for the tasks, and no longer held here
     read: dict[str, int] = toxicity["rows"]
-    shards = _shards(run, parts)
-    threshold = project.curate.dedup.threshold
     total = Tally()
     with Meter(console, "split and write", sum(read.values())) as meter:
-        for shard in batch.spread(lambda: _Shards(run, shards, ray.get(fates), threshold), len(shards)):
+        for shard in assemble.shards(run, parts, fates, project.curate.dedup.threshold):
             run.add(stage, shard["paths"])
             total.merge(Tally.from_json(shard["tally"]))
             meter.advance(shard["rows"])
@@ -279,86 +247,3 @@ def _finish(
     run.add(stage, [CARD])
     run.commit(stage, inputs=made["inputs"], rows=metrics["splits"])
     return metrics
-
-
-def _shards(run: Run, parts: Sequence[str]) -> list[list[str]]:
-    """Returns runs of consecutive parts of at most `SHARD_ROWS` rows, a single part excepted."""
-    shards: list[list[str]] = []
-    held = 0
-    for part in parts:
-        rows = run.count_rows(part)
-        if not shards or held + rows > SHARD_ROWS:
-            shards.append([])
-            held = 0
-        shards[-1].append(part)
-        held += rows
-    return shards
-
-
-def _kept(decisions: pa.Table) -> pa.Table:
-    return decisions.filter(decisions["kept"])
-
-
-def _assign(project: Project, run: Run, parts: Sequence[str], frozen: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
-    """Returns the decisions of `dedup` with the column `split` (null: not kept), and what came of the split."""
-    from pipeline.split import assign, report
-
-    decisions = run.read_table(DECISIONS)
-    kept = _kept(decisions).select(["id", "group"])
-    labels = pa.concat_tables([run.read_table(part, columns=["id", "label", "stage"]) for part in parts])
-    labels = labels.filter(pc.is_null(labels["stage"]))
-    label = labels["label"].take(pc.index_in(kept["id"], value_set=labels["id"].combine_chunks()))
-    kept = kept.append_column("label", label)
-    ids, groups = (frozenset(frozen[name].drop_null().to_pylist()) for name in ("id", "group"))
-    split = assign(kept, project.curate.split, project.seed, ids, groups)
-    run.write_table(SPLIT, pa.table({"id": kept["id"], "split": split}))
-    at = pc.if_else(decisions["kept"], pc.cumulative_sum(pc.cast(decisions["kept"], pa.int64())), None)
-    fates = decisions.append_column("split", split.take(pc.subtract(at, 1))).combine_chunks()
-    return fates, report(kept, split, project.curate.split, ids, groups)
-
-
-class _Shards:
-    """Assembles output shards of whole parts."""
-
-    def __init__(self, run: Run, shards: Sequence[Sequence[str]], fates: pa.Table, threshold: float) -> None:
-        self._run, self._shards, self._fates, self._threshold = run, shards, fates, threshold
-
-    def __call__(self, number: int) -> Iterator[dict[str, Any]]:
-        table = pa.concat_tables([self._run.read_table(part) for part in self._shards[number]])
-        fates = self._fates.take(pc.index_in(table["id"], value_set=self._fates["id"].combine_chunks()))
-        table = apply_decisions(table, fates, self._threshold)
-        unmarked = schema.unmarked(table)
-        kept, split = table.filter(pa.array(unmarked)), fates["split"].filter(pa.array(unmarked))
-        rejected = table.filter(pa.array(~unmarked))
-        tally = Tally()
-        tally.add_kept(kept, split)
-        tally.add_rejected(rejected)
-        outputs = {f"data/{name}": kept.filter(pc.equal(split, name)).select(schema.RECORD.names) for name in SPLITS}
-        outputs["rejects"] = rejected.select(schema.REJECT.names)
-        paths = [f"{folder}/part-{number:05d}.parquet" for folder in outputs]
-        for path, rows in zip(paths, outputs.values(), strict=True):
-            self._run.write_table(path, rows)
-        yield {"paths": paths, "rows": table.num_rows, "tally": tally.to_json()}
-
-
-def apply_decisions(table: pa.Table, found: pa.Table, threshold: float) -> pa.Table:
-    """Writes decisions into WORKING rows: the group of every unmarked row, the mark of those that are not kept.
-
-    `found` has a row of decisions for each row of the table, null where the row's id has none.
-    """
-    unmarked = pa.array(schema.unmarked(table))
-    group = pc.if_else(unmarked, found["group"], None)
-    table = table.set_column(table.schema.get_field_index("group"), schema.WORKING.field("group"), group)
-    twins, empty = (pc.fill_null(pc.equal(found["reason"], name), False) for name in ("near_duplicate", "empty_text"))
-    table = schema.mark(
-        table,
-        twins,
-        "dedup",
-        "near_duplicate",
-        found["jaccard"].to_pylist(),
-        threshold,
-        found["twin"].to_pylist(),
-    )
-    run = pc.if_else(twins, found["twin_run"], table["twin_run"])
-    table = table.set_column(table.schema.get_field_index("twin_run"), schema.WORKING.field("twin_run"), run)
-    return schema.mark(table, empty, "dedup", "empty_text")

@@ -23,6 +23,7 @@ from pipeline.run import Run, outputs
 
 FROZEN = "frozen/golden.parquet"
 GOLDEN = "data/golden"
+CARRIED = f"{GOLDEN}/frozen.parquet"  # golden rows that are not in this dump
 
 
 def freeze(run: Run) -> None:
@@ -47,6 +48,18 @@ def indices(run: Run, earlier: Sequence[Run] = ()) -> list[index.Index]:
     own = [index.of_records(run, [FROZEN])] if run.exists(FROZEN) else []
     theirs = ((other, outputs(other.require("curate"), GOLDEN)) for other in earlier)
     return [*own, *(index.of_records(other, paths, other.uri) for other, paths in theirs)]
+
+
+def found_again(decisions: pa.Table, ids: pa.ChunkedArray) -> pa.Table:
+    """Returns near-duplicate decisions in which those of the frozen `ids` that repeat a frozen row by being that row
+    are kept."""
+    again = pc.and_(pc.is_in(decisions["id"], value_set=ids), pc.equal(decisions["id"], decisions["twin"]))
+    again = pc.fill_null(again, False)
+    columns = {name: decisions[name] for name in decisions.column_names}
+    columns["kept"] = pc.or_(columns["kept"], again)
+    for name in ("twin", "twin_run", "jaccard", "reason"):
+        columns[name] = pc.if_else(again, None, columns[name])
+    return pa.table(columns, schema=decisions.schema)
 
 
 def _own(run: Run) -> pa.Table:

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import golden, schema
+from pipeline.assemble import DECISIONS, SPLIT
 from pipeline.errors import InputError, IntegrityError, MissingStageError
 from pipeline.run import Run
 
@@ -30,9 +31,6 @@ STAGES = ("read", "screen", "toxicity", "dedup", "curate")  # of curation, in or
 HIDDEN = ("prompt", "response", "entities")  # never looked at
 SEEN = pa.schema([column for column in schema.WORKING if column.name not in HIDDEN])
 NAMES = pa.schema([SEEN.field(name) for name in ("id", "source", "source_id", "path", "line")])
-DECISIONS = "stages/dedup/decisions.parquet"
-SPLIT = "stages/curate/split.parquet"
-CARRIED = f"{golden.GOLDEN}/frozen.parquet"  # golden rows of earlier dumps
 MIN_PREFIX = 6
 MAX_MISSES = 5
 
@@ -100,7 +98,7 @@ class Lookup:
     @cached_property
     def tables(self) -> list[str]:
         """Every table in which a row may be found."""
-        carried = [CARRIED] if "curate" in self.done and CARRIED in self.done["curate"]["outputs"] else []
+        carried = [golden.CARRIED] if "curate" in self.done and golden.CARRIED in self.done["curate"]["outputs"] else []
         return [*self.parts, *self.synthetic, *carried]
 
     # -- rows ---------------------------------------------------------------------------------------------------------
@@ -149,7 +147,7 @@ class Lookup:
             self._rows[row["id"]].append(row)
             row["twin_run"] = None
             if row["file"] not in self.parts:
-                row["split"] = None if row["stage"] else "golden" if row["file"] == CARRIED else "train"
+                row["split"] = None if row["stage"] else "golden" if row["file"] == golden.CARRIED else "train"
                 continue
             fate = None if row["stage"] else decided.get(row["id"])
             if fate is not None:

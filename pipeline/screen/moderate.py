@@ -1,8 +1,9 @@
 """The toxicity pass over a run: a screen fitted on its own rows, every part judged through it, the recall audited.
 
 Output contract: `plan` leaves a screen in `stages/toxicity/screen.npz` where it saves enough, and returns the plan that
-every actor works by; `judge` writes a part of the same name for each; `report` is what `metrics/curate.json`
-says. A run of few rows, a small model, a screen switched off and one that clears too little mean every text in full.
+every actor works by; `judge` writes a part of the same name for each; `report` is what `metrics/curate.json` says.
+`moderate` is all three, and judges every text where the audit rules out that the screen reaches its recall.
+A run of few rows, a small model, a screen switched off and one that clears too little mean every text in full.
 All of it depends on the rows and the settings alone: pool, screen and audit are drawn by row ids.
 This module decides what is scored where; how is in `toxicity`, `early_exit` and `audit`.
 """
@@ -18,7 +19,8 @@ import pyarrow as pa
 
 from pipeline import batch, schema
 from pipeline.config import Toxicity
-from pipeline.run import Run
+from pipeline.progress import Meter
+from pipeline.run import Run, Stage
 from pipeline.screen.audit import Audit
 from pipeline.screen.early_exit import Screen, calibrate, digest
 from pipeline.screen.encoder import Encoder, pays
@@ -28,6 +30,34 @@ SCREEN = "stages/toxicity/screen.npz"
 POOL = 20_000  # rows that a screen is fitted on: their odds count, and those it scores, most of them toxic, had to be
 LEAST_AUDITED = 200  # rows
 ID_RANGE = 1 << 32  # of the first 8 hex digits of an id
+
+
+def moderate(
+    run: Run,
+    stage: Stage,
+    parts: Sequence[str],
+    settings: Toxicity,
+    blocks: int | None,
+    meter: Callable[[str], Meter],
+) -> dict[str, Any]:
+    """Judges `parts` into outputs of the stage `toxicity`; returns the report. `meter` makes one of a title for each
+    pass over the rows. Ray must be up."""
+
+    def judged_as(how: Plan, title: str) -> Judged:
+        with meter(title) as progress:
+
+            def done(part: batch.Summary) -> None:
+                run.add(stage, [part["path"]])
+                progress.advance(part["rows"])
+
+            return judge(run, parts, settings, how, blocks, done)
+
+    how, refuted = plan(run, parts, settings), None
+    judged = judged_as(how, "toxicity")
+    if not holds(how, judged, settings):
+        how, refuted = Plan(), judged.audit
+        judged = judged_as(how, "toxicity: every row")
+    return report(how, judged, settings, refuted)
 
 
 def plan(run: Run, parts: Sequence[str], settings: Toxicity) -> Plan:
