@@ -1,7 +1,13 @@
-"""The whole benchmark's ratios: each pair with the same judge, and nothing where a side is missing."""
+"""The whole benchmark's ratios: each pair with the same judge, and nothing where a side is missing or not asked for."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.curation import whole
 from bench.curation.whole import figures
 
 COSTS = {
@@ -32,3 +38,34 @@ def test_each_job_is_held_against_the_peer_that_does_the_same() -> None:
 def test_a_side_that_was_not_run_gives_no_ratio() -> None:
     found = figures({**{k: v for k, v in COSTS.items() if k not in ("teacher", "small")}, "data_juicer": None})
     assert set(found.values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "sides"),
+    [
+        (("teacher",), {"stock_teacher", "teacher"}),
+        (("small",), {"stock_small", "small"}),
+        (("equivalent",), {"equivalent", "data_juicer"}),
+        (whole.JOBS, {"stock_teacher", "teacher", "stock_small", "small", "equivalent", "data_juicer"}),
+    ],
+)
+def test_only_the_jobs_asked_for_and_their_peers_run(
+    monkeypatch: pytest.MonkeyPatch, jobs: tuple[str, ...], sides: set[str]
+) -> None:
+    trained: list[Path] = []
+
+    def teacher(data: Path, folder: Path) -> Path:
+        trained.append(data)
+        return folder
+
+    models: dict[str, Any] = {}
+    monkeypatch.setenv("SOLOTUNE_TEST_DATA", "data")
+    monkeypatch.setattr(whole, "teacher", teacher)
+    monkeypatch.setattr(whole.dump, "write", lambda *_, **__: {})
+    monkeypatch.setattr(whole, "_texts", lambda _: [("question", "answer")])
+    monkeypatch.setattr(whole, "_stock", lambda _, model: {"seconds": 1.0, "cpu_seconds": 1.0})
+    monkeypatch.setattr(whole, "_ours", lambda _, job, model: models.update({job: model}) or {})
+    monkeypatch.setattr(whole, "_data_juicer", lambda *_: {})
+    assert whole.compare(True, jobs).keys() - {"rows", "load", "planted"} == sides
+    assert bool(trained) == ("teacher" in jobs)
+    assert {job for job, model in models.items() if model is None} == {"equivalent"} & set(jobs)

@@ -70,10 +70,10 @@ def figures(found: dict[str, Any]) -> dict[str, float | None]:
 
 
 def compare(quick: bool, jobs: tuple[str, ...]) -> dict[str, Any]:
-    """Returns the cost of every side for all the rows; stock's is scaled up from its sample."""
+    """Returns the cost of these jobs of ours and of their peers for all the rows; stock's is scaled up from its
+    sample."""
     rows = ROWS[quick]
-    data = os.environ.get("SOLOTUNE_TEST_DATA")
-    judges = {"small": model_path("toxicity-small")} | ({"teacher": str(teacher(Path(data), CACHE))} if data else {})
+    judges = _judges(jobs)
     found: dict[str, Any] = {"rows": rows, "load": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -88,6 +88,13 @@ def compare(quick: bool, jobs: tuple[str, ...]) -> dict[str, Any]:
         if "equivalent" in jobs:
             found["data_juicer"] = _data_juicer(folder, texts)
     return found
+
+
+def _judges(jobs: tuple[str, ...]) -> dict[str, str]:
+    """Returns the folders of the checkpoints that the jobs judge with, by job."""
+    data = os.environ.get("SOLOTUNE_TEST_DATA")
+    found = {"small": model_path("toxicity-small")} if "small" in jobs else {}
+    return found | ({"teacher": str(teacher(Path(data), CACHE))} if data and "teacher" in jobs else {})
 
 
 def _ours(folder: Path, job: str, model: str | None) -> dict[str, Any]:
@@ -172,7 +179,7 @@ def _data_juicer(folder: Path, texts: list[tuple[str, str]]) -> dict[str, Any] |
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", nargs="+", choices=JOBS, default=JOBS, help="run these jobs of ours")
+    parser.add_argument("--only", nargs="+", choices=JOBS, default=JOBS, help="run these jobs of ours and their peers")
     args = parser.parse_args()
     costs = compare(args.quick, tuple(args.only))
     print(json.dumps(costs | figures(costs), indent=2))
