@@ -7,7 +7,7 @@
     │   ├── MissingModelError      weights or a package that a config names and this machine lacks
     │   ├── MissingStageError      a job that needs the output of a job not yet run
     │   ├── GateError              a model that is not as good as the one it is made from: not published
-    │   └── StorageError           a run folder that cannot be written (full disk, no permission)
+    │   └── StorageError           a place that cannot be read or written (full disk, no permission)
     ├── ReclaimedError             exit code 75: the machine is going away, the work is saved; the same command goes on
     ├── DivergedError              exit code 1: a training that its own rollbacks could not save
     ├── MemoryShortError           exit code 1: more memory is needed than the machine has, however frugal the settings
@@ -54,7 +54,7 @@ class GateError(UserError):
 
 
 class StorageError(UserError):
-    """The run folder cannot be written."""
+    """A run folder or a file of ours that cannot be read or written."""
 
 
 class ReclaimedError(SolotuneError):

@@ -44,8 +44,8 @@ class Story:
 
 
 MANY = 10  # stories that are told in full
-ORDER = ("read", "exact", "quality", "language", "pii", "toxicity", "dedup", "curate")
-PART_OF = {"read": "read", "exact": "screen", "quality": "screen", "language": "screen", "pii": "screen"}
+ORDER = ("exact", "quality", "language", "pii", "toxicity", "dedup")  # what a row goes through once it is read
+PART_OF = dict.fromkeys(("exact", "quality", "language", "pii"), "screen")  # the others are stages of their own
 
 
 def tell(run: Run, name: str, text: bool = False) -> list[Story]:
@@ -111,7 +111,7 @@ class _Narrator:
             yield self._end(row)
             return
         pending = self._lookup.pending
-        for stage in ORDER[1:-1]:
+        for stage in ORDER:
             if stage == "quality" and not any(name.startswith("quality.") for name in self._settings):
                 continue
             if PART_OF.get(stage, stage) in pending:

@@ -1,8 +1,8 @@
 """Admission: how many answers are in hand, and whether anybody still waits for them.
 
 Output contract: at most `limit` answers (choices of all requests) are running or waiting; what does not fit is answered
-429. A place is given back however the request ends. A client that hangs up cancels
-the request's work. `Admission.place` is where a generating request begins and ends.
+429. A place is given back however the request ends. A client that hangs up cancels the request's work.
+`Admission.place` is where a generating request begins and ends.
 This module does not know keys, rates or engines.
 """
 
@@ -40,8 +40,8 @@ class Admission:
             self.held -= count
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> bool:
-    """Does the work; when the client hangs up first, cancels it and returns False."""
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Does the work; cancels it when the client hangs up first."""
 
     async def gone() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -52,7 +52,6 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> bool
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             working.result()
-        return working.done()
     finally:
         working.cancel()
         watching.cancel()

@@ -79,7 +79,7 @@ class Guarded(Collector):
 
 
 class Metrics:
-    """All of them. `dropped` tells how many lines the log has lost."""
+    """All of them but the guard's and the log's, which `gateway` adds where there are any."""
 
     def __init__(self, model: str, context: int, concurrency: int, admission: Admission) -> None:
         self.registry = CollectorRegistry()

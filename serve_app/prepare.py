@@ -27,7 +27,7 @@ def chat(engine: Engine, settings: Serve, request: ChatRequest, tells_tokens: bo
     """Returns the job of a chat: `n` answers to one rendered conversation."""
     _supported(engine, settings, request, request.n or 1, tells_tokens)
     messages = [message.rendered() for message in request.messages]
-    most = min(settings.max_input_tokens, engine.max_context - 1)
+    most = _longest(engine, settings)
     if sum(len(message["content"]) for message in messages) > LONGEST_TOKEN * most:
         raise _too_long(most, "messages")
     ids: list[int] = []
@@ -47,8 +47,9 @@ def completion(engine: Engine, settings: Serve, request: CompletionRequest, tell
     """Returns the job of a text completion: `n` continuations of every prompt."""
     prompts, each = request.prompts, request.n or 1
     _supported(engine, settings, request, len(prompts) * each, tells_tokens)
-    most = min(settings.max_input_tokens, engine.max_context - 1)
-    generations, echoes = [], []
+    most = _longest(engine, settings)
+    generations: list[Generation] = []
+    echoes: list[str] = []
     for given in prompts:
         if len(given) > (LONGEST_TOKEN if isinstance(given, str) else 1) * most:
             raise _too_long(most, "prompt")
@@ -58,7 +59,7 @@ def completion(engine: Engine, settings: Serve, request: CompletionRequest, tell
         if request.echo:
             echoes += [prompt.text if prompt.text is not None else _decoded(engine, prompt.ids)] * each
     job = _job(settings, request, generations, len(prompts), "cmpl")
-    job.echoes = [str(text) for text in echoes]
+    job.echoes = echoes
     return job
 
 
@@ -104,9 +105,14 @@ def _supported(engine: Engine, settings: Serve, request: Options, choices: int, 
             raise errors.unsupported(param)
 
 
+def _longest(engine: Engine, settings: Serve) -> int:
+    """Returns how many tokens a prompt may have: one at least is left for the answer."""
+    return min(settings.max_input_tokens, engine.max_context - 1)
+
+
 def _room(engine: Engine, settings: Serve, request: Options, prompt: int, param: str, default: int) -> int:
     """Returns how many tokens the answer may have."""
-    most = min(settings.max_input_tokens, engine.max_context - 1)
+    most = _longest(engine, settings)
     if prompt > most:
         raise _too_long(most, param, prompt)
     room = engine.max_context - prompt

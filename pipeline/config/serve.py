@@ -11,8 +11,8 @@ from pipeline.config.values import PathOrUri, Positive, Settings
 
 
 class Guard(Settings):
-    """What the service does about personal data and toxic text: nothing, note it in the request's log line and in the
-    metrics, replace it as curation replaced it, or refuse. Types, names and thresholds are those of `curate`."""
+    """What the service does about personal data and toxic text: nothing, count it in the metrics, replace it as
+    curation replaced it, or refuse. Types, names and thresholds are those of `curate`."""
 
     pii_in: Literal["off", "mark", "redact", "refuse"] = "off"  # in questions
     pii_out: Literal["off", "mark", "redact", "refuse"] = "off"  # in answers
