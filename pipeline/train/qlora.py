@@ -37,6 +37,7 @@ METRICS = "metrics/train.json"
 CHECKPOINTS = "checkpoints"
 PARTS = (
     "qlora", "trainer", "course", "divergence", "ladder", "state", "model", "attention", "loss", "fused", "fusable",
+    "kernels",
 )  # fmt: skip
 CODE = tuple(f"train/{name}.py" for name in PARTS)
 
