@@ -205,12 +205,10 @@ def screen_parts(
     folder: str,
     make: Callable[[], Sequence[RowStage]],
     blocks: int | None,
-    gpu: bool = False,
 ) -> Iterator[Summary]:
     """Runs row stages over parts and writes a part of the same name, sorted by id, into `folder`.
 
-    `make()` builds the stages, once per actor: an actor per core, or with `gpu` one per GPU where the cluster has any.
-    Yields `{path, rows}` for each part.
+    `make()` builds the stages, once per actor, of which there is one per core. Yields `{path, rows}` for each part.
     """
 
     def start() -> Callable[[int], Iterator[Summary]]:
@@ -227,5 +225,4 @@ def screen_parts(
 
         return work
 
-    cards = gpus() if gpu else 0
-    yield from spread(start, len(parts), blocks, actors=cards or cpus(), num_gpus=1 if cards else 0)
+    yield from spread(start, len(parts), blocks, actors=cpus())

@@ -31,6 +31,12 @@ from pipeline.run import Run, code_version, fingerprint, model_version
 from pipeline.tally import SPLITS, Tally
 
 CARD = "data/README.md"
+CODE = {  # what makes each stage's rows, besides what makes those of the stages before it
+    "read": ("read", "batch.py", "schema.py"),
+    "screen": ("screen", "dedup/exact.py", "lean.py"),
+    "dedup": ("dedup", "golden.py"),
+    "curate": ("assemble.py", "curate.py", "split.py", "tally.py"),
+}
 
 
 @dataclass(frozen=True)
@@ -59,22 +65,21 @@ class _Before:
 
 def _keys(project: Project, inputs: Any, before: _Before, secret: bytes | None) -> _Keys:
     settings = project.curate
-    read = fingerprint(inputs, settings.read.model_dump(), code_version("read", "schema.py"))
+    read = fingerprint(inputs, settings.read.model_dump(), code_version(*CODE["read"]))
     screens = [settings.languages, *(part.model_dump() for part in (settings.quality, settings.language, settings.pii))]
     models = [model_version(name) for name in (settings.language.model, *settings.pii.ner.values()) if name]
     tags = None if secret is None else hashlib.sha256(secret).hexdigest()
-    screen = fingerprint(read, screens, models, tags, code_version("screen", "dedup/exact.py", "batch.py"))
+    screen = fingerprint(read, screens, models, tags, code_version(*CODE["screen"]))
     toxicity = fingerprint(
         screen,
         settings.toxicity.model_dump(exclude={"batch_tokens"}),
         [model_version(settings.toxicity.model)],
     )
     earlier = [known.fingerprint for known in before.rows]
-    dedup = fingerprint(toxicity, settings.dedup.model_dump(), earlier, code_version("dedup"))
+    dedup = fingerprint(toxicity, settings.dedup.model_dump(), earlier, code_version(*CODE["dedup"]))
     split = [settings.split.model_dump(), project.seed, before.golden["id"].to_pylist()]
     split += [project.name, settings.licences]
-    code = code_version("split.py", "golden.py", "tally.py", "assemble.py", "curate.py", *datacard.WRITTEN_BY)
-    curate = fingerprint(dedup, split, code)
+    curate = fingerprint(dedup, split, code_version(*CODE["curate"], *datacard.WRITTEN_BY))
     return _Keys(read, screen, toxicity, dedup, curate)
 
 
@@ -109,7 +114,7 @@ def curate(
 
     toxicity = run.manifest("toxicity", keys.toxicity) or _toxicity(project, run, keys.toxicity, screen(), console)
     dedup = run.manifest("dedup", keys.dedup) or _dedup(project, run, keys.dedup, toxicity, before, console)
-    made = datacard.provenance(project, found.files)
+    made = datacard.provenance(project, found.files, code_version(*(name for names in CODE.values() for name in names)))
     metrics = _finish(project, run, keys.curate, [screen(), toxicity, dedup], before.golden, made, console)
     run.delete("stages/read")
     return metrics

