@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from pipeline import schema
 from pipeline.config import Toxicity
+from pipeline.progress import Meter
 from pipeline.run import Run
 from pipeline.screen import moderate
 from pipeline.screen.audit import STRATA, Audit
@@ -127,3 +129,31 @@ def test_the_report_says_what_was_scored_and_how_sure_the_recall_is() -> None:
     given_up = moderate.report(Plan(), audited(0), SETTINGS, audited(20).audit)
     assert given_up["screen"] is None
     assert given_up["refuted_screen"]["audit_found"] == 20
+
+
+@pytest.mark.parametrize(
+    ("missed", "passes"), [(0, ["toxicity"]), (20, ["toxicity", "toxicity: every row"])], ids=["holds", "refuted"]
+)
+def test_every_row_is_judged_once_more_where_the_audit_refutes_the_screen(
+    run: tuple[Run, list[str]], monkeypatch: pytest.MonkeyPatch, missed: int, passes: list[str]
+) -> None:
+    titles, plans = [], []
+
+    def meter(title: str) -> Meter:
+        titles.append(title)
+        return Meter(Console(quiet=True), title, 90)
+
+    def judge(run: Run, parts: list[str], settings: Toxicity, how: Plan, blocks: None, done: Any) -> Judged:
+        plans.append(how)
+        done({"path": parts[0], "rows": 31})
+        return audited(missed)
+
+    fitted = Plan(screen(0.5), 0.1)
+    monkeypatch.setattr(moderate, "plan", lambda *_: fitted)
+    monkeypatch.setattr(moderate, "judge", judge)
+    stage = run[0].begin("toxicity", "key")
+    found = moderate.moderate(run[0], stage, run[1], SETTINGS, None, meter)
+    assert titles == passes
+    assert plans == [fitted, Plan()][: len(passes)]
+    assert list(stage.outputs) == run[1][:1]
+    assert ("refuted_screen" in found) == (found["screen"] is None) == (len(passes) == 2)
