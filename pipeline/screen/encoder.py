@@ -19,12 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.screen import batches
+from pipeline.screen.batches import Batch
 from pipeline.screen.weights import PINNED, load
 
 OVERLAP = 64  # tokens that neighbouring windows of a long text share
 FEWEST_LAYERS = 6  # of a model that a text may leave early
 PIECE = 4_096  # windows whose features are float64 at a time
-LEAST_TOKENS, STRETCH = 512, 1.2  # of a batch on CPU before it may end where windows grow so much longer than its first
+LEAST_TOKENS = 512  # of a batch on CPU before it may end because windows grow longer
 WAIT = 4  # batches' worth of windows that go on are gathered, so that those of similar length share one
 BF16_WEIGHTS = 20_000_000  # that a token meets; a smaller model is fast in float32, which scores alike everywhere
 
@@ -45,15 +47,6 @@ class Exit:
         pieces = (features[at : at + PIECE].astype(np.float64) for at in range(0, len(features), PIECE))
         sums = [np.einsum("ij,j->i", piece, weights) for piece in pieces]
         return np.asarray(np.round(np.concatenate([np.zeros(0), *sums]) + self.bias, 3))
-
-
-@dataclass
-class _Batch:
-    """Windows on their way: which they are, their hidden states (windows, width, hidden), where they have tokens."""
-
-    windows: np.ndarray
-    states: Any
-    mask: Any  # bool (windows, width)
 
 
 class Encoder:
@@ -88,13 +81,13 @@ class Encoder:
         windows, owners = self._windows(texts)
         scores = np.full(len(windows), np.nan, dtype=np.float32)
         odds = np.full(len(windows), np.nan)
-        waiting: list[_Batch] = []
+        waiting: list[Batch] = []
         with self._precision():
             for batch in self._embedded(windows):
                 if leave is not None:
                     self._run(batch, 0, leave.depth)
                     odds[batch.windows] = leave.odds(self._features(batch))
-                    batch = _chosen(batch, np.flatnonzero(odds[batch.windows] >= leave.cut))
+                    batch = batches.chosen(batch, np.flatnonzero(odds[batch.windows] >= leave.cut))
                 waiting.append(batch)
                 if leave is None or sum(each.mask.numel() for each in waiting) >= WAIT * self._batch_tokens:
                     self._finish(waiting, leave.depth if leave else 0, scores)
@@ -146,7 +139,7 @@ class Encoder:
         windows.sort(key=lambda window: (len(window[0]), window[0], window[1]))
         return [ids for ids, _ in windows], np.array([number for _, number in windows], dtype=np.int64)
 
-    def _embedded(self, windows: list[list[int]]) -> Iterator[_Batch]:
+    def _embedded(self, windows: list[list[int]]) -> Iterator[Batch]:
         import torch
 
         base = self._model.base_model
@@ -160,12 +153,12 @@ class Encoder:
             states = base.embeddings(input_ids=ids.to(self._device))
             if hasattr(base.encoder, "embedding_hidden_mapping_in"):  # ALBERT
                 states = base.encoder.embedding_hidden_mapping_in(states)
-            yield _Batch(np.arange(start, stop), states, mask.to(self._device))
+            yield Batch(np.arange(start, stop), states, mask.to(self._device))
 
     def _cut(self, lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-        return _batches(lengths, self._batch_tokens, self._least)
+        return batches.cut(lengths, self._batch_tokens, self._least)
 
-    def _run(self, batch: _Batch, start: int, stop: int) -> None:
+    def _run(self, batch: Batch, start: int, stop: int) -> None:
         """Passes a batch through the layers from `start` to `stop`."""
         from transformers.masking_utils import create_bidirectional_mask
 
@@ -175,7 +168,7 @@ class Encoder:
         for layer in self._layers[start:stop]:
             batch.states = layer(batch.states, mask)
 
-    def _features(self, batch: _Batch) -> np.ndarray:
+    def _features(self, batch: Batch) -> np.ndarray:
         """Returns of each window the first token's state, and mean and maximum over the tokens: (windows, 3 hidden)."""
         import torch
 
@@ -184,21 +177,21 @@ class Encoder:
         highest = states.masked_fill(~mask, -torch.inf).amax(1)
         return np.asarray(torch.cat((states[:, 0], mean, highest), 1).half().cpu())
 
-    def _finish(self, waiting: list[_Batch], depth: int, scores: np.ndarray) -> None:
+    def _finish(self, waiting: list[Batch], depth: int, scores: np.ndarray) -> None:
         """Passes the windows that wait, the shortest first, through all layers from `depth` on; writes their scores."""
         waiting = [batch for batch in waiting if len(batch.windows)]
         if not waiting:
             return
-        batch = _joined(waiting)
+        batch = batches.joined(waiting)
         lengths = batch.mask.sum(1).tolist()
         order = np.argsort(lengths, kind="stable")
         edges = list(self._cut(sorted(lengths)))
         for start, stop in edges:
-            part = batch if len(edges) == 1 else _chosen(batch, order[start:stop])
+            part = batch if len(edges) == 1 else batches.chosen(batch, order[start:stop])
             self._run(part, depth, self.depth)
             self._classify(part, scores)
 
-    def _classify(self, batch: _Batch, scores: np.ndarray) -> None:
+    def _classify(self, batch: Batch, scores: np.ndarray) -> None:
         """Writes the scores of windows that have passed all layers."""
         import torch
 
@@ -231,29 +224,6 @@ def _layers(model: Any) -> list[Any]:
     return [groups[number * len(groups) // layers] for number in range(layers)]
 
 
-def _chosen(batch: _Batch, rows: np.ndarray) -> _Batch:
-    """Returns some rows of a batch, as wide as the longest of them."""
-    if not len(rows):
-        return _Batch(batch.windows[rows], batch.states[:0], batch.mask[:0])
-    mask = batch.mask[rows.tolist()]
-    width = int(mask.sum(1).max())
-    return _Batch(batch.windows[rows], batch.states[rows.tolist(), :width], mask[:, :width])
-
-
-def _joined(batches: list[_Batch]) -> _Batch:
-    """Returns batches as one, padded to the widest."""
-    from torch.nn.functional import pad
-
-    if len(batches) == 1:
-        return batches[0]
-    import torch
-
-    width = max(batch.mask.shape[1] for batch in batches)
-    states = [pad(batch.states, (0, 0, 0, width - batch.states.shape[1])) for batch in batches]
-    masks = [pad(batch.mask, (0, width - batch.mask.shape[1])) for batch in batches]
-    return _Batch(np.concatenate([batch.windows for batch in batches]), torch.cat(states), torch.cat(masks))
-
-
 def _highest(values: np.ndarray, owners: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Returns `start` with the highest of each text's windows put in, nan left out."""
     np.fmax.at(start, owners, values)
@@ -269,18 +239,6 @@ def _fuse(model: Any) -> None:
         for name, part in module.named_children():
             if isinstance(part, NewGELUActivation):
                 setattr(module, name, torch.nn.GELU(approximate="tanh"))
-
-
-def _batches(lengths: Sequence[int], budget: int, least: int) -> Iterator[tuple[int, int]]:
-    """Yields (start, stop) over ascending lengths: as many rows as `budget` padded tokens hold, at least one, fewer
-    where a batch of `least` tokens would go on with rows `STRETCH` times as long as its first."""
-    edges = [0]
-    for position, length in enumerate(lengths):
-        rows = position - edges[-1]
-        longer = rows * length >= least and length > STRETCH * lengths[edges[-1]]
-        if rows and (longer or (rows + 1) * length > budget):
-            edges.append(position)
-    return pairwise([*edges, len(lengths)] if lengths else [])
 
 
 def _limit(config: Any, tokenizer: Any) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.screen import encoder, weights
+from pipeline.screen import batches, encoder, weights
 from pipeline.screen.encoder import Encoder, Exit
 
 ASSET = Path(__file__).parents[2] / "assets" / "toxicity-small"
@@ -113,14 +113,14 @@ def test_leaving_early_pays_for_deep_models_only(tmp_path: Path) -> None:
 
 
 def test_batches_hold_the_budget_and_at_least_one_row() -> None:
-    assert list(encoder._batches([], 10, 10)) == []
-    assert list(encoder._batches([2, 2, 5, 5, 40], 10, 10)) == [(0, 2), (2, 4), (4, 5)]
+    assert list(batches.cut([], 10, 10)) == []
+    assert list(batches.cut([2, 2, 5, 5, 40], 10, 10)) == [(0, 2), (2, 4), (4, 5)]
 
 
 def test_a_batch_that_is_large_enough_ends_before_longer_rows() -> None:
-    assert list(encoder._batches([10, 10, 11, 12, 13, 13], 100, 30)) == [(0, 4), (4, 6)]
-    assert list(encoder._batches([10, 13, 13], 100, 30)) == [(0, 3)]  # 2 rows are too few
-    assert list(encoder._batches([10, 10, 10, 10, 13], 100, 100)) == [(0, 5)]
+    assert list(batches.cut([10, 10, 11, 12, 13, 13], 100, 30)) == [(0, 4), (4, 6)]
+    assert list(batches.cut([10, 13, 13], 100, 30)) == [(0, 3)]  # 2 rows are too few
+    assert list(batches.cut([10, 10, 10, 10, 13], 100, 100)) == [(0, 5)]
 
 
 def test_large_models_run_in_bfloat16_and_small_ones_in_float32() -> None:
