@@ -6,11 +6,12 @@ from jobs import Job, main
 
 
 def curate(job: Job) -> None:
+    from pipeline.curate import CARD
     from pipeline.curate import curate as work
     from pipeline.report import terminal
 
     terminal.counts(work(job.project, job.run, job.inputs, job.console, job.earlier), job.console)
-    job.console.print(f"data card: {job.run.full('data/README.md')}   story of a row: python -m jobs.why RUN ROW")
+    job.console.print(f"data card: {job.run.full(CARD)}   story of a row: python -m jobs.why RUN ROW")
 
 
 if __name__ == "__main__":
