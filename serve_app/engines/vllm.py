@@ -47,13 +47,20 @@ class VllmEngine:
     def _start(self, project: Project, model: exported.Exported) -> Any:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         try:
+            from vllm.config import StructuredOutputsConfig
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.usage.usage_lib import UsageContext
             from vllm.v1.engine.async_llm import AsyncLLM
         except ImportError as error:
             raise MissingModelError(f"serve.engine vllm needs the package vllm: {INSTALL}") from error
         folder = str(model.folder)
-        given = AsyncEngineArgs(model=folder, tokenizer=folder, **arguments(project, model.max_context))
+        given = AsyncEngineArgs(
+            model=folder,
+            tokenizer=folder,
+            # left to its choice, vLLM lets a model fill its answer with spaces, and tries packages that may be missing
+            structured_outputs_config=StructuredOutputsConfig(backend="guidance", disable_any_whitespace=True),
+            **arguments(project, model.max_context),
+        )
         return AsyncLLM.from_engine_args(given, usage_context=UsageContext.OPENAI_API_SERVER)
 
     def _sampling(self, request: Generation) -> Any:

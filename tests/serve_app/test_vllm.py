@@ -54,6 +54,7 @@ class DeadError(Exception): ...
 def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     contents: dict[str, dict[str, Any]] = {
         "vllm": {},
+        "vllm.config": {"StructuredOutputsConfig": lambda **given: SimpleNamespace(**given)},
         "vllm.engine": {},
         "vllm.engine.arg_utils": {"AsyncEngineArgs": lambda **given: SimpleNamespace(**given)},
         "vllm.usage": {},
@@ -93,6 +94,7 @@ def test_it_starts_on_the_exported_model_within_the_limits(engine: Any, exported
     assert (started.max_model_len, started.max_num_seqs, started.max_num_batched_tokens) == (150, 64, 64)
     assert started.gpu_memory_utilization == 0.5
     assert not started.enable_log_requests
+    assert started.structured_outputs_config.disable_any_whitespace
     assert engine._engine.usage_context == "api"
 
 
