@@ -24,7 +24,7 @@ from serve_app.engines import Chunk, EngineError, FinishReason, Generation, Logp
 
 PAGE = 256  # tokens per block of the cache: the default of every version, under names that differ
 STEP_TOKENS = 1024  # tokens per forward pass: a longer prompt is read in several
-GIL_TURN = 0.0005  # seconds, of 0.005: how long the event loop may keep the generation thread from its next operation
+GIL_TURN = 0.0001  # seconds, of 0.005: how long the event loop may keep the generation thread from its next operation
 NARROW = 512  # hidden size: below, a product takes less time than another thread needs to wake up
 GREEDY_BELOW = 1e-3  # temperatures: smaller ones are greedy but for rounding
 
