@@ -16,7 +16,7 @@ from ner_phrases import own_phrases, read_sections, vocabulary
 Span = tuple[int, int, str]
 LABELS = ("PERSON", "ORG", "LOC")
 HELD_OUT_EVERY = 6
-BODIES = {"body with names": 30, "general with names": 24, "body with organisations": 12, "body with places": 13}
+BODIES = {"body with names": 30, "general with names": 24, "body with organisations": 20, "body with places": 15}
 PLAIN, OWN, SALAD = 55, 40, 18  # weights of sentences without a name: patterns, phrases of other assets, mere words
 SLOTS = {  # slot -> (method of Names, label)
     **{slot: (slot, "PERSON") for slot in ("person", "first", "last", "full", "initials")},
