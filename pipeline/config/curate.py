@@ -52,6 +52,8 @@ class Pii(Settings):
     # such as de_core_news_sm, or a transformers hub name or folder; none: patterns and known entities alone
     entities: tuple[Literal["PERSON", "LOCATION", "ORGANIZATION"], ...] = ("PERSON",)  # of what the models find
     patterns: dict[TypeName, tuple[Expression, ...]] = {}  # own numbers, e.g. {CUSTOMER_ID: ['\bKD-\d{6}\b']}
+    allow_list: tuple[Annotated[str, Field(min_length=1)], ...] = ()  # no personal data though it is found, in any
+    # letter case: the company's own name, its hotline, its support address
     known_entities: bool = True
     score_threshold: Share = 0.4
     mode: Literal["placeholder", "pseudonym", "hash"] = "placeholder"  # see pipeline/screen/pseudonyms.py

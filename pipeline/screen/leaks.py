@@ -89,20 +89,26 @@ class _Strict:
 
     def __init__(self, settings: Pii, languages: Sequence[str], known: KnownEntities) -> None:
         from pipeline.screen.pii import engine
+        from pipeline.screen.recognisers import allowed, is_allowed
 
         self._engines = {language: engine(settings, language) for language in languages}
         self._default, self._known = languages[0], known
+        self._allowed, self._is_allowed = allowed(settings.allow_list), is_allowed(settings.allow_list)
 
     def types(self, text: str, language: str | None) -> Iterator[str]:
         """Yields the type of every finding in a text; what has been replaced is taken out first."""
         text = REPLACED.sub("…", text)
         language = language if language in self._engines else self._default
-        yield from (result.entity_type for result in self._engines[language].analyze(text, language, score_threshold=0))
+        results = self._engines[language].analyze(
+            text, language, score_threshold=0, allow_list=self._allowed, allow_list_match="regex"
+        )
+        yield from (result.entity_type for result in results)
         for kind, pattern in NUMBERS.items():
             yield from (kind for _ in pattern.finditer(DATE.sub("…", text)))
         for kind, pattern in NAMES.items():
-            yield from (kind for match in pattern.finditer(text) if fold(match[1]) not in OF_TEAMS)
-        yield from ("KNOWN_NAME" for word in WORD.findall(text) if self._is_known(word))
+            names = (match[1] for match in pattern.finditer(text))
+            yield from (kind for name in names if fold(name) not in OF_TEAMS and not self._is_allowed(name))
+        yield from ("KNOWN_NAME" for word in WORD.findall(text) if self._is_known(word) and not self._is_allowed(word))
 
     def _is_known(self, word: str) -> bool:
         """Whether a capitalised word is a part of anybody's name that is no everyday word."""

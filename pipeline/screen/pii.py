@@ -4,7 +4,7 @@ Output contract: `PiiStage` replaces every finding in `prompt` and `response` of
 see `pseudonyms`) and writes `pii`, the types found in reading order, prompt first. It marks nothing and leaves `id` as
 it is. `Scrubber` does one text, for whoever must treat text exactly as the training data was treated. Types: those of
 `recognisers.NEEDS`, those of `curate.pii.patterns`, PERSON from the known entities, and the configured `entities` from
-the language's NER model.
+the language's NER model. A finding that is, as a whole, a member of `curate.pii.allow_list` is none.
 Findings equal those of a stock `AnalyzerEngine` with the same recognisers (`engine` builds it, tests and the benchmark
 compare): a batch's distinct texts are held against the recognisers' necessary conditions as columns, and a recogniser
 is called, directly, for the few texts in which it can find something.
@@ -36,11 +36,11 @@ class Scrubber:
         """`key`: of the modes that need one, see `pseudonyms.key_of`; raises `MissingModelError`, `ConfigError`."""
         from pipeline.screen import ner
         from pipeline.screen.pseudonyms import naming
-        from pipeline.screen.recognisers import ANY, NEEDS, expressions, recognisers
+        from pipeline.screen.recognisers import ANY, NEEDS, expressions, is_allowed, recognisers
 
         self._settings, self._languages = settings, tuple(languages)
         self._name = naming(settings, key)
-        self._any = ANY
+        self._any, self._is_allowed = ANY, is_allowed(settings.allow_list)
         found = recognisers(languages[0], settings.patterns)
         self._gated = [(NEEDS[each.supported_entities[0]], each) for each in found[: len(NEEDS)]]
         self._own = [(expressions(each), each) for each in found[len(NEEDS) :]]
@@ -63,7 +63,7 @@ class Scrubber:
         self._match(distinct, results)
         self._recognise(distinct, [language for _, language in places], results)
         where = list(places.values())
-        settled = ((where[number], self._settle(found)) for number, found in results.items())
+        settled = ((where[number], self._settle(distinct[number], found)) for number, found in results.items())
         return {at: [*findings] for positions, findings in settled if findings for at in positions}
 
     def _match(self, texts: Sequence[str], results: dict[int, list[Any]]) -> None:
@@ -86,13 +86,17 @@ class Scrubber:
             for number, found in zip(numbers, model.find_all([texts[number] for number in numbers]), strict=True):
                 _add(results, number, found)
 
-    def _settle(self, results: list[Any]) -> list[Finding]:
-        """Returns results as `AnalyzerEngine` returns them: over the threshold, and none inside its better."""
+    def _settle(self, text: str, results: list[Any]) -> list[Finding]:
+        """Returns results as `AnalyzerEngine` does: over the threshold, none inside its better, none allowed."""
         from presidio_analyzer import EntityRecognizer
 
         certain = [result for result in results if result.score >= self._settings.score_threshold]
         kept = EntityRecognizer.remove_duplicates(certain)
-        return [Finding(result.start, result.end, result.entity_type, result.score) for result in kept]
+        return self.personal(text, [Finding(each.start, each.end, each.entity_type, each.score) for each in kept])
+
+    def personal(self, text: str, findings: Iterable[Finding]) -> list[Finding]:
+        """Returns the findings in a text that the allow list does not allow."""
+        return [finding for finding in findings if not self._is_allowed(text[finding.start : finding.end])]
 
     def find(self, text: str, language: str | None = None) -> list[Finding]:
         """Returns the findings in one text, which may overlap."""
@@ -147,7 +151,7 @@ class PiiStage:
         found = self._scrubber.find_all(texts, chosen["lang"].to_pylist())
         if self._own:
             for at, findings in self._known.find_all(texts, chosen["entities"]).items():
-                found.setdefault(at, []).extend(findings)
+                found.setdefault(at, []).extend(self._scrubber.personal(texts[at], findings))
         changed = {}
         for at in sorted(found):
             changed[at], replaced = self._scrubber.replace(texts[at], found[at])

@@ -115,6 +115,25 @@ def recognisers(language: str, patterns: Mapping[str, Sequence[str]] | None = No
     return found
 
 
+_AS_PRESIDIO = regex.DOTALL | regex.MULTILINE | regex.IGNORECASE  # its default flags for an allow list
+
+
+def allowed(words: Sequence[str]) -> list[str]:
+    """Returns `curate.pii.allow_list` as Presidio's `allow_list` takes it with `allow_list_match="regex"`.
+
+    A finding is allowed as a whole, in any letter case: `Pfennigo` allows neither `Pfennigo Weber` nor a part of it.
+    """
+    return [rf"\A(?:{regex.escape(word)})\Z" for word in words]
+
+
+def is_allowed(words: Sequence[str]) -> Callable[[str], Any]:
+    """Returns what tells a finding's text to be allowed, as Presidio does."""
+    if not words:
+        return lambda _: None
+    search: Callable[[str], Any] = regex.compile("|".join(allowed(words)), _AS_PRESIDIO).search
+    return search
+
+
 def configured(name: str, expressions: Sequence[str], language: str) -> Any:
     """Returns a recogniser for a type of the project's own; a match is certain (score 1.0), letter case is ignored."""
     patterns = [Pattern(f"{name} {number}", text, 1.0) for number, text in enumerate(expressions, 1)]

@@ -13,6 +13,7 @@ from pipeline import schema
 from pipeline.config import Pii
 from pipeline.screen.entities import KnownEntities
 from pipeline.screen.pii import PiiStage, Scrubber, engine, where
+from pipeline.screen.recognisers import allowed
 from pipeline.screen.spans import Finding
 
 PATTERNS = {"CUSTOMER_ID": (r"\bKD-\d{6}\b",), "CONTRACT_ID": (r"\bV\d{2}/\d{4}\b", r"\bVertrag-\d+\b")}
@@ -187,7 +188,8 @@ def test_leaves(scrubber: Scrubber, text: str) -> None:
 
 def stock_findings(settings: Pii, language: str, texts: list[str]) -> list[set[Finding]]:
     stock = engine(settings, language)
-    results = (stock.analyze(text, language, score_threshold=settings.score_threshold) for text in texts)
+    given = {"allow_list": allowed(settings.allow_list), "allow_list_match": "regex"}
+    results = (stock.analyze(text, language, score_threshold=settings.score_threshold, **given) for text in texts)
     return [{Finding(r.start, r.end, r.entity_type, r.score) for r in found} for found in results]
 
 
@@ -199,6 +201,30 @@ def test_findings_equal_the_stock_engine_with_the_same_recognisers(language: str
     found = Scrubber(settings, ("en", "de")).find_all(texts, [language] * len(texts))
     assert [set(found.get(at, [])) for at in range(len(texts))] == stock_findings(settings, language, texts)
     assert sum(map(len, found.values())) >= 250
+
+
+def test_what_is_allowed_is_no_finding_as_for_the_stock_engine_given_the_same_allow_list() -> None:
+    words = ("jane@example.com", "+49 30 23125123", "KD-123456", "L01X00T47|a", "203.0.113.77")
+    settings = Pii(patterns=PATTERNS, allow_list=words)
+    texts = [*TICKETS, "Jane@Example.COM, jane@example.com.au", "kd-123456 KD-1234567", *fuzzed(250, seed=3)]
+    found = Scrubber(settings, ("en",)).find_all(texts, ["en"] * len(texts))
+    assert [set(found.get(at, [])) for at in range(len(texts))] == stock_findings(settings, "en", texts)
+    without = Scrubber(Pii(patterns=PATTERNS), ("en",)).find_all(texts, ["en"] * len(texts))
+    assert sum(map(len, found.values())) <= sum(map(len, without.values())) - 20
+    scrubber = Scrubber(settings, ("en",))
+    assert scrubber.scrub("Jane@Example.COM or not.jane@example.com") == (
+        "Jane@Example.COM or <EMAIL_ADDRESS>",
+        ["EMAIL_ADDRESS"],
+    )
+
+
+def test_a_known_entity_that_is_allowed_stays(make_working: Any) -> None:
+    known = KnownEntities.of(["Anna Schmidt", "Pfennigo Support"], ["help@pfennigo.example"])
+    stage = PiiStage(Pii(allow_list=("pfennigo support", "help@pfennigo.example")), ("en",), known)
+    text = "Pfennigo Support, help@pfennigo.example, told Anna Schmidt"
+    table = stage(make_working([{"prompt": text, "response": "x"}]))
+    assert table["prompt"].to_pylist() == ["Pfennigo Support, help@pfennigo.example, told <PERSON>"]
+    assert table["pii"].to_pylist() == [["PERSON"]]
 
 
 def test_one_text_is_treated_as_in_a_batch(scrubber: Scrubber) -> None:

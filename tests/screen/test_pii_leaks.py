@@ -95,3 +95,13 @@ def test_the_sample_does_not_depend_on_the_shards() -> None:
 def test_no_rows_at_all() -> None:
     empty: dict[str, Any] = {"rows": 0, "rows_with_findings": 0, "types": {}}
     assert audit([], Pii(), ("en",), KnownEntities()) == audit([rows([])], Pii(), ("en",), KnownEntities()) == empty
+
+
+def test_what_is_allowed_is_not_told() -> None:
+    text = "Pfennigo: help@pfennigo.com\nHallo Pfennigo\n\nViele Grüße\nPfennigo"
+    known = KnownEntities.of(["Pfennigo Weber"])
+    names = {"EMAIL_ADDRESS", "NAME_AFTER_GREETING", "NAME_AFTER_CLOSING", "KNOWN_NAME"}
+    told = audit([rows([text])], Pii(), ("de",), known)["types"]
+    assert names <= set(told)
+    allowing = Pii(allow_list=("PFENNIGO", "help@pfennigo.com"))
+    assert not names & set(audit([rows([text])], allowing, ("de",), known)["types"])
