@@ -28,6 +28,7 @@ WORDS_PER_BATCH = 1200
 PEAK_RATE = 0.002
 DROPOUT = 0.1
 WIDTH = 48
+SPEAKER = r"(?<=[^\W\d_]):[\"'“„»]"  # Anna:"What?", which spaCy's rules for all languages take for one word
 SHIPPED = ("config.cfg", "meta.json", "tokenizer", "ner/cfg", "ner/model", "ner/moves")
 
 
@@ -61,6 +62,8 @@ def main() -> None:
 def new_model() -> Any:
     """Returns an untrained pipeline of one component: hashed word features, windows of words, a transition parser."""
     nlp = spacy.blank("xx")
+    infixes = spacy.util.compile_infix_regex([*nlp.Defaults.infixes, SPEAKER])
+    nlp.tokenizer.infix_finditer = infixes.finditer
     tok2vec = {
         "@architectures": "spacy.Tok2Vec.v2",
         "embed": {

@@ -118,9 +118,15 @@ class Names:
     def city(self) -> str:
         """Returns a town: a real one, a compound such as Oberhausen, or a drawn one."""
         rng, lang, chance = self._rng, self._lang, self._rng.random()
-        if not self._held and chance < 0.14:
+        if not self._held and chance < 0.03:
+            return f"{rng.choice(self._list('citystart'))} {self._chains['city'].draw(rng)}"
+        if not self._held and chance < 0.05:
+            return (
+                self._chains["abroad"].draw(rng) + rng.choice(self._list("citymiddle")) + self._chains["city"].draw(rng)
+            )
+        if not self._held and chance < 0.18:
             return (rng.choice(self._list(f"placestart_{lang}")) + rng.choice(self._list(f"placeend_{lang}"))).strip()
-        if not self._held and chance < 0.36:
+        if not self._held and chance < 0.4:
             return self._chains[rng.choice(("city", "abroad"))].draw(rng)
         return rng.choice(self._list("cities" if chance > 0.8 else f"cities_{lang}"))
 
@@ -165,6 +171,21 @@ class Names:
         )
         unit = f"{unit}{rng.randint(1, 900)}" if rng.random() < 0.5 else ""
         return name if chance > 0.9 else f"{number.strip()} {name}{unit}"
+
+    def road(self) -> str:
+        """Returns a street as people name it, without a number."""
+        rng = self._rng
+        if rng.random() < 0.3 or self._held:
+            return rng.choice(self._list(rng.choice(("streets", f"streets_{self._lang}"))))
+        stem = rng.choice(
+            (self._one_name("last"), self._one_name("first"), self.full(), self._chains["city"].draw(rng))
+        )
+        if rng.random() < 0.2:
+            return f"{rng.choice(self._list('streetstart'))} {stem}"
+        if self._lang == "de":
+            return stem.replace(" ", "-") + rng.choice(("-Straße", "straße", "-Str.", "weg", "-Weg", "platz", "-Allee"))
+        end = rng.choice(self._list(rng.choice(("streetend_en", "streetend_us", "streetend_us"))))
+        return f"{stem} {end}" + rng.choice(("", "", "", " St.", " Rd"))
 
     def postal(self) -> str:
         """Returns a town with its postal code, as the language's countries write it."""

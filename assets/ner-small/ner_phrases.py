@@ -6,6 +6,7 @@ not fill is left out, and so is one that holds a name or place of our lists: not
 
 import json
 import re
+from importlib import import_module
 from pathlib import Path
 
 from ner_names import FOLDER
@@ -30,6 +31,7 @@ FRAMES = {  # what turns an action of the grammar into a sentence
     "en": ("How do I %s?", "I want to %s.", "Please tell me how to %s"),
     "de": ("Wie kann ich %s?", "Ich möchte %s.", "Kann ich %s?"),
 }
+ALSO_WRITTEN = ("es", "fr", "it", "nl", "pl", "pt", "tr")
 WORDS_TOO = {"Will", "April", "June", "Summer", "Hope", "Post", "Mark", "Otto", "Meta", "Visa"}
 
 
@@ -81,7 +83,10 @@ def vocabulary(lang: str) -> list[str]:
 
 
 def ordinary() -> list[str]:
-    """Returns the ordinary words of both languages as `pipeline.screen.persons` reads them: folded, no name's word."""
+    """Returns the ordinary words as `pipeline.screen.persons` reads them: folded, no name's word.
+
+    Those of both languages, and after a `=` spaCy's stop words of others that customers in Europe write in.
+    """
     words: set[str] = set()
     for lang in ("en", "de"):
         words |= set(vocabulary(lang))
@@ -89,7 +94,10 @@ def ordinary() -> list[str]:
             slot, _, values = line.partition(": ")
             if not line.startswith("#") and slot not in ("tag", "code"):
                 words |= set(re.findall(r"[^\W\d_]+", values))
-    return sorted({fold(word) for word in words} - names(FOLDER / "names.txt"))
+    known = names(FOLDER / "names.txt")
+    folded = {fold(word) for word in words} - known
+    others = {fold(word) for lang in ALSO_WRITTEN for word in import_module(f"spacy.lang.{lang}.stop_words").STOP_WORDS}
+    return sorted(folded) + [f"={word}" for word in sorted(others - folded - known) if word.isalpha() and len(word) > 2]
 
 
 def fits(phrase: str) -> bool:

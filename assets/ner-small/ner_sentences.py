@@ -16,11 +16,11 @@ from ner_phrases import own_phrases, read_sections, vocabulary
 Span = tuple[int, int, str]
 LABELS = ("PERSON", "ORG", "LOC")
 HELD_OUT_EVERY = 6
-BODIES = {"body with names": 30, "general with names": 24, "body with organisations": 20, "body with places": 15}
+BODIES = {"body with names": 30, "general with names": 24, "body with organisations": 20, "body with places": 20}
 PLAIN, OWN, SALAD = 55, 40, 18  # weights of sentences without a name: patterns, phrases of other assets, mere words
 SLOTS = {  # slot -> (method of Names, label)
     **{slot: (slot, "PERSON") for slot in ("person", "first", "last", "full", "initials")},
-    **{slot: (slot, "LOC") for slot in ("city", "country", "region", "place", "street")},
+    **{slot: (slot, "LOC") for slot in ("city", "country", "region", "place", "street", "road")},
     "gen": ("genitive", "PERSON"),
     "postal": ("postal", "LOC"),
     "org": ("org", "ORG"),
@@ -103,10 +103,21 @@ class Writer:
             method, label = SLOTS[slot]
             return [(getattr(names, method)(), label)]
         if slot == "address":
-            gap = self._rng.choice((", ", ", ", "\n", " ", " - "))
-            parts: list[Segment] = [(names.street(), "LOC"), (gap, ""), (names.postal(), "LOC")]
-            return [*parts, (gap, ""), (names.country(), "LOC")] if self._rng.random() < 0.3 else parts
+            return self._address()
         return [(self._fillers.value(slot), "")]
+
+    def _address(self) -> list[Segment]:
+        """A street, now and then a flat, and a town with its postal code, or with the code after the country."""
+        rng, names = self._rng, self._names
+        gap: Segment = (rng.choice((", ", ", ", "\n", "\n ", "\n> ", " ", " - ")), "")
+        parts: list[Segment] = [(names.street(), "LOC"), gap]
+        if rng.random() < 0.5:
+            parts += [(names.postal(), "LOC")]
+            return [*parts, gap, (names.country(), "LOC")] if rng.random() < 0.3 else parts
+        if rng.random() < 0.5:
+            parts += [(f"{rng.choice(('Apt.', 'Suite', 'Unit', 'Box', 'Top', 'App.'))} {rng.randint(1, 999)}", ""), gap]
+        parts += [(names.city(), "LOC"), gap, (names.country(), "LOC")]
+        return [*parts, (f" {rng.randint(10000, 99999)}", "")] if rng.random() < 0.6 else parts
 
 
 def join(segments: list[Segment]) -> tuple[str, list[Span]]:
