@@ -5,7 +5,7 @@ person's name. They can not
 1. where they hold no letter or are markup: a digit, a line break or one of `@/<>_=[]{}|\\#&;` is in them, or they are
    a piece of a link, a path or an identifier, whose characters touch them;
 2. where all of their words begin with a small letter and none is a name of the list that is no everyday word as well;
-   in a text without any capital, only if one of the words is ordinary, too;
+   in a text without any capital, only if one of the words is ordinary or everyday;
 3. where none of their words is a name of the list and all are ordinary words (`Loans`, `Kontonummern`, a compound of
    two of them as well; stop words of seven more languages as they are; `Team`, `Bot` and what else a sender is that is
    nobody);
@@ -67,7 +67,7 @@ class Conditions:
         if all(word[0].islower() for word in words):
             if any(fold(word) not in EVERYDAY for word in known):
                 return True
-            return text == text.lower() and not any(map(self._is_ordinary, own))
+            return text == text.lower() and not known and not any(map(self._is_ordinary, own))
         return bool(known) or not (all(map(self._is_ordinary, own)) or self._in_address(text, start, end, words))
 
     def _in_address(self, text: str, start: int, end: int, words: list[str]) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.config import Pii, model_path
 from pipeline.screen.ner import SpacyNer
-from pipeline.screen.persons import ORDINARY, Conditions, names
+from pipeline.screen.persons import ORDINARY, PLACES, Conditions, names
 from pipeline.screen.pii import Scrubber, engine
 from pipeline.screen.spans import Finding
 
@@ -27,6 +27,14 @@ STANDING = [
     "[Young] has not replied, but [Anna-Lena Young] has",
     "[Loans Karakaya] is a name",
     "写信给[李雷]",
+    "i am [xyloqwen karakayi], hello",
+    "Vorgang von Herrn [Loans]",
+    "Frau [Pass] und Mr. [kredit]",
+    "Apt. 12, [Anna Vranthild]",
+    "[Anna], Germany, would buy it again",
+    "[Xyloqwen] is back from Germany, Germany is nice",
+    "[Xyloqwen Karakaya] Street is not there",
+    "Greetings from [Vollmers]",
 ]
 FALLING = [
     "mail [OrvaBizier@teleworm.us] please",
@@ -34,11 +42,22 @@ FALLING = [
     "[<a href] opens the page",
     "line [B2] of it",
     "https://www.[Vranthild].com",
-    "i [xyloqwen] it",
+    "I [xyloqwen] it",
     "i [will] it",
     "choose [Loans] or [Receipts]",
     "auf [Knopfdruck], [Kontonummern] und [Bestellungen]",
     "a [Payment Account Problem]",
+    "i am [xyloqwen problem], hello",
+    "[Bot]: hello. [Agent]: hello. [Support Team]: bye",
+    "¿[Puede] ser? [Jakie] to jest?",
+    "4 Rue X, Apt. 12, [Xyloqwen]",
+    "Suite 3\n[Vranthild Xylo]\nEstonia",
+    "> [Xyloqwen]\n> Deutschland 12345",
+    "[Vranthild], Österreich",
+    "the corner of 4 Main Street and [Vranthild Parkway]",
+    "[Vranthild] Parkway is closed",
+    "[Vranthild\nXyloqwen]",
+    "[…] well",
 ]
 
 
@@ -85,6 +104,8 @@ def test_the_list_of_ordinary_words_is_the_builders() -> None:
 
 def test_a_model_without_lists_has_no_conditions(tmp_path: Path) -> None:
     assert Conditions.are_in(str(FOLDER))
+    for name in (ORDINARY, PLACES):
+        (tmp_path / name).write_text("", encoding="utf-8")
     assert not Conditions.are_in(str(tmp_path))
 
 
