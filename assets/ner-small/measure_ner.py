@@ -28,6 +28,7 @@ FOLDER = Path(__file__).parent
 SAMPLE = FOLDER.parent / "sample"
 PII_LABELS = {"PERSON": "PERSON", "ORGANIZATION": "ORG", "GPE": "LOC"}
 NEUTRAL = ("STREET_ADDRESS", "ZIP_CODE")  # found or not, they count neither for nor against LOC
+OWN_NAME = "pfennigo"  # the sample's company, which the demo's `curate.pii.allow_list` holds
 DOCUMENTS = 1000
 MOST_TEXTS = 1500  # of each set of texts without names, evenly spread
 
@@ -160,13 +161,16 @@ def sample(nlp: Any) -> dict[str, Any]:
         persons = [text[a:b] for a, b, label in spans if label == "PERSON"]
         counts["planted"] += len(values)
         counts["recalled"] += sum(any(value in person or person in value for person in persons) for value in values)
-        counts["others"] += sum(not people & set(re.findall(r"\w+", person)) for person in persons)
+        others = [person for person in persons if not people & set(re.findall(r"\w+", person))]
+        counts["others"] += len(others)
+        counts["allowed"] += sum(person.casefold() == OWN_NAME for person in others)
     recall, false = counts["recalled"] / counts["planted"], 1000 * counts["others"] / len(tickets)
     return {
         "tickets": len(tickets),
         "planted persons": counts["planted"],
         "recall": round(recall, 3),
         "PERSON naming nobody, per 1,000 tickets": round(false, 1),
+        "of these the company's own name": round(1000 * counts["allowed"] / len(tickets), 1),
     }
 
 
