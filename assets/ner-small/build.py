@@ -23,7 +23,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 SEED = 30
-STEPS = 2400
+STEPS = 3200
 WORDS_PER_BATCH = 1200
 PEAK_RATE = 0.002
 DROPOUT = 0.1

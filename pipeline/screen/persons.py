@@ -71,12 +71,13 @@ class Conditions:
         return bool(known) or not (all(map(self._is_ordinary, own)) or self._in_address(text, start, end, words))
 
     def _in_address(self, text: str, start: int, end: int, words: list[str]) -> bool:
-        """Whether characters stand where an address has its town or street."""
+        """Whether characters stand where an address has its street or its town."""
         following = NEXT.match(text, end)
-        last = [*words[1:], following[1] if following else ""][-1:] + words[1:][-1:]
-        street = any(word[:1].isupper() and fold(word) in self._streets for word in last)
+        endings = [*words[1:][-1:], *(following.groups() if following else ())]  # `Xylo Parkway`, also marked in part
+        if any(word[0].isupper() and fold(word) in self._streets for word in endings):
+            return True
         flat = FLAT.search(text[max(0, start - LOOKED_BACK) : start])
-        return street or flat is not None or self._country.match(text, end) is not None
+        return flat is not None or self._country.match(text, end) is not None
 
     def _known(self, word: str) -> bool:
         return not self._names.isdisjoint(forms(word))
