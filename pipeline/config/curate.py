@@ -48,8 +48,8 @@ class Language(Settings):
 class Pii(Settings):
     """Presidio. Findings are replaced by a typed placeholder such as `<EMAIL_ADDRESS>`, or by a keyed tag."""
 
-    ner: dict[str, ModelName] = {}  # language -> model for names in free text: `ner-small`, an installed spaCy package
-    # such as de_core_news_sm, or a transformers hub name or folder; none: patterns and known entities alone
+    ner: dict[str, ModelName] = {"en": "ner-small", "de": "ner-small"}  # language -> model for names in free text: a
+    # spaCy package such as de_core_news_sm, a transformers hub name or folder; {}: patterns and known entities alone
     entities: tuple[Literal["PERSON", "LOCATION", "ORGANIZATION"], ...] = ("PERSON",)  # of what the models find
     patterns: dict[TypeName, tuple[Expression, ...]] = {}  # own numbers, e.g. {CUSTOMER_ID: ['\bKD-\d{6}\b']}
     allow_list: tuple[Annotated[str, Field(min_length=1)], ...] = ()  # no personal data though it is found, in any

@@ -31,17 +31,17 @@ def texts(name: str) -> list[str]:
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_findings_equal_the_stock_engine(name: str, language: str) -> None:
     given = texts(name)
-    found = Scrubber(Pii(), ("en", "de")).find_all(given, [language] * len(given))
-    stock = engine(Pii(), language)
+    found = Scrubber(Pii(ner={}), ("en", "de")).find_all(given, [language] * len(given))
+    stock = engine(Pii(ner={}), language)
     for at, text in enumerate(given):
-        results = stock.analyze(text, language, score_threshold=Pii().score_threshold)
+        results = stock.analyze(text, language, score_threshold=Pii(ner={}).score_threshold)
         expected = {(result.start, result.end, result.entity_type, result.score) for result in results}
         assert {finding[:4] for finding in found.get(at, [])} == expected, f"text {at} of {name}"
 
 
 def test_recall() -> None:
     rows = json.loads((DATA / "pii" / "synth_dataset_v2.json").read_text("utf-8")) if texts("pii") else []
-    scrubber = Scrubber(Pii(), ("en",))
+    scrubber = Scrubber(Pii(ner={}), ("en",))
     found = scrubber.find_all([row["full_text"] for row in rows], ["en"] * len(rows))
     least = {"EMAIL_ADDRESS": 0.99, "IBAN_CODE": 0.99, "CREDIT_CARD": 0.99, "IP_ADDRESS": 0.99, "PHONE_NUMBER": 0.80}
     covered: dict[str, list[bool]] = {kind: [] for kind in least}

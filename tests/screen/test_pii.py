@@ -227,6 +227,13 @@ def test_a_known_entity_that_is_allowed_stays(make_working: Any) -> None:
     assert table["pii"].to_pylist() == [["PERSON"]]
 
 
+def test_the_default_finds_names_in_free_text_and_an_empty_mapping_does_not() -> None:
+    texts = {"en": "I spoke to Tom Hargreaves yesterday.", "de": "Ich habe mit Birgit Oesterle gesprochen."}
+    found = {lang: Scrubber(Pii(), ("en", "de")).scrub(text, lang)[0] for lang, text in texts.items()}
+    assert found == {"en": "I spoke to <PERSON> yesterday.", "de": "Ich habe mit <PERSON> gesprochen."}
+    assert Scrubber(Pii(ner={}), ("en", "de")).scrub(texts["en"], "en") == (texts["en"], [])
+
+
 def test_one_text_is_treated_as_in_a_batch(scrubber: Scrubber) -> None:
     texts = [*TICKETS, *TICKETS]
     found = scrubber.find_all(texts, ["de"] * len(texts))
