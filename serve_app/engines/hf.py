@@ -1,150 +1,148 @@
-"""The hf engine: transformers' continuous batching on the run's merged model, on CPU or GPU.
+"""The hf engine: transformers' continuous batching on the run's merged model, in a process of its own, on CPU or GPU.
 
-Output contract: greedy answers are those of `model.generate`; requests join and leave a running batch. The cache for
-`concurrency` requests of full length is taken at the start and nothing more (left alone, transformers takes 60 % of
-free memory on a CPU, 80 % on a GPU). More requests than that wait in the batch's queue, first come, first served.
-This module does not render, detokenise or count.
+Output contract: that of `batch`, which generates. This side finds the model, sends requests down a pipe and hands what
+comes back to those who wait for it. In one process with the HTTP server both would wait for each other's turn at every
+operation and every event: Python runs one thread at a time.
+When the process dies, all open requests fail, and so does `check`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
+import contextlib
+import itertools
 import os
 import secrets
+import socket
+import subprocess
 import sys
-import uuid
 from collections.abc import AsyncGenerator
+from multiprocessing.connection import Connection
 from typing import Any
 
 from pipeline.config import Project
 from pipeline.run import Run
 from serve_app.codec import HfCodec
-from serve_app.engines import Chunk, EngineError, FinishReason, Generation, Logprob, Option, exported
+from serve_app.engines import Chunk, EngineError, FinishReason, Generation, Option, exported
+from serve_app.engines.batch import Ask, Forget, Made, Model
 
-PAGE = 256  # tokens per block of the cache: the default of every version, under names that differ
-STEP_TOKENS = 1024  # tokens per forward pass: a longer prompt is read in several
-GIL_TURN = 0.0001  # seconds, of 0.005: how long the event loop may keep the generation thread from its next operation
-NARROW = 512  # hidden size: below, a product takes less time than another thread needs to wake up
 GREEDY_BELOW = 1e-3  # temperatures: smaller ones are greedy but for rounding
+ENDING = 5.0  # seconds that the process gets to end by itself
 
 
 class HfEngine:
-    """Loads `model/merged` of a run and generates in a background thread. See `Engine`.
+    """Loads `model/merged` of a run and generates in another process. See `Engine`.
 
-    Raises `MissingStageError` before `export`, and `IntegrityError` when the model's chat template is not the one that
-    was exported.
+    Raises `MissingStageError` before `export`, `IntegrityError` when the model's chat template is not the one that was
+    exported, and `EngineError` when the process ends before the model is loaded; its log then says why.
     """
 
     def __init__(self, project: Project, run: Run) -> None:
-        import torch
-
-        from pipeline.train import model
-
         made = exported.find(project, run)
-        sys.setswitchinterval(GIL_TURN)  # a step of a small model is hundreds of operations, and each asks for the GIL
-        self._model, _ = model.load(str(made.folder), project, device=model.device())
-        if model.device() == "cpu":
-            torch.set_num_threads(_threads(self._model.config.get_text_config().hidden_size))
         self.codec, self.stop_ids, self.max_context = HfCodec(made.tokenizer), made.stop_ids, made.max_context
         self.model_id, self.created = project.name, made.created
-        self._pad = made.tokenizer.pad_token_id
-        self._batching = self._start(project.serve.concurrency)
-        scoring: set[Option] = set() if self._score is None else {"logprobs", "penalties"}
-        self.options: frozenset[Option] = frozenset({"seed", *scoring})
-
-    def _start(self, concurrency: int) -> Any:
-        from transformers import GenerationConfig
-        from transformers.generation import ContinuousBatchingConfig
-
-        from serve_app.engines import attend, draw
-
-        # Temperature and top-p of 1 would mean "no such processor", for any request.
-        sampling = GenerationConfig(
-            do_sample=True,
-            temperature=0.5,
-            top_p=0.5,
-            top_k=0,
-            eos_token_id=sorted(self.stop_ids),
-            pad_token_id=self._pad,
-        )
-        limits = ContinuousBatchingConfig(
-            num_blocks=concurrency * (math.ceil(self.max_context / PAGE) + 1),
-            max_batch_tokens=max(STEP_TOKENS, concurrency),
-            max_requests_per_batch=concurrency,
-            per_request_processors=True,
-            safety_margin=0.0,  # the cache holds every admitted request whole: no reserve is needed
-        )
-        limits.auto_switch_to_flash = False  # it would fetch a kernel from the hub; 5.17 has no such setting
-        batching = self._model.init_continuous_batching(sampling, limits)
-        one_by_one = self._model.device.type == "cpu" and not getattr(limits, "use_async_batching", False)
-        self._score = draw.install(batching, scoring=one_by_one)
-        if self._model.device.type == "cpu":
-            attend.install(self._model)
-        batching.start()
-        return batching
+        self._numbers = itertools.count()
+        self._open: dict[str, asyncio.Queue[Made | None]] = {}  # None: the process has ended
+        self._loop: asyncio.AbstractEventLoop | None = None  # the one that reads the pipe
+        self._process, self._wire = _start()
+        stops, pad = sorted(self.stop_ids), made.tokenizer.pad_token_id
+        try:
+            self._wire.send(Model(project, str(made.folder), made.max_context, stops, pad))
+            answer = self._wire.recv()
+        except (EOFError, OSError) as error:
+            raise EngineError(f"the model's process ended with {self._process.wait()} while loading") from error
+        if isinstance(answer, Exception):
+            self._process.wait()
+            raise answer
+        self.options: frozenset[Option] = answer
 
     async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
         await self.check()
-        name, outputs = uuid.uuid4().hex, asyncio.Queue[Any]()
-        self._batching.register_result_handler(name, outputs.put_nowait)
-        finished = False
+        self._listen()
+        name, waiting, finished = str(next(self._numbers)), asyncio.Queue[Made | None](), False
+        self._open[name] = waiting
         try:
-            self._submit(name, request)
-            seen = 0
+            self._send(self._ask(name, request))
             while not finished:
-                output = await outputs.get()
-                finished = output.is_finished()
-                if output.error is not None:
+                made = await waiting.get()
+                if made is None:
+                    raise EngineError("the model's process has ended")
+                finished = made.finished or made.failed
+                if made.failed:
                     raise EngineError("the batch failed")  # its own text may hold token ids
-                new, before, seen = output.generated_tokens[seen:], seen, len(output.generated_tokens)
-                ended: FinishReason = "stop" if new and new[-1] in self.stop_ids else "length"
-                yield Chunk(new, ended if finished else None, self._scores(name, request, before, seen))
+                ended: FinishReason = "stop" if made.token_ids and made.token_ids[-1] in self.stop_ids else "length"
+                yield Chunk(made.token_ids, ended if made.finished else None, made.logprobs)
         finally:
-            if self._score is not None:
-                self._score.taken.pop(name, None)
+            del self._open[name]
             if not finished:
-                self._forget(name)
+                with contextlib.suppress(EngineError):
+                    self._send(Forget(name))
 
-    def _scores(self, name: str, request: Generation, start: int, end: int) -> list[Logprob] | None:
-        if request.logprobs is None or self._score is None:
-            return None
-        return self._score.taken[name][start:end]
-
-    def _submit(self, name: str, request: Generation) -> None:
-        sampling: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0}  # without a seed: greedy
+    def _ask(self, name: str, request: Generation) -> Ask:
+        settings: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0}  # without a seed: greedy
         if request.temperature >= GREEDY_BELOW:
             seed = secrets.randbits(63) if request.seed is None else request.seed
-            sampling = {"temperature": request.temperature, "top_p": request.top_p, "seed": seed}
+            settings = {"temperature": request.temperature, "top_p": request.top_p, "seed": seed}
         if request.logprobs is not None:
-            sampling["logprobs"] = request.logprobs
+            settings["logprobs"] = request.logprobs
         if request.penalised:
-            sampling["frequency_penalty"] = float(request.frequency_penalty)
-            sampling["presence_penalty"] = float(request.presence_penalty)
-        self._batching.add_request(
-            request.prompt.ids,
-            request_id=name,
-            max_new_tokens=request.max_tokens,
-            streaming=True,
-            eos_token_id=sorted(self.stop_ids),
-            **sampling,
-        )
+            settings["frequency_penalty"] = float(request.frequency_penalty)
+            settings["presence_penalty"] = float(request.presence_penalty)
+        streaming = not request.whole or bool(request.stops)  # whoever looks for stop strings ends the answer at one
+        return Ask(name, request.prompt.ids, request.max_tokens, sorted(self.stop_ids), streaming, settings)
 
-    def _forget(self, name: str) -> None:
-        """Cancels a request. transformers tells nobody when it is gone, and would keep its handler for ever."""
-        self._batching.cancel_request(name)
-        self._batching.output_router.result_handlers.pop(name, None)
-        while self._batching.get_result(timeout=0) is not None:  # tokens of cancelled requests
-            pass
+    def _send(self, message: Ask | Forget) -> None:
+        try:
+            self._wire.send(message)
+        except OSError as error:
+            raise EngineError("the model's process has ended") from error
+
+    def _listen(self) -> None:
+        """Has the running event loop read the pipe."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            loop.add_reader(self._wire.fileno(), self._take)
+
+    def _take(self) -> None:
+        try:
+            step: list[Made] = self._wire.recv()
+        except (EOFError, OSError):
+            self._end()
+            return
+        for made in step:
+            if (waiting := self._open.get(made.name)) is not None:
+                waiting.put_nowait(made)
+
+    def _end(self) -> None:
+        """Closes the pipe, at which the process ends, and tells all who wait."""
+        if self._loop is not None and not self._loop.is_closed() and not self._wire.closed:
+            self._loop.remove_reader(self._wire.fileno())
+        self._wire.close()
+        for waiting in self._open.values():
+            waiting.put_nowait(None)
 
     async def check(self) -> None:
-        if not self._batching.is_running():
-            raise EngineError("the generation thread has ended")
+        if self._wire.closed or self._process.poll() is not None:
+            raise EngineError("the model's process has ended")
 
     async def stop(self) -> None:
-        await asyncio.to_thread(self._batching.stop, block=True, timeout=5, hard_stop=True)
+        self._end()
+        try:
+            await asyncio.to_thread(self._process.wait, ENDING)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
-def _threads(hidden_size: int) -> int:
-    """Returns how many threads multiply matrices. Ray would give a replica as many as the cores it asked for."""
-    return 1 if hidden_size < NARROW else len(os.sched_getaffinity(0))
+def _start() -> tuple[subprocess.Popen[bytes], Connection]:
+    """Starts the process. It finds modules where this one does, and ends when this one has closed the pipe or died."""
+    here, there = socket.socketpair()
+    with there:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from serve_app.engines import batch; batch.main()", str(there.fileno())],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.DEVNULL,
+            pass_fds=[there.fileno()],
+        )
+    return process, Connection(here.detach())

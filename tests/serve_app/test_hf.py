@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
-from pipeline.errors import IntegrityError, MissingStageError
+from pipeline.errors import IntegrityError, MissingStageError, SolotuneError
 from pipeline.run import Run
 from pipeline.train.template import chat_prompt
 from serve_app.engines import EngineError, Generation, Prompt
+from serve_app.engines.batch import Ask, Made, Model, start
 from serve_app.engines.draw import GREEDY, Draw, mix, uniform
 from serve_app.engines.hf import HfEngine
 
@@ -23,12 +31,9 @@ QUESTIONS = ["How do I block my card?", "Open an account, please.", "x", "How " 
 
 @pytest.fixture(scope="module")
 def engine(exported: Run, module_project: Any) -> Iterator[HfEngine]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     made = HfEngine(module_project, exported)
     yield made
     asyncio.run(made.stop())
-    torch.set_num_threads(threads)
 
 
 def prompt(engine: HfEngine, text: str) -> Prompt:
@@ -51,6 +56,15 @@ def answers(engine: HfEngine, *requests: Generation) -> list[tuple[list[int], st
         return await asyncio.gather(*[answer(engine, request) for request in requests])
 
     return asyncio.run(all_at_once())
+
+
+def busy(engine: HfEngine) -> float:
+    """Returns which share of a second the engine's process computes."""
+    process = psutil.Process(engine._process.pid)
+    before = process.cpu_times()
+    time.sleep(1.0)
+    after = process.cpu_times()
+    return float(after.user + after.system - before.user - before.system)
 
 
 def generated(exported: Run, ids: list[int], count: int) -> list[int]:
@@ -136,9 +150,78 @@ def test_closing_early_cancels_and_leaves_nothing(engine: HfEngine) -> None:
 
     asyncio.run(hang_up())
     assert len(answers(engine, Generation(ids, max_tokens=3, temperature=0))[0][0]) <= 3
-    batching = engine._batching
-    assert not batching.output_router.result_handlers
-    assert not batching.batch_processor.scheduler.active_requests
+    assert not engine._open
+    assert busy(engine) < 0.1
+
+
+def test_a_batch_keeps_nothing_of_what_is_over_or_forgotten(exported: Run, module_project: Any) -> None:
+    came: queue.Queue[Made] = queue.Queue()
+    shape = Model(module_project, str(exported.local("model/merged")), 400, [399], 0)
+    batch = start(shape, lambda step: [came.put(made) for made in step] and None)
+    try:
+        batch.add(Ask("long", [5, 6], 300, [399], settings={"logprobs": 2}))
+        first = came.get(timeout=30)
+        assert len(first.token_ids) == len(first.logprobs or []) == 1
+        batch.forget("long")
+        batch.add(Ask("whole", [7, 8], 9, [399], streaming=False, settings={"logprobs": 0}))
+        last = first
+        while last.name != "whole":
+            last = came.get(timeout=30)
+        assert last.finished
+        assert not last.failed
+        assert len(last.token_ids) == len(last.logprobs or []) == 9
+        assert not batch._given
+        assert batch._score is not None
+        assert not batch._score.taken
+        assert not batch._manager.batch_processor.scheduler.active_requests
+    finally:
+        batch.stop()
+
+
+def test_open_requests_fail_when_the_process_dies(exported: Run, module_project: Any) -> None:
+    dying = HfEngine(module_project, exported)
+
+    async def kill() -> None:
+        async with aclosing(dying.generate(Generation(Prompt([5]), max_tokens=300, temperature=2.0))) as chunks:
+            await anext(chunks)
+            dying._process.kill()
+            async for _ in chunks:
+                pass
+
+    with pytest.raises(EngineError, match="process has ended"):
+        asyncio.run(kill())
+    with pytest.raises(EngineError, match="process has ended"):
+        asyncio.run(dying.check())
+    asyncio.run(dying.stop())
+
+
+def test_the_process_ends_with_the_one_that_started_it(exported: Run, module_project: Any, tmp_path: Path) -> None:
+    settings = tmp_path / "project.json"
+    settings.write_text(module_project.model_dump_json())
+    program = (
+        "import sys, time; from pathlib import Path; from pipeline.config import Project; from pipeline.run import Run;"
+        "from serve_app.engines.hf import HfEngine;"
+        "made = HfEngine(Project.model_validate_json(Path(sys.argv[1]).read_text()), Run.open(sys.argv[2]));"
+        "print(made._process.pid, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(settings), str(exported.local("."))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        child.send_signal(signal.SIGTERM)  # sent to all when a service ends: answers go on
+        assert child.is_running()
+        parent.kill()
+    gone, _ = psutil.wait_procs([child], timeout=10)
+    assert gone == [child]
+
+
+def test_a_model_that_cannot_be_loaded_is_an_error(exported: Run, module_project: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(exported.local("."), run)
+    for file in (run / "model" / "merged").glob("*.safetensors"):
+        file.write_bytes(b"nonsense")
+    with pytest.raises(SolotuneError, match=r"load|ended with 1"):
+        HfEngine(module_project, Run.open(str(run)))
 
 
 def test_a_changed_template_is_refused(exported: Run, module_project: Any, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_conversation_streams(page: Page, service: Service) -> None:
     for part in (" tokens · ", " tokens/s · ", "first token after ", " in all"):
         assert part in footer
     speed = float(footer.split(" tokens/s")[0].split(" · ")[1])
-    assert 10 < speed <= 110  # a token each hundredth of a second
+    assert 10 < speed <= 200  # a token each hundredth of a second; a page that is held up sees them closer together
     say(page, "And then?")
     answered(page, 2)
     assert [message["role"] for message in service.asked[1].prompt.messages] == ["system", "user", "assistant", "user"]
