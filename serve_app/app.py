@@ -79,8 +79,8 @@ class Gateway:
 def build(project: Project, run: Run, store: Path) -> Any:
     """Returns the Serve application for a run's merged model, sized for the head of the connected cluster.
 
-    `store` is the file of API keys. On a GPU the engine needs one core; without one it gets half of the head's, and
-    torch as many threads. A model in a deployment of its own has the card, and the gateway one core. Raises `UserError`
+    `store` is the file of API keys. On a GPU the engine needs one core; without one it gets half of the head's.
+    A model in a deployment of its own has the card, and the gateway one core. Raises `UserError`
     when the cluster's GPU is not on its head.
     """
     import ray
