@@ -9,15 +9,26 @@ import pytest
 
 import pipeline
 from pipeline import curate, synthesize
+from pipeline.evaluate import golden
 from pipeline.report import datacard
+from pipeline.train import gguf, merge, pack, qlora
 
 ROOT = Path(pipeline.__file__).parent
 # Make no row: settings and models are in the keys themselves, the others say where files are and what went wrong.
 NEUTRAL = {"config", "errors.py", "progress.py", "run.py", "storage.py", "dedup/tasks.py", "report/__init__.py"}
+# Training: what it chooses is in the key as settings; how it is started, kept, told and tried out changes no weight.
+CHOICES = {f"train/{name}.py" for name in ("settle", "plan", "presets", "recompute")}
+COURSE = {f"train/{name}.py" for name in ("launch", "checkpoint", "journal", "reclaim", "trackers", "sampling")}
+NEUTRAL |= CHOICES | COURSE | {"evaluate/generate.py", "evaluate/__init__.py", "train/__init__.py"}
 STAGES = {
     **curate.CODE,
     "curate": (*curate.CODE["curate"], *datacard.WRITTEN_BY),
     "synthesize": synthesize.CODE,
+    "pack": pack.CODE,
+    "train": qlora.CODE,
+    "evaluate": golden.CODE,
+    "export": merge.CODE,
+    "gguf": gguf.CODE,
 }
 OF_SYNTHESIS = {ROOT / "dedup" / "novelty.py"}  # lies among the code of another stage
 

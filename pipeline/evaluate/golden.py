@@ -24,6 +24,7 @@ from pipeline.progress import Meter
 from pipeline.run import Run, code_version, fingerprint, model_version
 
 METRICS = "metrics/evaluate.json"
+CODE = ("evaluate", "train/room.py", "train/shards.py")  # besides what makes the adapter
 
 
 def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
     settings = project.evaluate
     text = [model_version(str(file)) for file in general.files(settings.general)] if settings.general else []
     parts = (curated["key"], trained["key"], settings.model_dump(), project.seed, text, harness.installed())
-    key = fingerprint(*parts, code_version("evaluate"))
+    key = fingerprint(*parts, code_version(*CODE))
     if run.manifest("evaluate", key) is not None:
         console.print("  finished before: nothing has changed since")
         return dict(run.read_json(METRICS))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 STAGE = "gguf"
 FOLDER = "model/gguf"
 METRICS = "metrics/gguf.json"
+CODE = tuple(f"train/{name}.py" for name in ("gguf", "convert", "vocabulary", "llamacpp"))  # besides the merge's
 PROBES = (  # what tokenizers disagree about
     "Größe, Straße, Öl und Übermut; naïve café; “quotes” – dashes … €5",
     "emoji 😀👍🏽👩‍👩‍👧 and 日本語 русский عربى",
@@ -51,10 +52,8 @@ def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
     """
     merged = run.require("export")
     llamacpp.require()
-    names = ("gguf", "convert", "vocabulary", "llamacpp", "shards")
-    code = code_version(*(f"train/{name}.py" for name in names))
     settings = project.export.model_dump(include={"gguf", "gguf_gates", "rows"})
-    key = fingerprint(merged["key"], settings, llamacpp.version(), code)
+    key = fingerprint(merged["key"], settings, llamacpp.version(), code_version(*CODE))
     if run.manifest(STAGE, key) is not None:
         console.print("gguf: finished before")
         return dict(run.read_json(METRICS))

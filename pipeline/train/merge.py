@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 STAGE = "export"
 MERGED = "model/merged"
 METRICS = "metrics/export.json"
+CODE = ("evaluate", *(f"train/{name}.py" for name in ("merge", "shards", "room", "card")))  # besides the adapter's
 BASES = {"base": "the base as it is on disk", "nf4": "the base as NF4 left it in training"}
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
@@ -54,8 +55,9 @@ def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
     trained = run.require("train")
     evaluated = run.manifest("evaluate")
     inputs = {"train": trained["key"], "evaluate": evaluated["key"] if evaluated else None}
-    code = code_version(*(f"train/{name}.py" for name in ("merge", "shards", "room", "card")), "evaluate/perplexity.py")
-    key = fingerprint(inputs, project.name, project.export.model_dump(exclude={"gguf", "gguf_gates"}), code)
+    key = fingerprint(
+        inputs, project.name, project.export.model_dump(exclude={"gguf", "gguf_gates"}), code_version(*CODE)
+    )
     if run.manifest(STAGE, key) is not None:
         console.print("export: merged before")
         return dict(run.read_json(METRICS))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 STAGE = "pack"
 SUMMARY = f"stages/{STAGE}/summary.json"
+CODE = tuple(f"train/{name}.py" for name in ("pack", "template", "general", "model"))
 SHARD_TOKENS = 4 << 20
 SMALL = 10_000
 """Up to so many rows the job's own process tokenises: quicker than starting actors that import transformers (8 s)."""
@@ -88,7 +89,7 @@ def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
         project.train.max_length,
         capacity,
         general.fingerprint_of(project),
-        code_version("train/pack.py", "train/template.py", "train/general.py"),
+        code_version(*CODE),
     )
     finished = run.manifest(STAGE, key)
     if finished is not None:
