@@ -12,12 +12,14 @@ This module does not render, detokenise or count.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import select
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,7 +28,7 @@ from typing import Any, NamedTuple
 
 from pipeline.config import Project
 from pipeline.errors import SolotuneError
-from serve_app.engines import Logprob, Option
+from serve_app.engines import EngineError, Logprob, Option
 
 PAGE = 256  # tokens per block of the cache: the default of every version, under names that differ
 STEP_TOKENS = 1024  # tokens per forward pass: a longer prompt is read in several
@@ -75,7 +77,7 @@ class Made(NamedTuple):
 
 
 class Batch:
-    """A running batch; `send` is called from its thread."""
+    """A running batch; `send` is called from its thread. Raises `EngineError` when there is no room for its cache."""
 
     def __init__(self, model: Any, shape: Model, send: Callable[[list[Made]], None]) -> None:
         from serve_app.engines import attend, draw
@@ -93,6 +95,10 @@ class Batch:
         router = self._manager.output_router  # its way is a callback on an event loop, or a queue without an end
         router.deliver, router.deliver_batch = lambda output: self._hand([output]), self._hand
         self._manager.start()
+        while self.running and self._manager.batch_processor is None:  # its thread makes the cache
+            time.sleep(0.01)
+        if not self.running:
+            raise EngineError(f"the batch did not start: {self._manager.background_thread_status.fatal_error}")
 
     @property
     def running(self) -> bool:
@@ -165,11 +171,12 @@ def _manager(model: Any, shape: Model) -> Any:
 
 
 def start(shape: Model, send: Callable[[list[Made]], None]) -> Batch:
-    """Loads the model and starts its batch. Raises `MissingModelError` where the weights cannot be had."""
+    """Loads the model and starts its batch. Raises what `model.load` and `Batch` raise."""
     import torch
 
     from pipeline.train import model
 
+    logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)  # its warnings hold token ids
     loaded, _ = model.load(shape.folder, shape.project, device=model.device())
     if loaded.device.type == "cpu":
         torch.set_num_threads(_threads(loaded.config.get_text_config().hidden_size))
@@ -182,11 +189,16 @@ def _threads(hidden_size: int) -> int:
 
 
 def serve(wire: Connection) -> None:
-    """Answers what comes over the pipe. Returns when the generation thread has ended."""
+    """Answers what comes over the pipe. Raises `EngineError` when the generation thread has ended."""
+    shape = wire.recv()
     try:
-        batch = start(wire.recv(), wire.send)
+        batch = start(shape, wire.send)
     except SolotuneError as error:
         wire.send(error)
+        return
+    except Exception as error:  # nobody has asked anything yet: its text is about the model
+        traceback.print_exc()
+        wire.send(EngineError(f"the model did not load: {type(error).__name__}: {error}"))
         return
     wire.send(batch.options)
     while batch.running:
@@ -197,6 +209,7 @@ def serve(wire: Connection) -> None:
                 batch.add(ask)
             case Forget(name):
                 batch.forget(name)
+    raise EngineError("the generation thread has ended")
 
 
 def _watch(descriptor: int) -> None:
@@ -212,6 +225,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to all: the service ends this process when answers are over
         signal.signal(number, signal.SIG_IGN)
     wire = Connection(int(sys.argv[1]))
+    os.set_inheritable(wire.fileno(), False)  # whoever held it would hide that it was closed
     threading.Thread(target=_watch, args=(wire.fileno(),), daemon=True).start()
     code = 0
     try:

@@ -34,7 +34,7 @@ class HfEngine:
     """Loads `model/merged` of a run and generates in another process. See `Engine`.
 
     Raises `MissingStageError` before `export`, `IntegrityError` when the model's chat template is not the one that was
-    exported, and `EngineError` when the process ends before the model is loaded; its log then says why.
+    exported, and `EngineError` when the model cannot be loaded.
     """
 
     def __init__(self, project: Project, run: Run) -> None:
@@ -101,8 +101,14 @@ class HfEngine:
         """Has the running event loop read the pipe."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
+            self._leave()
             self._loop = loop
             loop.add_reader(self._wire.fileno(), self._take)
+            os.set_blocking(self._wire.fileno(), True)  # uvloop takes that away; a message may be larger than the pipe
+
+    def _leave(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._wire.fileno())
 
     def _take(self) -> None:
         try:
@@ -116,9 +122,9 @@ class HfEngine:
 
     def _end(self) -> None:
         """Closes the pipe, at which the process ends, and tells all who wait."""
-        if self._loop is not None and not self._loop.is_closed() and not self._wire.closed:
-            self._loop.remove_reader(self._wire.fileno())
-        self._wire.close()
+        if not self._wire.closed:
+            self._leave()
+            self._wire.close()
         for waiting in self._open.values():
             waiting.put_nowait(None)
 
@@ -140,7 +146,7 @@ def _start() -> tuple[subprocess.Popen[bytes], Connection]:
     here, there = socket.socketpair()
     with there:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from serve_app.engines import batch; batch.main()", str(there.fileno())],
+            [sys.executable, "-P", "-c", "from serve_app.engines import batch; batch.main()", str(there.fileno())],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.DEVNULL,
             pass_fds=[there.fileno()],
