@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import MissingModelError
+from pipeline.screen.layers import hasten
 from pipeline.screen.persons import Conditions
 from pipeline.screen.transitions import Entity, Parser
 
@@ -102,7 +103,7 @@ class SpacyNer:
         self._nlp = spacy.load(model)
         self._nlp.max_length = 1 << 30  # spaCy's own limit is about the parser's memory
         self._nlp.select_pipes(enable=_components(self._nlp))
-        _use_numpy(self._nlp)
+        hasten(self._nlp)
         last = self._nlp.pipeline[-1][1]
         self._parser = Parser(last) if Parser.fits(last) else None
         if self._parser:
@@ -158,17 +159,6 @@ class SpacyNer:
 def stands(conditions: Conditions | None, text: str, result: Any) -> bool:
     """Whether a result is kept: all but persons' names that do not fulfil the conditions, where there are any."""
     return conditions is None or result.entity_type != "PERSON" or conditions.hold(text, result.start, result.end)
-
-
-def _use_numpy(nlp: Any) -> None:
-    """Has the layers multiply by numpy's BLAS: spaCy's BLIS takes portable kernels on processors it does not know."""
-    from thinc.api import NumpyOps
-
-    for _, component in nlp.pipeline:
-        model = getattr(component, "model", None)
-        for layer in model.walk() if model is not None else ():
-            if isinstance(layer.ops, NumpyOps):
-                layer.ops = NumpyOps(use_blis=False)
 
 
 def _labels(nlp: Any, component: str) -> Iterable[str]:
