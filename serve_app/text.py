@@ -22,6 +22,7 @@ class Detokenizer:
         self._window: list[int] = []  # the ids since the last but one place where the text was whole
         self._whole = 0  # how many of them lie before the last such place
         self._sent = 0  # characters of the window's text that are out
+        self._holds = False  # whether the window's text ends in what may become a character
 
     def push(self, ids: Sequence[int]) -> str:
         """Returns the text that these ids have completed, perhaps none."""
@@ -30,16 +31,18 @@ class Detokenizer:
         stable = len(text.rstrip(UNFINISHED))
         piece = text[self._sent : stable]
         self._sent = max(self._sent, stable)
-        if piece and stable == len(text):  # decoding from here on gives the same: older ids are not needed
-            self._window = self._window[self._whole :]
+        self._holds = stable < len(text)
+        if piece and not self._holds:  # decoding from here on gives the same: older ids are not needed
+            if self._whole:
+                self._window = self._window[self._whole :]
+                self._sent = len(self._decode(self._window))
             self._whole = len(self._window)
-            self._sent = len(self._decode(self._window))
         return piece
 
     def flush(self) -> str:
         """Returns what was held back; the answer is over."""
-        piece = self._decode(self._window)[self._sent :]
-        self._window, self._whole, self._sent = [], 0, 0
+        piece = self._decode(self._window)[self._sent :] if self._holds else ""
+        self._window, self._whole, self._sent, self._holds = [], 0, 0, False
         return piece
 
 

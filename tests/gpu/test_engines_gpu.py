@@ -12,7 +12,11 @@ from bench.exported import exported
 from pipeline.config import ASSETS, Project
 from tests.serve_app import conformance
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    # what torch warns about itself when vLLM imports its compiler
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
+]
 
 
 @pytest.fixture(scope="module")
