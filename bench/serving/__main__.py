@@ -31,6 +31,7 @@ from bench.serving.load import Load, Target
 TINY = servers.ROOT / "assets" / "tiny-base"
 FAKE = {"engine": "fake", "max_new_tokens": 256, "max_input_tokens": 512, "concurrency": 64, "queue": 700}
 SMALL = {"engine": "hf", "max_new_tokens": 256, "max_input_tokens": 512, "concurrency": 32, "queue": 64}
+CLIENTS = 8  # processes that put the load on a GPU's server: its machine has cores for them
 ROUNDS = 3  # of the small model: one takes a second and a half
 
 
@@ -118,22 +119,21 @@ def big(scratch: Path, model: Path, engine: str) -> dict[str, Any]:
     alone = bare(run, settings, [warm, *shapes], scratch / "bare-big.log")[1:]
     found: dict[str, Any] = {}
     with servers.ours(run, settings, scratch / "big.log") as target:
-        load.run(target, Load(warm["requests"], 64, max_tokens=128, stream=False, seed=1))
+        load.run(target, Load(warm["requests"], 64, max_tokens=128, stream=False, seed=1), CLIENTS)
         for shape, before in zip(shapes, alone, strict=True):
             count = shape["at_once"]
-            answers, seconds = load.run(
-                target, Load(shape["requests"], count, max_tokens=128, stream=False, seed=count)
-            )
+            asked = Load(shape["requests"], count, max_tokens=128, stream=False, seed=count)
+            answers, seconds = load.run(target, asked, CLIENTS)
             found[f"bare_{count}"] = before["tokens_per_second"]
             found[f"unstreamed_{count}"] = load.speed(answers, seconds)
-        answers, seconds = load.run(target, Load(256, 64, max_tokens=128, seed=2))
+        answers, seconds = load.run(target, Load(256, 64, max_tokens=128, seed=2), CLIENTS)
         first = [answer.first for answer in answers]
         found |= {
             "streamed_64": load.speed(answers, seconds),
             "ttft_p50_ms": 1000 * load.percentile(first, 0.5),
             "ttft_p95_ms": 1000 * load.percentile(first, 0.95),
         }
-        crowd, seconds = load.run(target, Load(1000, 1000, max_tokens=128, seed=3))
+        crowd, seconds = load.run(target, Load(1000, 1000, max_tokens=128, seed=3), CLIENTS)
         found |= {
             "lost_requests": load.lost(crowd),
             "crowd_answered": sum(answer.status == 200 for answer in crowd),
