@@ -150,15 +150,26 @@ def run(target: Target, load: Load, clients: int = 1) -> tuple[list[Answer], flo
     `clients`: processes that share a closed loop. One takes about 0.3 ms for a request, which is a pause for all where
     many answers end together; a server's users do not wait for each other.
     """
+    clients = 1 if load.rate is not None else min(clients, load.at_once)
     if clients == 1:
         began = time.perf_counter()
         answers = asyncio.run(_all(target, load))
         return answers, time.perf_counter() - began
-    with ProcessPoolExecutor(clients, multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(time.sleep, [0.5] * clients))  # all of them are up
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(clients, context, _meet, [context.Barrier(clients)]) as pool:
+        list(pool.map(_ready, range(clients)))
         began = time.perf_counter()
         parts = list(pool.map(_part, *zip(*[(target, load.share(at, clients)) for at in range(clients)], strict=True)))
         return [answer for part in parts for answer in part], time.perf_counter() - began
+
+
+def _meet(others: Any) -> None:
+    """Ends when all clients are up."""
+    others.wait()
+
+
+def _ready(_: int) -> None:
+    """Nothing: has a client started."""
 
 
 def _part(target: Target, load: Load) -> list[Answer]:

@@ -56,6 +56,7 @@ def _embed_once(model: Any) -> None:
         names = [part.name for part in layer.layers]
         if (
             isinstance(layer.ops, NumpyOps)
+            and len(names) > 4
             and names[:2] == ["extract_features", "list2ragged"]
             and names[-1] == "ragged2list"
             and {leaf.name for part in layer.layers[2:-1] for leaf in part.walk() if not leaf.layers} <= BY_ROW

@@ -81,3 +81,13 @@ def test_embeddings_with_vectors_stay_as_they_are() -> None:
     before = [layer.name for layer in model.walk()]
     layers._embed_once(model)
     assert [layer.name for layer in model.walk()] == before
+
+
+def test_an_embedding_by_one_layer_stays_as_it_is() -> None:
+    from spacy.ml.featureextractor import FeatureExtractor
+    from thinc.api import HashEmbed, chain, list2ragged, ragged2list, with_array
+
+    model: Any = chain(FeatureExtractor(["NORM"]), list2ragged(), with_array(HashEmbed(8, 50, column=0)), ragged2list())
+    before = [layer.name for layer in model.walk()]
+    layers._embed_once(model)
+    assert [layer.name for layer in model.walk()] == before

@@ -24,6 +24,12 @@ def test_several_clients_put_on_one_load() -> None:
     with service(0.0, 3) as (engine, _, base):
         target = Target(f"{base}/v1", engine.model_id, KEY)
         answers, seconds = load.run(target, Load(10, 4, max_tokens=3), clients=2)
-    assert [answer.status for answer in answers] == [200] * 10
+        few, _ = load.run(target, Load(5, 1, max_tokens=3), clients=2)
+        arrivals, _ = load.run(target, Load(5, rate=100.0, max_tokens=3), clients=2)
+    assert [[answer.status for answer in each] for each in (answers, few, arrivals)] == [
+        [200] * 10,
+        [200] * 5,
+        [200] * 5,
+    ]
     assert load.speed(answers, seconds) > 0
     assert load.lost(answers) == 0

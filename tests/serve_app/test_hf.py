@@ -233,10 +233,10 @@ def test_a_cache_that_does_not_fit_is_an_error(exported: Run, module_project: An
 
 
 def test_messages_larger_than_the_pipe_under_ray_s_event_loop(exported: Run, module_project: Any) -> None:
-    serve = module_project.serve.model_copy(update={"max_input_tokens": 60_000, "max_new_tokens": 400})
+    serve = module_project.serve.model_copy(update={"max_input_tokens": 120_000, "max_new_tokens": 400})
     made = HfEngine(module_project.model_copy(update={"serve": serve}), exported)
     whole = Generation(prompt(made, QUESTIONS[0]), max_tokens=400, temperature=2.0, seed=1, logprobs=20, whole=True)
-    long = Generation(Prompt([5] * 60_000), max_tokens=1)  # 180 kB, four at once, and the process is still reading
+    long = Generation(Prompt([300] * 120_000), max_tokens=1)  # 360 kB: more than the pipe holds
 
     async def all_at_once() -> None:
         waiting = [asyncio.create_task(answer(made, request)) for request in (whole, whole, *[long] * 4)]
