@@ -147,8 +147,8 @@ async def _open(session: aiohttp.ClientSession, target: Target, load: Load) -> l
 def run(target: Target, load: Load, clients: int = 1) -> tuple[list[Answer], float]:
     """Puts the load on the server; returns the answers and the seconds it took in all.
 
-    `clients`: processes that share a closed loop. One takes about 0.3 ms for a request, which is a pause for all where
-    many answers end together; a server's users do not wait for each other.
+    `clients`: processes that share a closed loop. One takes 0.14 ms or more for a request, which is a pause for all
+    where many answers end together; a server's users do not wait for each other.
     """
     clients = 1 if load.rate is not None else min(clients, load.at_once)
     if clients == 1:
