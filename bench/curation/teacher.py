@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib
 import json
 import shutil
 import sys
@@ -41,12 +42,16 @@ Example = tuple[str, float]
 
 def corpus(data: Path) -> Any:
     """Returns (training, held out) texts, split as for assets/toxicity-small."""
+    return _asset("toxicity_corpus").load(data, SEED)
+
+
+def _asset(module: str) -> Any:
+    """Imports a module of assets/toxicity-small."""
     sys.path.insert(0, str(ASSET))
     try:
-        import toxicity_corpus  # type: ignore[import-not-found]
+        return importlib.import_module(module)
     finally:
         sys.path.remove(str(ASSET))
-    return toxicity_corpus.load(data, SEED)
 
 
 def teacher(data: Path, folder: Path) -> Path:
@@ -64,11 +69,10 @@ def _tweets(data: Path) -> Path:
 
 def _labels(data: Path) -> dict[str, float]:
     """Returns of each tweet the share of its annotators who saw hate or offence."""
-    import toxicity_corpus
-
+    clean = _asset("toxicity_corpus").clean_tweet
     with _tweets(data).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return {toxicity_corpus.clean_tweet(row["tweet"]): 1 - int(row["neither"]) / int(row["count"]) for row in rows}
+    return {clean(row["tweet"]): 1 - int(row["neither"]) / int(row["count"]) for row in rows}
 
 
 def _examples(train: Any, labels: dict[str, float], rng: Random, size: int) -> list[Example]:
@@ -155,10 +159,8 @@ def _train(data: Path) -> Any:
 
 
 def _auc(model: Any, tokenizer: Any, held: Any, rng: Random) -> float:
-    """Returns how often a held-out toxic tweet scores above a decent tweet or a banking question."""
-    import numpy as np
+    """Returns the area under the ROC curve of held-out toxic tweets against decent ones and banking questions."""
     import torch
-    from scipy.stats import rankdata
 
     toxic = [(text, 1.0) for text in rng.sample(held.toxic, HELD_OUT)]
     decent = [(text, 0.0) for half in (held.neither, held.banking) for text in rng.sample(half, HELD_OUT // 2)]
@@ -167,9 +169,9 @@ def _auc(model: Any, tokenizer: Any, held: Any, rng: Random) -> float:
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         for ids, batch in _batches(tokenizer, toxic + decent, rng, BATCH):
             scores += model(input_ids=ids, attention_mask=(ids != 0).long()).logits[:, 0].float().tolist()
-            labels += batch.tolist()
-    above = rankdata(scores)[np.array(labels) == 1].mean() - (HELD_OUT + 1) / 2
-    return float(above / HELD_OUT)
+            labels += (batch == 1).tolist()
+    area: float = _asset("measure_toxicity").roc_auc(scores, labels)
+    return area
 
 
 def _bag(config: Any, batches: Iterator[tuple[Any, Any]]) -> Any:

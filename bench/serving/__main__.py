@@ -89,9 +89,8 @@ def streams(scratch: Path, run: Path, quick: bool) -> dict[str, Any]:
 def small(scratch: Path, run: Path, quick: bool) -> dict[str, Any]:
     """The small model, alone, served by us and by transformers: of each the median of three rounds."""
     tokens, requests = (64, 64) if quick else (128, 256)
-    warm, shape = (
-        {"requests": count, "at_once": 32, "max_tokens": length} for count, length in ((32, 8), (requests, tokens))
-    )
+    warm = {"requests": 32, "at_once": 32, "max_tokens": 8}
+    shape = {"requests": requests, "at_once": 32, "max_tokens": tokens}
     rounds = bare(run, SMALL, [warm, *[shape] * ROUNDS], scratch / "bare-hf.log")[1:]
     alone = load.middle([found["tokens_per_second"] for found in rounds])
     with servers.ours(run, SMALL, scratch / "hf.log") as target:

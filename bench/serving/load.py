@@ -153,13 +153,13 @@ def run(target: Target, load: Load, clients: int = 1) -> tuple[list[Answer], flo
     clients = 1 if load.rate is not None else min(clients, load.at_once)
     if clients == 1:
         began = time.perf_counter()
-        answers = asyncio.run(_all(target, load))
+        answers = _part(target, load)
         return answers, time.perf_counter() - began
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(clients, context, _meet, [context.Barrier(clients)]) as pool:
         list(pool.map(_ready, range(clients)))
         began = time.perf_counter()
-        parts = list(pool.map(_part, *zip(*[(target, load.share(at, clients)) for at in range(clients)], strict=True)))
+        parts = list(pool.map(_part, [target] * clients, [load.share(at, clients) for at in range(clients)]))
         return [answer for part in parts for answer in part], time.perf_counter() - began
 
 
