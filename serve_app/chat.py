@@ -10,21 +10,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from serve_app.options import Count, Ignored, Neutral, Options, Strict, Text, Usage, unsupported
+from serve_app.options import Count, Ignored, Neutral, Options, Strict, Usage, unsupported
 
 OBJECT: dict[str, Any] = {"type": "object"}
 
 
 class TextPart(Strict):
     type: Literal["text"]
-    text: Text
+    text: str
 
 
 class Message(Strict):
     """One message. Content parts other than text, and tool calls, are refused."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[TextPart]
+    content: str | list[TextPart]
     name: str | None = None
     refusal: None = None
     annotations: Annotated[Any, Neutral(None, [])] = None

@@ -112,7 +112,7 @@ def of_validation(problems: Sequence[Mapping[str, Any]]) -> ApiError:
     param = ".".join(step if _FIELD.fullmatch(step) or step.isdigit() else "?" for step in steps) or None
     match problem["type"]:
         case "json_invalid":
-            return bad_request("The body is not JSON.")
+            return bad_request("The body is not JSON in UTF-8.")
         case "extra_forbidden":
             return bad_request(f"Unrecognized request argument: {param}", param, "unknown_parameter")
         case "missing":

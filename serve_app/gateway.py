@@ -10,12 +10,15 @@ This module knows nothing of Ray, and of models only the `Engine` interface.
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
@@ -35,6 +38,27 @@ from serve_app.keys import Keyring
 from serve_app.limits import Admission, unless_gone
 
 log = logging.getLogger("solotune.serve")
+
+
+class Direct(APIRoute):
+    """A route whose body pydantic reads at once: FastAPI's own way costs every request 30 us more."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        field: Any = self.body_field
+        model = field.field_info.annotation
+        answer: Callable[[Any], Coroutine[Any, Any, Response]] = self.endpoint
+
+        async def handle(request: Request) -> Response:
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                raise errors.bad_request("The body must be sent as application/json.")
+            try:
+                given = model.model_validate_json(await request.body())
+            except ValidationError as error:
+                raise RequestValidationError(error.errors(include_url=False, include_input=False)) from None
+            return await answer(given)
+
+        return handle
 
 
 class Reply(Response):
@@ -87,9 +111,9 @@ def build(
     if guard is not None:
         counted.registry.register(metrics.Guarded(guard.noted))
     _answer_errors(app)
+    _generate(app, engine, guard, settings, admission)
     _tell_health(app, engine)
     _list_models(app, Model(id=engine.model_id, created=engine.created))
-    _generate(app, engine, guard, settings, admission)
     _show(app, settings, counted)
     document.install(app, engine, settings)
     return app
@@ -131,7 +155,6 @@ def _generate(app: FastAPI, engine: Engine, guard: Guard | None, settings: Serve
     text_format = TextFormat(engine.codec, engine.model_id)
     tells_tokens = guard is None or not guard.rewrites
 
-    @app.post("/v1/chat/completions", response_model=Completion, responses=document.STREAMED)
     async def chat_completions(request: ChatRequest) -> Response:
         admission.expect(1)
         if guard is not None and guard.looks_in:
@@ -139,13 +162,16 @@ def _generate(app: FastAPI, engine: Engine, guard: Guard | None, settings: Serve
         job = prepare.chat(engine, settings, request, tells_tokens)
         return Reply(engine, guard, admission, job, chat_format)
 
-    @app.post("/v1/completions", response_model=TextCompletion, responses=document.STREAMED)
     async def completions(request: CompletionRequest) -> Response:
         admission.expect(1)
         if guard is not None and guard.looks_in:
             request = await _guarded(engine, guard, request)
         job = prepare.completion(engine, settings, request, tells_tokens)
         return Reply(engine, guard, admission, job, text_format)
+
+    kind: dict[str, Any] = {"methods": ["POST"], "responses": document.STREAMED, "route_class_override": Direct}
+    app.router.add_api_route("/v1/chat/completions", chat_completions, response_model=Completion, **kind)
+    app.router.add_api_route("/v1/completions", completions, response_model=TextCompletion, **kind)
 
 
 async def _guarded(engine: Engine, guard: Guard, request: CompletionRequest) -> CompletionRequest:

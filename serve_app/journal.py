@@ -31,6 +31,7 @@ log = logging.getLogger("solotune.serve")
 WAITING = 20_000  # lines that may wait for the disk
 TOGETHER = 0.1  # seconds: lines that come in that time are written together
 PAUSE = 1.0  # seconds after a failure before the disk is tried again
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def entry(visit: Visit) -> dict[str, Any]:
@@ -74,7 +75,7 @@ class Journal:
         self._thread.start()
 
     def write(self, entry: Mapping[str, Any]) -> None:
-        line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+        line = _encode(entry).encode() + b"\n"
         try:
             self._lines.put_nowait(line)
         except queue.Full:

@@ -42,17 +42,19 @@ class Admission:
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
     """Does the work; cancels it when the client hangs up first."""
+    left = asyncio.timeout(None)
 
-    async def gone() -> None:
+    async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        left.reschedule(0.0)  # long past: asyncio's own way to cancel this work and nothing around it
 
-    working, watching = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    watching = asyncio.ensure_future(watch())
     try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
+        async with left:
+            await work
+    except TimeoutError:
+        if not left.expired():
+            raise
     finally:
-        working.cancel()
         watching.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)

@@ -3,6 +3,7 @@
 Output contract: a request that validates is well-formed. Like OpenAI's, an unknown argument is refused (400). Arguments
 that this service does not implement are accepted at their neutral value and refused at any other (400,
 `unsupported_parameter`); those that do not change the answer (`user`, `metadata`, `store`, ...) are ignored.
+Requests are made from JSON text (`model_validate_json`): its reader refuses half a surrogate pair, which UTF-8 lacks.
 This module does not know tokens, models or HTTP; what an engine cannot do is refused in `prepare`.
 """
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,15 +25,6 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 MAX_STOPS = 4
 MAX_CHOICES = 128
 SEED = 2**63  # a seed is a signed 64-bit integer
-
-
-def _writable(text: str) -> str:
-    """Refuses half a surrogate pair: JSON can carry one, UTF-8 and tokenizers cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("the text holds half of a surrogate pair") from error
-    return text
 
 
 def unsupported() -> PydanticCustomError:
@@ -61,7 +52,6 @@ class Neutral:
 
 
 Ignored = Annotated[Any, WithJsonSchema({})]
-Text = Annotated[str, AfterValidator(_writable)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
@@ -78,12 +68,12 @@ class StreamOptions(Strict):
 class Options(Strict):
     """What both requests have in common. null means the default everywhere."""
 
-    model: Text
+    model: str
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=-SEED, lt=SEED)] | None = None
     max_tokens: Count | None = None
-    stop: Text | Annotated[list[Text], Field(max_length=MAX_STOPS)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=MAX_STOPS)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None

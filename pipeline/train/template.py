@@ -155,10 +155,14 @@ def stop_ids(tokenizer: Any, model: Any) -> list[int]:
     return sorted(token for token in ids if token is not None)
 
 
+def chat_text(tokenizer: Any, messages: Sequence[dict[str, str]]) -> str:
+    """Returns a conversation as the template writes it, up to where the assistant's answer begins."""
+    return _render(tokenizer, list(messages), ask=True)
+
+
 def chat_prompt(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
-    """Returns the token ids of a conversation up to where the assistant's answer begins."""
-    text = _render(tokenizer, list(messages), ask=True)
-    return list(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+    """Returns the token ids of `chat_text`."""
+    return list(tokenizer(chat_text(tokenizer, messages), add_special_tokens=False, verbose=False).input_ids)
 
 
 def encode(tokenizer: Any, prompt: str, response: str, max_length: int, kind: str = "qa") -> Encoded:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.train.template import chat_prompt
 from serve_app import answer, errors
 from serve_app.answer import Decoder, Job
 from serve_app.codec import HfCodec
@@ -194,6 +195,17 @@ def test_the_bytes_of_tokens_join_to_the_text(tokenizer: Any, text: str) -> None
     codec = HfCodec(tokenizer)
     ids = codec.encode(text)
     assert b"".join(codec.piece(token) for token in ids).decode() == text
+
+
+def test_a_conversation_has_the_ids_of_training_whatever_the_tokenizer_cuts(tokenizer: Any) -> None:
+    messages = [{"role": "user", "content": "Where is my card? " * 20}]
+    wanted, text = chat_prompt(tokenizer, messages), tokenizer("Where is my card?").input_ids
+    tokenizer.backend_tokenizer.enable_truncation(8)  # as a tokenizer.json may have it
+    tokenizer.backend_tokenizer.enable_padding(length=1000)
+    codec = HfCodec(tokenizer)
+    assert codec.render(messages) == wanted
+    assert codec.encode("Where is my card?") == text
+    assert len(wanted) > 8
 
 
 def test_bytes_of_a_sentencepiece_vocabulary(tokenizer: Any) -> None:

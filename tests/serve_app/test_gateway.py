@@ -14,6 +14,7 @@ from pipeline.config import Serve
 from serve_app import gateway
 from tests.serve_app.client import ASK, KEY, KEYRING, envelope, events, talk
 
+JSON = "application/json"
 SETTINGS = Serve(max_new_tokens=100, max_input_tokens=150, concurrency=1, queue=1)
 
 
@@ -157,6 +158,33 @@ def test_a_body_that_is_no_request_is_a_400(scripted: Any, body: bytes) -> None:
     response = send(scripted("x"), "POST", "/v1/chat/completions", content=body, headers=headers)
     assert response.status_code == 400
     assert envelope(response)["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("application/json", 200),
+        ("Application/JSON; charset=utf-8", 200),
+        ("application/x-www-form-urlencoded", 400),  # what curl's -d says unless told otherwise
+        ("text/plain", 400),
+        ("application/jsonl", 400),
+        ("", 400),
+    ],
+)
+def test_a_body_that_is_not_called_json_is_a_400(scripted: Any, kind: str, status: int) -> None:
+    content = json.dumps(ASK).encode()
+    response = send(scripted("x"), "POST", "/v1/chat/completions", content=content, headers={"Content-Type": kind})
+    assert response.status_code == status
+    assert status == 200 or "application/json" in envelope(response)["message"]
+
+
+@pytest.mark.parametrize("half", ["\\ud800", "\\udc00", "\\udc00\\ud800"])
+@pytest.mark.parametrize("where", ["card", "tiny"])
+def test_half_a_surrogate_pair_is_a_400(scripted: Any, half: str, where: str) -> None:
+    content = json.dumps({**ASK, "metadata": {"a": "tiny"}}).replace(where, half).encode()
+    response = send(scripted("x"), "POST", "/v1/chat/completions", content=content, headers={"Content-Type": JSON})
+    assert response.status_code == 400
+    assert envelope(response)["message"] == "The body is not JSON in UTF-8."
 
 
 def test_roles_that_the_template_refuses_are_a_400(scripted: Any) -> None:
