@@ -17,9 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -32,29 +29,16 @@ TINY = servers.ROOT / "assets" / "tiny-base"
 FAKE = {"engine": "fake", "max_new_tokens": 256, "max_input_tokens": 512, "concurrency": 64, "queue": 700}
 SMALL = {"engine": "hf", "max_new_tokens": 256, "max_input_tokens": 512, "concurrency": 32, "queue": 64}
 CLIENTS = 8  # processes that put the load on a GPU's server: its machine has cores for them
-ROUNDS = 3  # of the small model: one takes a second and a half
-
-
-def bare(run: Path, settings: dict[str, Any], loads: list[dict[str, int]], log: Path) -> list[dict[str, float]]:
-    """Measures the engine alone in a process of its own."""
-    command = [sys.executable, "-m", "bench.serving.bare", str(servers.configuration(run.parent, settings)), str(run)]
-    with log.open("wb") as stream:
-        done = subprocess.run(
-            [*command, json.dumps(loads)],
-            cwd=servers.ROOT,
-            env={**os.environ, **servers.SAME},
-            stdout=subprocess.PIPE,
-            stderr=stream,
-            check=True,
-        )
-    return [json.loads(line) for line in done.stdout.decode().splitlines() if line.startswith("{")]
+STARTS = 3  # of the small model: from start to start its speed differs by some percent
+ROUNDS = 3  # in each start: one takes a second and a half, and may be off by a tenth
 
 
 def hop(scratch: Path, run: Path, quick: bool) -> dict[str, Any]:
     """The way through the service, on the fake engine."""
     asked = 200 if quick else 2000
     at_once = {**FAKE, "fake": {"interval": 0.0}}
-    alone = bare(run, at_once, [{"requests": asked, "at_once": 1, "max_tokens": 1}], scratch / "bare-fake.log")[0]
+    with servers.bare(run, at_once, scratch / "bare-fake.log") as measure:
+        alone = measure({"requests": asked, "at_once": 1, "max_tokens": 1})
     with servers.ours(run, at_once, scratch / "fake.log") as target:
         load.run(target, Load(50, 2, max_tokens=1, stream=False))  # warm
         answers, _ = load.run(target, Load(asked, 1, max_tokens=1, stream=False))
@@ -75,8 +59,8 @@ def streams(scratch: Path, run: Path, quick: bool) -> dict[str, Any]:
     for name, step in (("loss_fake", 0.02), ("gap", 0.05)):
         settings = {**FAKE, "fake": {"interval": step, "length": 0}}
         tokens = 64 if quick else 128
-        shape = {"requests": 64, "at_once": 32, "max_tokens": tokens}
-        alone = bare(run, settings, [shape], scratch / f"bare-{name}.log")[0]
+        with servers.bare(run, settings, scratch / f"bare-{name}.log") as measure:
+            alone = measure({"requests": 64, "at_once": 32, "max_tokens": tokens})
         with servers.ours(run, settings, scratch / f"{name}.log") as target:
             load.run(target, Load(32, 32, max_tokens=8))
             answers, seconds = load.run(target, Load(64, 32, max_tokens=tokens))
@@ -87,23 +71,31 @@ def streams(scratch: Path, run: Path, quick: bool) -> dict[str, Any]:
 
 
 def small(scratch: Path, run: Path, quick: bool) -> dict[str, Any]:
-    """The small model, alone, served by us and by transformers: of each the median of three rounds."""
+    """The small model, alone and served by us in turns, then by transformers: of each the median of its rounds."""
     tokens, requests = (64, 64) if quick else (128, 256)
-    warm = {"requests": 32, "at_once": 32, "max_tokens": 8}
     shape = {"requests": requests, "at_once": 32, "max_tokens": tokens}
-    rounds = bare(run, SMALL, [warm, *[shape] * ROUNDS], scratch / "bare-hf.log")[1:]
-    alone = load.middle([found["tokens_per_second"] for found in rounds])
-    with servers.ours(run, SMALL, scratch / "hf.log") as target:
-        served = _speed(target, requests, tokens)
+    pairs = []
+    for _ in range(STARTS):
+        with (
+            servers.bare(run, SMALL, scratch / "bare-hf.log") as measure,
+            servers.ours(run, SMALL, scratch / "hf.log") as target,
+        ):
+            measure({"requests": 32, "at_once": 32, "max_tokens": 8})
+            load.run(target, Load(32, 32, max_tokens=8))
+            pairs += [(measure(shape)["tokens_per_second"], _speed(target, requests, tokens)) for _ in range(ROUNDS)]
     with servers.transformers_serve(TINY, scratch / "transformers.log") as target:
-        theirs = _speed(target, requests, tokens)
-    return {"loss_small": 1 - served / alone, "bare": alone, "ours": served, "transformers": theirs}
+        load.run(target, Load(32, 32, max_tokens=8))
+        theirs = load.middle([_speed(target, requests, tokens) for _ in range(ROUNDS)])
+    return {
+        "loss_small": load.middle([1 - served / alone for alone, served in pairs]),
+        "bare": load.middle([alone for alone, _ in pairs]),
+        "ours": load.middle([served for _, served in pairs]),
+        "transformers": theirs,
+    }
 
 
 def _speed(target: Target, requests: int, tokens: int) -> float:
-    load.run(target, Load(32, 32, max_tokens=8))
-    rounds = (load.run(target, Load(requests, 32, max_tokens=tokens)) for _ in range(ROUNDS))
-    return load.middle([load.speed(answers, seconds) for answers, seconds in rounds])
+    return load.speed(*load.run(target, Load(requests, 32, max_tokens=tokens)))
 
 
 def big(scratch: Path, model: Path, engine: str) -> dict[str, Any]:
@@ -115,7 +107,9 @@ def big(scratch: Path, model: Path, engine: str) -> dict[str, Any]:
         for count in (64, 256)
     ]
     warm = {**shapes[0], "seed": 1}
-    alone = bare(run, settings, [warm, *shapes], scratch / "bare-big.log")[1:]
+    with servers.bare(run, settings, scratch / "bare-big.log") as measure:
+        measure(warm)
+        alone = [measure(shape) for shape in shapes]
     found: dict[str, Any] = {}
     with servers.ours(run, settings, scratch / "big.log") as target:
         load.run(target, Load(warm["requests"], 64, max_tokens=128, stream=False, seed=1), CLIENTS)

@@ -1,7 +1,7 @@
-"""The engine alone, no server: `python -m bench.serving.bare CONFIG RUN LOADS` prints one JSON object per load.
+"""The engine alone, no server: `python -m bench.serving.bare CONFIG RUN` measures loads until its input ends.
 
-`LOADS` is JSON: a list of {"requests", "at_once", "max_tokens"} and perhaps "whole" and "seed". What is measured is the
-engine's own `generate`, fed with the very prompts that go over HTTP.
+A load is a line of JSON: {"requests", "at_once", "max_tokens"} and perhaps "whole" and "seed"; the answer is one, too.
+What is measured is the engine's own `generate`, fed with the very prompts that go over HTTP.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ async def measure(engine: Any, load: dict[str, int]) -> dict[str, float]:
     }
 
 
-async def _main(config_file: str, run_folder: str, loads: list[dict[str, int]]) -> None:
+async def _main(config_file: str, run_folder: str) -> None:
     from pipeline import config
     from pipeline.run import Run
     from serve_app.engines.load import load as load_engine
 
     engine = load_engine(config.load(config_file), Run.open(run_folder))
     await measure(engine, {"requests": 8, "at_once": 8, "max_tokens": 8})
-    for load in loads:
-        print(json.dumps(await measure(engine, load)), flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        print(json.dumps(await measure(engine, json.loads(line))), flush=True)
     await engine.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))
+    asyncio.run(_main(sys.argv[1], sys.argv[2]))
     sys.stdout.flush()

@@ -1,8 +1,10 @@
-"""The servers under load, each a process of its own: ours, and on the same model `transformers serve` and vLLM's."""
+"""What is put under load, each a process of its own: our service, the engine alone, and `transformers serve` and vLLM's
+server on the same model."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -11,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,38 @@ def ours(run: Path, settings: dict[str, Any], log: Path) -> Iterator[Target]:
         url = _until(process, log, lambda: _line(log, r"^serve: bench at (\S+)"))
         _until(process, log, lambda: _line(log, r"(This Ray is private)"))
         yield Target(url, "bench", key)
+
+
+@contextlib.contextmanager
+def bare(run: Path, settings: dict[str, Any], log: Path) -> Iterator[Callable[[dict[str, int]], dict[str, float]]]:
+    """Starts the engine alone; yields what puts a load on it and returns what `bench.serving.bare` says of it."""
+    command = [sys.executable, "-m", "bench.serving.bare", str(configuration(run.parent, settings)), str(run)]
+    with (
+        log.open("wb") as stream,
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **SAME},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            text=True,
+        ) as process,
+    ):
+        given, made = process.stdin, process.stdout
+        if given is None or made is None:
+            raise RuntimeError("no pipes")
+
+        def measure(load: dict[str, int]) -> dict[str, float]:
+            print(json.dumps(load), file=given, flush=True)
+            for line in made:
+                if line.startswith("{"):  # engines write on it, too
+                    return dict(json.loads(line))
+            raise RuntimeError(f"the engine ended: {log.read_text(errors='replace')[-1500:]}")
+
+        yield measure
+        given.close()
+        process.wait(60)
 
 
 @contextlib.contextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from bench.serving import load
+from bench.exported import exported
+from bench.serving import load, servers
 from bench.serving.load import Load, Target
 from tests.serve_app.client import KEY
 from tests.serve_app.test_load import service
@@ -33,3 +36,24 @@ def test_several_clients_put_on_one_load() -> None:
     ]
     assert load.speed(answers, seconds) > 0
     assert load.lost(answers) == 0
+
+
+def test_the_engine_alone_measures_one_load_after_the_other(tmp_path: Path) -> None:
+    settings = {
+        "engine": "fake",
+        "fake": {"interval": 0.01, "length": 0},
+        "max_new_tokens": 64,
+        "max_input_tokens": 512,
+    }
+    run = exported(tmp_path / "run", servers.ROOT / "assets" / "tiny-base").local()
+    with servers.bare(run, settings, tmp_path / "log") as measure:
+        found = [measure({"requests": count, "at_once": count, "max_tokens": 5}) for count in (1, 4)]
+    assert all(min(one.values()) > 0 for one in found)
+
+
+def test_an_engine_that_does_not_load_is_told_with_its_words(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError, match="export"),
+        servers.bare(tmp_path, {"engine": "hf"}, tmp_path / "log") as measure,
+    ):
+        measure({"requests": 1, "at_once": 1, "max_tokens": 1})
