@@ -1,7 +1,8 @@
 """Between text and token ids: rendering messages, encoding, decoding, the bytes of a single token.
 
 Output contract: `render` gives what the training's own `chat_prompt` gives. The `piece`s of the tokens of a text,
-joined, are the text's UTF-8 for byte-level BPE; for other tokenizers but for spaces that decoding strips.
+joined, are the text's UTF-8 for byte-level BPE; for other tokenizers but for spaces that decoding strips. Code Llama's
+`<FILL_ME>` is text like any other.
 This module loads no tokenizer and keeps no state of a request.
 """
 

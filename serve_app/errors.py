@@ -112,13 +112,11 @@ def of_validation(problems: Sequence[Mapping[str, Any]]) -> ApiError:
     param = ".".join(step if _FIELD.fullmatch(step) or step.isdigit() else "?" for step in steps) or None
     match problem["type"]:
         case "json_invalid":
-            return bad_request("The body is not JSON in UTF-8.")
+            return bad_request(f"The body cannot be read as JSON: {problem['ctx']['error']}.")
         case "extra_forbidden":
             return bad_request(f"Unrecognized request argument: {param}", param, "unknown_parameter")
         case "missing":
-            return bad_request(
-                f"Missing required parameter: {param or 'the body'}", param, "missing_required_parameter"
-            )
+            return bad_request(f"Missing required parameter: {param}", param, "missing_required_parameter")
         case "unsupported":
             return bad_request(problem["msg"], param, "unsupported_parameter")
     return bad_request(f"Invalid value for {param or 'the body'}: {problem['msg']}", param, "invalid_value")

@@ -71,7 +71,7 @@ def streams(scratch: Path, run: Path, quick: bool) -> dict[str, Any]:
 
 
 def small(scratch: Path, run: Path, quick: bool) -> dict[str, Any]:
-    """The small model, alone and served by us in turns, then by transformers: of each the median of its rounds."""
+    """The small model: the engine alone and the service in turns, both there all the time; then transformers."""
     tokens, requests = (64, 64) if quick else (128, 256)
     shape = {"requests": requests, "at_once": 32, "max_tokens": tokens}
     pairs = []

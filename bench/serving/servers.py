@@ -40,7 +40,7 @@ def free_port() -> int:
 
 def configuration(folder: Path, settings: dict[str, Any]) -> Path:
     """Writes a project file with these `serve` settings; returns it."""
-    place = folder / f"{settings['engine']}.yaml"
+    place = folder / f"{settings['engine']}-{settings.get('port', 'bare')}.yaml"
     place.write_text(yaml.safe_dump({"name": "bench", "base_model": "tiny-base", "serve": settings}))
     return place
 
@@ -62,32 +62,39 @@ def ours(run: Path, settings: dict[str, Any], log: Path) -> Iterator[Target]:
 def bare(run: Path, settings: dict[str, Any], log: Path) -> Iterator[Callable[[dict[str, int]], dict[str, float]]]:
     """Starts the engine alone; yields what puts a load on it and returns what `bench.serving.bare` says of it."""
     command = [sys.executable, "-m", "bench.serving.bare", str(configuration(run.parent, settings)), str(run)]
-    with (
-        log.open("wb") as stream,
-        subprocess.Popen(
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
             command,
             cwd=ROOT,
             env={**os.environ, **SAME},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stream,
-            text=True,
-        ) as process,
-    ):
-        given, made = process.stdin, process.stdout
-        if given is None or made is None:
-            raise RuntimeError("no pipes")
+            bufsize=0,  # nothing of a load stays here when the process has died
+        )
+    given, made = process.stdin, process.stdout
+    if given is None or made is None:
+        raise RuntimeError("no pipes")
 
-        def measure(load: dict[str, int]) -> dict[str, float]:
-            print(json.dumps(load), file=given, flush=True)
-            for line in made:
-                if line.startswith("{"):  # engines write on it, too
-                    return dict(json.loads(line))
-            raise RuntimeError(f"the engine ended: {log.read_text(errors='replace')[-1500:]}")
+    def measure(load: dict[str, int]) -> dict[str, float]:
+        with contextlib.suppress(BrokenPipeError):
+            given.write(json.dumps(load).encode() + b"\n")
+        for line in made:
+            if line.startswith(b"{"):  # engines write on it, too
+                return dict(json.loads(line))
+        raise RuntimeError(f"the engine ended: {log.read_text(errors='replace')[-1500:]}")
 
+    try:
         yield measure
+    finally:
         given.close()
-        process.wait(60)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        made.close()
+    if process.returncode:
+        raise RuntimeError(f"the engine ended badly: {log.read_text(errors='replace')[-1500:]}")
 
 
 @contextlib.contextmanager
