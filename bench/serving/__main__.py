@@ -5,7 +5,7 @@ x_transformers_serve, lost_requests` (null: not measured), and under `details` w
 small one of this project is served on the CPU, and the fake engine, which takes no time:
 - `overhead_p50_ms`: a one-token answer of the fake engine over HTTP, the engine's own time taken off;
 - `throughput_loss`: of 32 streams, against the engine alone, the worse of the fake engine (a token every 20 ms) and the
-  small model (whose client and server share the machine's cores);
+  small model (whose client and server share the machine's cores, and which is measured alone and served in turns);
 - `interchunk_p99_x_step`: the 99th percentile of the time between events, in steps of the fake engine (50 ms);
 - `x_transformers_serve`: tokens per second of 32 streams against `transformers serve` on the same model;
 - `lost_requests`: of 1,000 connections opened at once, those neither answered nor refused with 429.

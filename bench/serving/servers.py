@@ -28,6 +28,7 @@ SAME = {  # for every process that is measured: what the jobs set for themselves
     "HF_HUB_OFFLINE": "1",
     "PYTHONUNBUFFERED": "1",
 }
+ENDING = 60  # seconds that a process gets to end by itself
 VLLM = [sys.executable, "-m", "vllm.entrypoints.cli.main"]
 LARGE = {"max_new_tokens": 256, "max_input_tokens": 1024, "concurrency": 256, "queue": 1024}  # `serve` of a large model
 
@@ -62,39 +63,26 @@ def ours(run: Path, settings: dict[str, Any], log: Path) -> Iterator[Target]:
 def bare(run: Path, settings: dict[str, Any], log: Path) -> Iterator[Callable[[dict[str, int]], dict[str, float]]]:
     """Starts the engine alone; yields what puts a load on it and returns what `bench.serving.bare` says of it."""
     command = [sys.executable, "-m", "bench.serving.bare", str(configuration(run.parent, settings)), str(run)]
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, **SAME},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stream,
-            bufsize=0,  # nothing of a load stays here when the process has died
-        )
-    given, made = process.stdin, process.stdout
-    if given is None or made is None:
-        raise RuntimeError("no pipes")
+    with _process(command, log, piped=True) as process:
+        given, made = process.stdin, process.stdout
+        if given is None or made is None:
+            raise RuntimeError("no pipes")
 
-    def measure(load: dict[str, int]) -> dict[str, float]:
-        with contextlib.suppress(BrokenPipeError):
-            given.write(json.dumps(load).encode() + b"\n")
-        for line in made:
-            if line.startswith(b"{"):  # engines write on it, too
-                return dict(json.loads(line))
-        raise RuntimeError(f"the engine ended: {log.read_text(errors='replace')[-1500:]}")
+        def measure(load: dict[str, int]) -> dict[str, float]:
+            with contextlib.suppress(BrokenPipeError):
+                given.write(json.dumps(load).encode() + b"\n")
+            for line in made:
+                if line.startswith(b"{"):  # engines write on it, too
+                    return dict(json.loads(line))
+            raise RuntimeError(f"the engine ended: {_tail(log)}")
 
-    try:
-        yield measure
-    finally:
-        given.close()
         try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        made.close()
-    if process.returncode:
-        raise RuntimeError(f"the engine ended badly: {log.read_text(errors='replace')[-1500:]}")
+            yield measure
+        finally:
+            given.close()  # at which it ends by itself
+            code = process.wait(ENDING)
+        if code:
+            raise RuntimeError(f"the engine ended badly: {_tail(log)}")
 
 
 @contextlib.contextmanager
@@ -128,17 +116,29 @@ def vllm_serve(model: Path, log: Path) -> Iterator[Target]:
 
 
 @contextlib.contextmanager
-def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _process(command: list[str], log: Path, piped: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """Starts a process whose output goes to `log`; `piped`: its standard input and output are its caller's."""
     environment = {**os.environ, **SAME}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    with log.open("wb") as stream:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT)
+    pipe = subprocess.PIPE if piped else None
+    with (
+        log.open("wb") as stream,
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=pipe,
+            stdout=pipe or stream,
+            stderr=stream,
+            bufsize=0,  # of what is written, nothing stays here when the process has died
+        ) as process,
+    ):
         try:
             yield process
         finally:
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)  # none where it has ended
             try:
-                process.wait(60)
+                process.wait(ENDING)
             except subprocess.TimeoutExpired:
                 process.kill()
 
@@ -149,9 +149,13 @@ def _until(process: subprocess.Popen[bytes], log: Path, look: Any, seconds: floa
         if found := look():
             return str(found)
         if process.poll() is not None:
-            raise RuntimeError(f"{process.args!r} ended: {log.read_text(errors='replace')[-1500:]}")
+            raise RuntimeError(f"{process.args!r} ended: {_tail(log)}")
         time.sleep(0.3)
-    raise RuntimeError(f"{process.args!r} is not ready: {log.read_text(errors='replace')[-1500:]}")
+    raise RuntimeError(f"{process.args!r} is not ready: {_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-1500:]
 
 
 def _line(log: Path, pattern: str) -> str | None:
