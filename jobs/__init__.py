@@ -142,9 +142,10 @@ def main(
     parser = argparse.ArgumentParser(prog=f"python -m jobs.{verb.__name__}", description=purpose)
     parser.add_argument("config", metavar="CONFIG", help="the model project's YAML file")
     if takes_input:
-        parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="files, folders or URIs to read")
+        several: dict[str, Any] = {"nargs": "+", "action": "extend"}  # `--input A --input B` is `--input A B`
+        parser.add_argument("--input", **several, required=True, metavar="PATH", help="files, folders or URIs to read")
         parser.add_argument(
-            "--earlier", nargs="+", default=(), metavar="DIR", help="run folders whose rows this one must not repeat"
+            "--earlier", **several, default=[], metavar="DIR", help="run folders whose rows this one must not repeat"
         )
     parser.add_argument("--run", required=True, metavar="DIR", help="run folder: a path or a URI")
     if preview is not None:

@@ -7,23 +7,27 @@ and no network. `--recommend` (with CONFIG and --run) measures candidate models 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from jobs import console, one_line_errors, place, start_ray
 from pipeline import config
 from pipeline.errors import ConfigError
 from pipeline.run import Run
 
+CARDS = ["16", "24", "40", "80", "141"]  # GB
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m jobs.plan", description=__doc__)
     parser.add_argument("config", nargs="?", metavar="CONFIG", help="the model project's YAML file; none: the defaults")
-    parser.add_argument("--card", nargs="+", default=["16", "24", "40", "80", "141"], help="GB, or names such as H100")
+    several: dict[str, Any] = {"nargs": "+", "action": "extend"}
+    parser.add_argument("--card", **several, help="GB, or names such as H100")
     parser.add_argument("--price", type=float, metavar="EUR", help="of one hour of the card")
     parser.add_argument("--rows", type=int, help="training rows (50,000)")
     parser.add_argument("--tokens-per-row", type=int, help="tokens of a row, template included (220)")
     parser.add_argument("--run", metavar="DIR", help="run folder: counts its rows, corrects speed by what it measured")
     parser.add_argument("--recommend", action="store_true", help="name the smallest model that is good enough")
-    parser.add_argument("--candidates", nargs="+", metavar="MODEL", help="instead of the configuration's")
+    parser.add_argument("--candidates", **several, metavar="MODEL", help="instead of the configuration's")
     parser.add_argument("--metric", choices=("rouge_l", "bits_per_byte"), help="instead of the configuration's")
     parser.add_argument("--target", type=float, help="what the tuned model shall reach")
     return parser.parse_args()
@@ -47,7 +51,7 @@ def main() -> None:
         project = config.load(args.config) if args.config else None
         run = Run.open(place(args.run), make=False) if args.run else None
         if not args.recommend:
-            proposal.show(project, run, args.card, args.rows, args.tokens_per_row, args.price, console())
+            proposal.show(project, run, args.card or CARDS, args.rows, args.tokens_per_row, args.price, console())
         elif project is None or run is None:
             raise ConfigError("--recommend needs CONFIG and --run: it measures on the run's golden set")
         else:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import jobs
+from jobs import plan
 from pipeline.errors import StorageError, UserError
 
 CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
@@ -48,6 +49,22 @@ def test_credentials_in_a_place_are_refused_and_not_repeated() -> None:
     assert "AWS_SECRET_ACCESS_KEY" in errors
     assert "SECRET@" not in errors
     assert len(errors.strip().splitlines()) == 1
+
+
+def test_an_option_given_twice_counts_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[jobs.Job] = []
+    given = ["--input", "/a", "/b", "--input", "/c", "--earlier", "/r", "--earlier", "/s", "--run", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["curate", str(CONFIG), *given])
+    jobs.main(asked.append, "", takes_input=True, needs_ray=False)
+    assert asked[0].inputs == ("/a", "/b", "/c")
+    assert [run.uri for run in asked[0].earlier] == ["/r", "/s"]
+
+
+def test_cards_given_twice_are_all_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["--card", "24", "--card", "H100", "--candidates", "a", "--candidates", "b"]
+    monkeypatch.setattr(sys, "argv", ["plan", *given])
+    args = plan.arguments()
+    assert (args.card, args.candidates) == (["24", "H100"], ["a", "b"])
 
 
 def test_an_address_for_jobs_is_not_one_for_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
