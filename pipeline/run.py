@@ -122,17 +122,18 @@ class Run:
         with storage_errors(self.full(path), "read"):
             return bool(filesystem.get_file_info(place).type != pafs.FileType.NotFound)
 
-    def write_bytes(self, path: str, data: bytes | pa.Buffer) -> int:
-        """Writes a whole file or nothing; returns its size in bytes."""
+    def write_bytes(self, path: str, data: bytes | pa.Buffer, private: bool = False) -> int:
+        """Writes a whole file or nothing; returns its size in bytes. On a local disk nobody but its owner can read a
+        private one, at any moment."""
         filesystem, place = self._place(path)
         content = memoryview(data)
         with storage_errors(self.full(path)):
-            if storage.has_folders(filesystem):
-                filesystem.create_dir(place.rsplit("/", 1)[0], recursive=True)
             if isinstance(filesystem, pafs.LocalFileSystem):
-                storage.write_whole(Path(place), content)
+                storage.write_whole(Path(place), content, private)
             else:
-                with filesystem.open_output_stream(place) as stream:  # the object is there once the stream is closed
+                if storage.has_folders(filesystem):
+                    filesystem.create_dir(place.rsplit("/", 1)[0], recursive=True)
+                with filesystem.open_output_stream(place) as stream:  # there once it is closed
                     stream.write(content)
         return content.nbytes
 

@@ -23,7 +23,7 @@ from pyarrow import fs as pafs
 from pipeline.errors import StorageError, UserError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 _SECRET = re.compile(r"secret|token|password|credential|signature|^sig$", re.IGNORECASE)
 _FLAT = {"s3", "gcs"}  # filesystems without folders
 
@@ -92,11 +92,16 @@ def _reason(error: OSError) -> str:
 # -- local files ------------------------------------------------------------------------------------------------------
 
 
-def write_whole(target: Path, data: bytes | memoryview) -> None:
-    """Puts `data` under a local name, whole or not at all, and on the disk when it returns. Its folder exists."""
+def write_whole(target: Path, data: bytes | memoryview, private: bool = False) -> None:
+    """Puts `data` under a local name, whole or not at all, and on the disk when it returns.
+
+    A folder that is missing is made. A private file, and the folder made for it, is never anybody's but its owner's.
+    """
+    target.parent.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
     try:
-        with temporary.open("wb") as stream:
+        with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())

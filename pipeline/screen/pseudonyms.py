@@ -42,7 +42,7 @@ _LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 def key_of(settings: Pii, run: Run) -> bytes | None:
     """Returns the key of the configured mode: None for placeholders, the file that `key` names, or the run's own.
 
-    The run's own is made at the first call, on a local disk readable by its owner alone, and is the same from then on.
+    The run's own is made at the first call, on a local disk its owner's alone, and is the same from then on.
     Raises `ConfigError` where the named file is not there or too short.
     """
     if settings.mode == "placeholder":
@@ -50,13 +50,7 @@ def key_of(settings: Pii, run: Run) -> bytes | None:
     if settings.key is not None:
         return _checked(settings.key)
     if not run.exists(KEY_PATH):
-        if "://" not in run.uri:
-            folder = run.local("secret")
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.chmod(0o700)
-        run.write_bytes(KEY_PATH, secrets.token_bytes(KEY_BYTES))
-        if "://" not in run.uri:
-            run.local(KEY_PATH).chmod(0o600)
+        run.write_bytes(KEY_PATH, secrets.token_bytes(KEY_BYTES), private=True)
     return run.read_bytes(KEY_PATH)
 
 

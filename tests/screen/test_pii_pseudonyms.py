@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from pathlib import Path
@@ -96,8 +97,9 @@ def test_a_mode_without_its_key_is_refused() -> None:
         Scrubber(HASH, ("en",))
 
 
-def test_the_runs_own_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
-    run = Run.open(str(tmp_path / "run"))
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_the_runs_own_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path, scheme: str) -> None:
+    run = Run.open(f"{scheme}{tmp_path / 'run'}")
     assert key_of(Pii(), run) is None
     assert not run.exists("secret")
     key = key_of(PSEUDONYM, run)
@@ -107,6 +109,18 @@ def test_the_runs_own_key_is_made_once_and_readable_by_its_owner_alone(tmp_path:
     assert stat.S_IMODE(run.local(KEY_PATH).stat().st_mode) == 0o600
     assert stat.S_IMODE(run.local("secret").stat().st_mode) == 0o700
     assert key_of(PSEUDONYM, Run.open(str(tmp_path / "other"))) != key
+
+
+def test_nobody_can_read_the_key_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes, sync = [], os.fsync
+
+    def look(descriptor: int) -> None:
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        sync(descriptor)
+
+    monkeypatch.setattr("pipeline.storage.os.fsync", look)
+    key_of(PSEUDONYM, Run.open(f"file://{tmp_path / 'run'}"))
+    assert modes == [0o600, 0o700]  # the file, and the folder it is in
 
 
 def test_a_named_key_is_read_and_must_be_long_enough(tmp_path: Path) -> None:
