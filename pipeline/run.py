@@ -133,13 +133,13 @@ class Run:
             else:
                 if storage.has_folders(filesystem):
                     filesystem.create_dir(place.rsplit("/", 1)[0], recursive=True)
-                with filesystem.open_output_stream(place) as stream:  # there once it is closed
+                with filesystem.open_output_stream(place, compression=None) as stream:  # there once it is closed
                     stream.write(content)
         return content.nbytes
 
     def read_bytes(self, path: str) -> bytes:
         filesystem, place = self._place(path)
-        with storage_errors(self.full(path), "read"), filesystem.open_input_stream(place) as stream:
+        with storage_errors(self.full(path), "read"), filesystem.open_input_stream(place, compression=None) as stream:
             return bytes(stream.read())
 
     def write_json(self, path: str, value: Any) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from rich.console import Console
 
 from jobs import console, log
+from pipeline import storage
 from pipeline.errors import GateError, StorageError
 from pipeline.run import Run
 
@@ -35,6 +37,18 @@ def test_it_holds_what_was_shown(run: Run, capsys: pytest.CaptureFixture[str]) -
     with log.kept(run, "train", shown):
         pass
     assert len(list(run.local("logs").iterdir())) == 2
+
+
+def test_on_an_object_store_it_is_compressed_once(store: Any) -> None:
+    run, shown = Run.open(store.uri("bucket/run")), console()
+    with log.kept(run, "train", shown):
+        shown.print("packed")
+    (path,) = run.list("logs")
+    filesystem, place = storage.filesystem(run.full(path))
+    with filesystem.open_input_stream(place, compression=None) as stream:
+        content = stream.read()
+    assert run.read_bytes(path) == content
+    assert pa.CompressedInputStream(pa.py_buffer(content), "zstd").read() == b"packed\n"
 
 
 def failing(run: Run, shown: Console) -> None:
