@@ -58,7 +58,7 @@ class Tokenise:
         prompts, responses = table["prompt"].to_pylist(), table["response"].to_pylist()
         kinds = table["kind"].to_pylist()
         rows = template.encode_batch(self.tokenizer, prompts, responses, self.max_length, kinds)
-        splits = ["val" if "/data/val/" in path else "train" for path in table["path"].to_pylist()]
+        splits = [_split(path) for path in table["path"].to_pylist()]
         columns = [
             table["id"].cast(pa.string()).combine_chunks(),
             pa.array([row.input_ids for row in rows], ENCODED.field("input_ids").type),
@@ -67,6 +67,11 @@ class Tokenise:
             pa.array(splits, pa.string()),
         ]
         return pa.Table.from_arrays(columns, schema=ENCODED)
+
+
+def _split(path: str) -> str:
+    """Returns the split of a file by the folder in the run that it lies in, whatever the run folder is called."""
+    return "val" if f"/{path}".rpartition("/")[0].endswith("/data/val") else "train"
 
 
 def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
@@ -157,8 +162,7 @@ def _here(project: Project, run: Run, paths: list[str]) -> pa.Table:
     tables = []
     for path in paths:
         table = run.read_table(path, _COLUMNS)
-        full = pa.array([run.full(path)] * table.num_rows, pa.string())
-        tables.append(tokenise(table.append_column("path", full)))
+        tables.append(tokenise(table.append_column("path", pa.array([path] * table.num_rows, pa.string()))))
     return pa.concat_tables([ENCODED.empty_table(), *tables])
 
 

@@ -14,7 +14,7 @@ from pipeline.errors import ConfigError, InputError, MissingStageError, UserErro
 from pipeline.run import Run
 from pipeline.train import pack
 
-from .conftest import make_rows
+from .conftest import begin_curated, make_rows
 
 
 def encoded(lengths: list[int], answers: list[int] | None = None) -> pa.Table:
@@ -83,11 +83,18 @@ def test_the_same_rows_in_other_files_give_the_same_bytes(curated: Run, make_pro
     assert shards(curated) == before
 
 
+def test_a_run_under_a_folder_called_data_val_trains_on_its_training_rows(tmp_path: Any, make_project: Any) -> None:
+    run = begin_curated(tmp_path / "data/val/run")
+    pack.pack(make_project(), run, Console(quiet=True))
+    counts = run.read_json(pack.SUMMARY)
+    assert (counts["train"]["examples"], counts["val"]["examples"]) == (60, 12)
+
+
 @pytest.mark.ray
 def test_the_cluster_packs_as_this_process_does(
-    curated: Run, make_project: Any, ray_session: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Any, make_project: Any, ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = make_project()
+    curated, project = begin_curated(tmp_path / "data/val/run"), make_project()
     pack.pack(project, curated, Console(quiet=True))
     before = shards(curated)
     monkeypatch.setattr(pack, "SMALL", 0)
