@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
-from jobs import log
+from jobs import log, recorded
 from pipeline import config
 from pipeline.errors import SolotuneError, UserError
 from pipeline.run import Run
@@ -40,7 +39,7 @@ PRIVATE = {  # for a Ray that ends with the job
 @dataclass(frozen=True)
 class Job:
     """What a verb works with. `inputs` are absolute paths or URIs, `earlier` run folders; both are empty unless the
-    verb takes `--input`. `options` holds what was given for the verb's own options."""
+    verb makes the run folder. `options` holds what was given for the verb's own options."""
 
     project: config.Project
     run: Run
@@ -128,18 +127,43 @@ def console() -> Console:
 def main(
     verb: Callable[[Job], None],
     purpose: str,
-    takes_input: bool = False,
+    needs: str | None = None,
     needs_ray: bool = True,
     preview: Callable[[Job, int], None] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    alone: str | None = None,
 ) -> None:
     """Parses the command line, loads the configuration, calls the verb and turns an error into a line and a code.
 
-    `preview` is what the verb shows instead with `--preview [N]`: it gets N, needs no Ray and writes nothing. `options`
-    are the verb's own: flags, and what argparse is to know of them. A verb that does not need Ray in every case calls
-    `start_ray` itself.
+    `needs` is the stage that an earlier job must have finished; without one the verb takes `--input` and makes the run
+    folder. `preview` is what it shows instead with `--preview [N]`: it gets N, needs no Ray and writes nothing.
+    `options` are the verb's own: flags, and what argparse is to know of them; with the one called `alone` it leaves the
+    run folder alone. A verb that does not need Ray in every case calls `start_ray` itself.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m jobs.{verb.__name__}", description=purpose)
+    args = _parser(verb.__name__, purpose, needs is None, preview is not None, options or {}).parse_args()
+    with one_line_errors(verb.__name__):
+        project = config.load(args.config)
+        inputs = tuple(place(path) for path in args.input) if needs is None else ()
+        earlier = tuple(Run.open(place(path), make=False) for path in args.earlier) if needs is None else ()
+        job = Job(project, Run.open(place(args.run), make=needs is None), inputs, console(), earlier, vars(args))
+        if alone is not None and job.options[alone]:
+            verb(job)
+            return
+        if needs is not None:
+            job.run.require(needs)
+        changed = recorded.check(project, job.run, verb.__name__)
+        if preview is not None and args.preview is not None:
+            preview(job, args.preview)
+            return
+        if changed is not None:
+            job.console.print(changed, markup=False)
+        _work(verb, job, needs_ray)
+
+
+def _parser(
+    verb: str, purpose: str, takes_input: bool, previews: bool, options: Mapping[str, Mapping[str, Any]]
+) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m jobs.{verb}", description=purpose)
     parser.add_argument("config", metavar="CONFIG", help="the model project's YAML file")
     if takes_input:
         several: dict[str, Any] = {"nargs": "+", "action": "extend"}  # `--input A --input B` is `--input A B`
@@ -148,22 +172,18 @@ def main(
             "--earlier", **several, default=[], metavar="DIR", help="run folders whose rows this one must not repeat"
         )
     parser.add_argument("--run", required=True, metavar="DIR", help="run folder: a path or a URI")
-    if preview is not None:
+    if previews:
         parser.add_argument("--preview", nargs="?", type=int, const=3, metavar="N", help="show N rows, change nothing")
-    for flag, what in (options or {}).items():
+    for flag, what in options.items():
         parser.add_argument(flag, **what)
-    args = parser.parse_args()
-    with one_line_errors(verb.__name__):
-        project = config.load(args.config)
-        if preview is not None and args.preview is not None:
-            preview(Job(project, Run.open(place(args.run), make=False), (), console()), args.preview)
-            return
-        inputs = tuple(place(path) for path in args.input) if takes_input else ()
-        earlier = tuple(Run.open(place(path), make=False) for path in args.earlier) if takes_input else ()
-        run = Run.open(place(args.run))
-        run.write_bytes("config.yaml", yaml.safe_dump(project.model_dump(mode="json"), sort_keys=False).encode())
-        shown = console()
-        with log.kept(run, verb.__name__, shown):
-            if needs_ray:
-                start_ray()
-            verb(Job(project, run, inputs, shown, earlier, vars(args)))
+    return parser
+
+
+def _work(verb: Callable[[Job], None], job: Job, needs_ray: bool) -> None:
+    """Calls the verb, with what it is started with and what it prints kept in the run folder."""
+    job.run.write_bytes("config.yaml", recorded.text(job.project))
+    with log.kept(job.run, verb.__name__, job.console):
+        if needs_ray:
+            start_ray()
+        verb(job)
+        recorded.keep(job.project, job.run, verb.__name__)

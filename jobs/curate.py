@@ -15,4 +15,4 @@ def curate(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    main(curate, str(__doc__), takes_input=True)
+    main(curate, str(__doc__))

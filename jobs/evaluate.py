@@ -34,4 +34,4 @@ def evaluate(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    main(evaluate, str(__doc__))
+    main(evaluate, str(__doc__), needs="train")

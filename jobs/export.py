@@ -32,4 +32,4 @@ def export(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    main(export, purpose="Merge the run folder's adapter into its base model.", needs_ray=False)
+    main(export, purpose="Merge the run folder's adapter into its base model.", needs="train", needs_ray=False)

@@ -12,4 +12,4 @@ def report(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    main(report, str(__doc__), needs_ray=False)
+    main(report, str(__doc__), needs="curate", needs_ray=False)

@@ -21,8 +21,6 @@ def serve(job: Job) -> None:
     from serve_app import deploy
 
     store = Path(place(job.options["keys"])) if job.options["keys"] else None
-    if not job.options["stop"]:
-        job.run.require("export")
     if job.options["write"]:
         deploy.write(job.project, job.run, store, Path(place(job.options["write"])))
         return
@@ -37,4 +35,4 @@ def serve(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    main(serve, str(__doc__), needs_ray=False, options=OPTIONS)
+    main(serve, str(__doc__), needs="export", needs_ray=False, options=OPTIONS, alone="stop")

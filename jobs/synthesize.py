@@ -17,4 +17,4 @@ def synthesize(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    main(synthesize, str(__doc__))
+    main(synthesize, str(__doc__), needs="curate")

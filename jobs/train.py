@@ -35,4 +35,4 @@ def preview(job: Job, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(train, purpose="Train a QLoRA adapter on the run folder's curated rows.", preview=preview)
+    main(train, purpose="Train a QLoRA adapter on the run folder's curated rows.", needs="curate", preview=preview)

@@ -235,6 +235,8 @@ class Run:
         """Returns the manifest of a stage that an earlier job must have finished, or raises `MissingStageError`."""
         manifest = self.manifest(stage)
         if manifest is None:
+            if not self.exists("stages"):
+                raise MissingStageError(f"{self.uri} is no run folder: `jobs.curate` makes one")
             job = stage.split("/", 1)[0]
             raise MissingStageError(
                 f"{self.uri} holds no finished `{stage}`: run `jobs.{job}` on this run folder first"
