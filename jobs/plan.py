@@ -7,6 +7,7 @@ and no network. `--recommend` (with CONFIG and --run) measures candidate models 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from jobs import console, one_line_errors, place, start_ray
@@ -37,7 +38,8 @@ def recommend(project: config.Project, run: Run, args: argparse.Namespace) -> No
     from pipeline.evaluate import recommend
 
     given = {name: value for name in ("candidates", "metric", "target") if (value := getattr(args, name)) is not None}
-    settings = config.Recommend.model_validate({**project.recommend.model_dump(), **given})
+    here = {"folder": Path.cwd()}  # what is given on the command line is seen from there
+    settings = config.Recommend.model_validate({**project.recommend.model_dump(), **given}, context=here)
     start_ray()
     result = recommend.recommend(project.model_copy(update={"recommend": settings}), run, console())
     console().print(recommend.sentence(result), markup=False)

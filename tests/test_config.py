@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load
+from pipeline.config import ASSETS, load
 from pipeline.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -75,6 +75,39 @@ def test_paths_are_seen_from_the_file_and_hub_names_stay(tmp_path: Path) -> None
     project = load(path)
     assert project.base_model == str(tmp_path / "models/x")
     assert project.synthesize.model == "org/model"
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("models/mine", "{config}/models/mine"),  # it lies beside the configuration
+        ("org/model", "org/model"),  # it lies in the working folder
+        ("models/none", "models/none"),
+        ("./models/none", "{config}/models/none"),
+        ("../models/none", "{root}/models/none"),
+        ("/models/none", "/models/none"),
+        ("~/models/none", "{home}/models/none"),
+        ("tiny-base", f"{ASSETS}/tiny-base"),  # the project's own, whatever lies beside the configuration
+    ],
+)
+def test_one_rule_for_every_relative_path(
+    name: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("config/models/mine", "config/tiny-base", "config/default", "here/org/model", "here/lid.bin"):
+        (tmp_path / place).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    beside = "chat_template: default\ntrain: {general: {path: ~/texts}}\ncurate: {language: {model: lid.bin}}\n"
+    project = load(write(tmp_path / "config", f"name: a\nbase_model: {name}\n{beside}"))
+    folders = {"config": tmp_path / "config", "root": tmp_path, "home": tmp_path / "home"}
+    assert project.base_model == found.format(**folders)
+    assert project.chat_template == "default"
+    assert project.train.general is not None
+    assert project.train.general.path == str(tmp_path / "home/texts")
+    assert project.curate.language.model == str(tmp_path / "config/lid.bin")
+    assert load(write(tmp_path / "config", "name: a\nbase_model: x\nchat_template: t.jinja\n")).chat_template == str(
+        tmp_path / "config/t.jinja"
+    )
 
 
 def test_personal_data_settings_are_read(tmp_path: Path) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import sys
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from jobs import plan
 from pipeline import schema
 from pipeline.config import ASSETS, Project
 from pipeline.errors import ConfigError, MissingStageError
+from pipeline.evaluate import recommend
 from pipeline.run import Run
 from pipeline.train import estimate, proposal, settle
 from pipeline.train.pack import SUMMARY
@@ -87,6 +90,24 @@ def test_measured_speed_corrects_the_plan_of_its_card(curated: Run) -> None:
     assert estimate.correction(curated) == ("RTX 4090", 0.5)
     assert "0.50 x the plan" in shown(run=curated)
     assert "0.50 x the plan" not in shown(run=curated, cards=["H100"])
+
+
+def test_a_candidate_given_by_hand_is_seen_from_the_working_folder(
+    curated: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Project] = []
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/c.yaml").write_text("name: a\nbase_model: o/m\nrecommend: {candidates: [./mine]}\n")
+    (tmp_path / "here/mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(plan, "start_ray", lambda: None)
+    monkeypatch.setattr(recommend, "recommend", lambda project, *_: asked.append(project))
+    monkeypatch.setattr(recommend, "sentence", lambda _: "")
+    for given in ([], ["--candidates", "mine", "o/other"]):
+        monkeypatch.setattr(sys, "argv", ["plan", "../config/c.yaml", "--run", curated.uri, "--recommend", *given])
+        plan.main()
+    beside, here = str(tmp_path / "config/mine"), str(tmp_path / "here/mine")
+    assert [project.recommend.candidates for project in asked] == [(beside,), (here, "o/other")]
 
 
 def test_a_card_nobody_knows_is_a_sentence() -> None:

@@ -107,7 +107,7 @@ def main() -> int:
     parser.add_argument("--scratch", default="/tmp/solotune-bench", help="folder for the model, the runs and the log")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    scratch = Path(args.scratch)
+    scratch = Path(args.scratch).absolute()
     scratch.mkdir(parents=True, exist_ok=True)
     import torch
 

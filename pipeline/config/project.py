@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -17,14 +17,16 @@ from pipeline.config.curate import Curate
 from pipeline.config.evaluate import Evaluate, Export, Recommend
 from pipeline.config.serve import Serve
 from pipeline.config.train import Synthesize, Train
-from pipeline.config.values import ModelName, Settings
+from pipeline.config.values import ModelName, PathOrUri, Settings
 from pipeline.errors import ConfigError
 
 
 class Project(Settings):
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]
     base_model: ModelName
-    chat_template: ModelName | None = None  # a Jinja file; `default`: ours, for a base that has none; null: its own
+    chat_template: Literal["default"] | PathOrUri | None = (
+        None  # a Jinja file; `default`: ours, for a base that has none; null: its own
+    )
     seed: int = 0
     curate: Curate = Curate()
     synthesize: Synthesize = Synthesize()

@@ -21,28 +21,31 @@ def model_path(name: str) -> str:
     return str(bundled) if name and not set(name) & set("/.") and bundled.is_dir() else name
 
 
-def _resolve(value: Any, info: ValidationInfo) -> Any:
-    """Makes a path that starts with `.` absolute, seen from the configuration file's folder; finds a bundled model."""
-    folder = (info.context or {}).get("folder")
-    if isinstance(value, str) and value.startswith(".") and folder is not None:
-        return str((Path(folder) / value).resolve())
-    return model_path(value) if isinstance(value, str) else value
-
-
-ModelName = Annotated[str, BeforeValidator(_resolve)]
-"""A hub name (`org/model`), a path (absolute, or starting with `.` and then relative to the configuration file), or the
-name of a model that comes with the project (`tiny-base`, `toxicity-small`, `ner-small`), which becomes its path."""
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(gt=0)]
-
-
 def _beside(value: Any, info: ValidationInfo) -> Any:
     """Makes a path absolute, seen from the configuration file's folder; a URI stays as it is."""
     folder = (info.context or {}).get("folder")
     if not isinstance(value, str) or folder is None or "://" in value:
         return value
-    return str((Path(folder) / value).resolve())
+    return str((Path(folder) / Path(value).expanduser()).resolve())
+
+
+def _model(value: Any, info: ValidationInfo) -> Any:
+    """Tells a path from a name: what begins like a path is one, and so is what lies beside the configuration file."""
+    if not isinstance(value, str):
+        return value
+    bundled, place = model_path(value), _beside(value, info)
+    if bundled != value:
+        return bundled
+    return place if value.startswith((".", "/", "~")) or (place != value and Path(place).exists()) else value
+
+
+ModelName = Annotated[str, BeforeValidator(_model)]
+"""In this order: the name of a model that comes with the project (`tiny-base`, `toxicity-small`, `ner-small`), which
+becomes its path; a path, which begins with `.`, `/` or `~` or leads to something when seen from the configuration
+file's folder; else a name of the hub (`org/model`) or of whatever the setting names."""
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(gt=0)]
 
 
 def _compiles(value: str) -> str:

@@ -92,7 +92,7 @@ class SpacyNer:
     def __init__(self, language: str, model: str, entities: Sequence[str]) -> None:
         import spacy
 
-        if not (spacy.util.is_package(model) or Path(model).is_dir()):
+        if not (spacy.util.is_package(model) or (Path(model).is_absolute() and Path(model).is_dir())):
             raise MissingModelError(
                 f"curate.pii.ner names the spaCy model {model} for `{language}`, which is not installed: "
                 f"python -m spacy download {model}"

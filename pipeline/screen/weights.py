@@ -34,9 +34,10 @@ def load(model: str, device: str) -> Any:
     if model in PINNED:
         return _official(detoxify, model, device)
     folder = Path(model)
-    if not folder.is_dir():
+    if not (folder.is_absolute() and folder.is_dir()):
         raise MissingModelError(
-            f"curate.toxicity.model: {model} is neither a folder nor a Detoxify model ({', '.join(PINNED)})"
+            f"curate.toxicity.model: {model} is neither a folder, seen from the configuration file, nor a Detoxify "
+            f"model ({', '.join(PINNED)})"
         )
     return _local(detoxify, folder, device)
 

@@ -42,10 +42,12 @@ def folder(name: str) -> Path:
     Raises `MissingModelError` for a path that is not there, and for a hub name that is neither cached nor reachable.
     """
     path = Path(name)
-    if path.is_dir():
+    if path.is_absolute() and path.is_dir():
         return path
-    if path.is_absolute() or name.startswith(".") or name.count("/") != 1:
+    if path.is_absolute() or name.startswith("."):
         raise MissingModelError(f"no model folder at {name}: put the weights there or name another model")
+    if name.count("/") != 1:
+        raise MissingModelError(f"{name} is no folder, seen from the configuration file, and no hub name (org/model)")
     import httpx
     from huggingface_hub import errors, snapshot_download
 
@@ -56,7 +58,10 @@ def folder(name: str) -> Path:
             f"{name} needs its licence accepted: do so on its page, then log in with `hf auth login`"
         ) from error
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-        raise MissingModelError(f"the hub has no model {name} that this machine may read") from error
+        raise MissingModelError(
+            f"the hub has no model {name} that this machine may read, and seen from the configuration file there is no "
+            "such folder"
+        ) from error
     except (
         errors.LocalEntryNotFoundError,
         errors.OfflineModeIsEnabled,
@@ -65,7 +70,7 @@ def folder(name: str) -> Path:
     ) as error:
         raise MissingModelError(
             f"{name} is not in this machine's cache and the hub cannot be reached: download it where there is a "
-            f"network (`hf download {name}`), or name a local folder"
+            f"network (`hf download {name}`); seen from the configuration file there is no such folder either"
         ) from error
 
 

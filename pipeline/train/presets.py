@@ -195,8 +195,8 @@ def shape_in(config: dict[str, Any]) -> Shape | None:
 
 def folder_of(name: str) -> Path | None:
     """Returns the folder of a model that is on this machine, None for another; downloads nothing."""
-    if (Path(name) / "config.json").is_file():
-        return Path(name)
+    if Path(name).is_absolute():
+        return Path(name) if (Path(name) / "config.json").is_file() else None
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(name, "config.json") if name.count("/") == 1 else None

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import ConfigError, MissingModelError, MissingStageError
 from pipeline.run import Run
-from pipeline.train import model
+from pipeline.train import model, presets
 
 
 def test_nf4_holds_the_linear_layers_and_nothing_else(tiny: Path, make_project: Any) -> None:
@@ -30,8 +30,21 @@ def test_missing_weights_are_a_sentence(tmp_path: Path, make_project: Any) -> No
             model.folder(name)
     with pytest.raises(MissingModelError, match="not in this machine's cache"):
         model.folder("solotune-tests/no-such-model")
+    with pytest.raises(
+        MissingModelError, match=r"models/of/mine is no folder, seen from the configuration file, and no"
+    ):
+        model.folder("models/of/mine")
     with pytest.raises(MissingModelError, match=r"config\.json is missing"):
         model.load(str(tmp_path), make_project(base=tmp_path))
+
+
+def test_a_hub_name_is_no_folder_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "solotune-tests/none").mkdir(parents=True)
+    (tmp_path / "solotune-tests/none/config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingModelError, match="seen from the configuration file there is no such folder either"):
+        model.folder("solotune-tests/none")
+    assert presets.folder_of("solotune-tests/none") is None
 
 
 def test_a_folder_that_holds_something_else_is_a_sentence(tmp_path: Path, tiny: Path, make_project: Any) -> None:
