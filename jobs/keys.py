@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from rich.table import Table
 
 from jobs import console, one_line_errors
+from pipeline.errors import UserError
 from serve_app import keys
 
 
@@ -25,6 +27,8 @@ def main() -> None:
     args = parser.parse_args()
     with one_line_errors("keys"):
         if args.verb == "make":
+            if "RAY_JOB_ID" in os.environ:
+                raise UserError("Ray keeps what a job prints, and a key with it: make keys where FILE is, without Ray")
             limits = args.requests_per_minute, args.tokens_per_minute
             print(keys.make(args.file, args.name, args.scopes.split(","), *limits)[1])
         elif args.verb == "revoke":

@@ -1,7 +1,7 @@
 """What a job printed, kept in its run folder: `logs/VERB-TIME.log.zst`, to be read with `zstdcat`.
 
 Output contract: one file per start of a job that ended, by itself or by an error, whose message is then its last line;
-a killed process leaves none. It holds what the terminal showed, nothing more.
+a killed process leaves none. It holds what the terminal showed, nothing more, and its owner alone may read it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def kept(run: Run, verb: str, console: Console) -> Iterator[None]:
 
     def write(end: str = "") -> None:
         text = console.export_text(clear=False) + end
-        run.write_bytes(path, pa.compress(text.encode(), codec="zstd", asbytes=True))
+        run.write_bytes(path, pa.compress(text.encode(), codec="zstd", asbytes=True), private=True)
 
     try:
         yield

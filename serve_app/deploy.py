@@ -41,13 +41,14 @@ def start(project: Project, run: Run, store: Path | None, console: Console) -> N
     """Deploys, or replaces what is deployed. `store` is the file of keys, by default that of the run."""
     store = store or run.local(keys.STORE)
     plain = run.local(keys.PLAIN)
-    new = keys.first(store, plain)
+    made = keys.first(store, plain)
     url = app.deploy(project, run, store)
     _tell(project, run, store, url, console)
-    if new is not None:
-        console.print(f"API key: {new}\n  also in {plain}: delete that file once the key is stored elsewhere")
+    if made:  # what a job prints is kept in logs: the file's name is among it, the key is not
+        text = f"API key: in {plain}, for its owner alone: delete that file once the key is stored elsewhere"
     else:
-        console.print(f"API keys: {store}; for one more: python -m jobs.keys --file {store} make NAME --scopes chat")
+        text = f"API keys: {store}; for one more: python -m jobs.keys --file {store} make NAME --scopes chat"
+    console.print(text, soft_wrap=True, markup=False)
     ask = f'{{"model": "{project.name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
     console.print(
         f'curl {url}/v1/chat/completions -H "Authorization: Bearer $(cat {plain})" '

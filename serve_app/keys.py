@@ -26,7 +26,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from pipeline.errors import IntegrityError, SolotuneError, UserError
-from pipeline.storage import storage_errors
+from pipeline.storage import storage_errors, write_whole
 
 log = logging.getLogger("solotune.serve")
 
@@ -146,24 +146,14 @@ def _changing(path: Path) -> Iterator[list[Key]]:
         known = list(read(path))
         yield known
         entries = [key.model_dump(mode="json", exclude_none=True) for key in known]
-        _write_private(path, json.dumps({"keys": entries}, indent=2) + "\n")
+        _write(path, json.dumps({"keys": entries}, indent=2) + "\n")
     finally:
         os.close(lock)
 
 
-def _write_private(path: Path, text: str) -> None:
-    """Writes a file that only its owner may read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+def _write(path: Path, text: str) -> None:
     with storage_errors(str(path)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, text.encode(), private=True)
 
 
 def _now() -> str:
@@ -222,16 +212,17 @@ def passing(path: Path, scopes: Sequence[str]) -> Iterator[str]:
             known[:] = [other for other in known if other.sha256 != key.sha256]
 
 
-def first(path: Path, plain: Path) -> str | None:
-    """Makes the first key of a new file, with the scope `chat`, and leaves it in `plain`; None where there is a file.
+def first(path: Path, plain: Path) -> bool:
+    """Makes the first key of a new file, with the scope `chat`, and leaves it in `plain`, which its owner alone may
+    read; returns False where there is a file.
 
     `plain` is written before the file: a start that is cut short in between makes another key.
     """
     if path.exists():
         read(path)
-        return None
+        return False
     secret = PREFIX + secrets.token_urlsafe(32)
-    _write_private(plain, secret)
+    _write(plain, secret)
     with _changing(path) as known:
         known.append(Key(sha256=digest(secret), created=_now()))
-    return secret
+    return True

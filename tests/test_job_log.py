@@ -57,7 +57,7 @@ def failing(run: Run, shown: Console) -> None:
         raise GateError("not published")
 
 
-def full(*_: object) -> int:
+def full(*_: object, **__: object) -> int:
     raise StorageError("disk full")
 
 

@@ -21,6 +21,7 @@ import yaml
 
 from bench.serving.load import Target
 from pipeline.config import Vllm
+from serve_app import keys
 
 ROOT = Path(__file__).resolve().parents[2]
 SAME = {  # for every process that is measured: what the jobs set for themselves, and no look at the hub
@@ -53,10 +54,9 @@ def ours(run: Path, settings: dict[str, Any], log: Path) -> Iterator[Target]:
     place = configuration(run.parent, {**settings, "port": port})
     command = [sys.executable, "-m", "jobs.serve", str(place), "--run", str(run)]
     with _process(command, log) as process:
-        key = _until(process, log, lambda: _line(log, r"^API key: (sk-\S+)") or _kept(run))
         url = _until(process, log, lambda: _line(log, r"^serve: bench at (\S+)"))
         _until(process, log, lambda: _line(log, r"(This Ray is private)"))
-        yield Target(url, "bench", key)
+        yield Target(url, "bench", (run / keys.PLAIN).read_text())
 
 
 @contextlib.contextmanager
@@ -161,11 +161,6 @@ def _tail(log: Path) -> str:
 def _line(log: Path, pattern: str) -> str | None:
     found = re.search(pattern, log.read_text(errors="replace"), re.M)
     return found.group(1) if found else None
-
-
-def _kept(run: Path) -> str | None:
-    place = run / "serve" / "api_key"
-    return place.read_text().strip() if place.exists() else None
 
 
 def _answers(url: str) -> bool:

@@ -80,6 +80,8 @@ def test_the_life_of_a_service(head: Cluster, settings: Path, tmp_path: Path) ->
     url = first.read_json("serve/endpoint.json")["url"]
     secret = first.local(keys.PLAIN).read_text()
     assert f"{url}/v1" in printed
+    assert str(first.local(keys.PLAIN)) in printed
+    assert keys.PREFIX not in printed
     assert re.search(r"probe: 1 token generated in \d+\.\d\d s", printed)
     assert ask(url, secret)["usage"]["completion_tokens"] == 5  # the job is over, the service is not
     port = int(url.rpartition(":")[2])

@@ -47,9 +47,8 @@ def service(ray_session: None, exported: Run, module_project: Any) -> Iterator[t
         with pytest.raises(UserError, match=r"Set `serve.port`"):
             app.deploy(project, exported, exported.local(keys.STORE))
     store = exported.local(keys.STORE)
-    key = keys.first(store, exported.local(keys.PLAIN))
-    assert key is not None
-    yield app.deploy(project, exported, store), key
+    assert keys.first(store, exported.local(keys.PLAIN))
+    yield app.deploy(project, exported, store), exported.local(keys.PLAIN).read_text()
     serve.shutdown()
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import stat
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
 from rich.console import Console
 
+import jobs
 from jobs import Job
 from jobs import serve as job
 from pipeline.errors import IntegrityError, UserError
@@ -78,10 +81,9 @@ def test_the_file_is_one_that_serve_deploy_takes(run: Run, tmp_path: Path) -> No
     assert run.local(keys.PLAIN).read_text() not in target.read_text()
 
 
-def test_a_start_probes_and_shows_the_first_key_once(run: Run, console: Console, cluster: list[Any]) -> None:
+def test_a_start_probes_and_tells_where_the_first_key_is(run: Run, console: Console, cluster: list[Any]) -> None:
     deploy.start(make_project(playground=True), run, None, console)
-    secret = run.local(keys.PLAIN).read_text()
-    assert f"API key: {secret}" in said(console)
+    assert f"API key: in {run.local(keys.PLAIN)}, for its owner alone" in said(console)
     assert "probe: 1 token generated in 0.50 s" in said(console)
     assert "playground: http://127.0.0.1:8000/playground" in said(console)
     assert len(keys.read(run.local(keys.STORE))) == 1  # the probe's is gone
@@ -91,6 +93,23 @@ def test_a_start_probes_and_shows_the_first_key_once(run: Run, console: Console,
     deploy.start(make_project(), run, None, again)
     assert "API key: " not in said(again)
     assert "probe: 1 token" in said(again)
+
+
+def test_no_key_is_shown_or_kept_in_a_log(
+    run: Run, cluster: list[Any], capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    shown = jobs.console()
+    with jobs.log.kept(run, "serve", shown):
+        deploy.start(make_project(), run, None, shown)
+        deploy.update(make_project(), run, None, shown)
+        deploy.write(make_project(), run, None, tmp_path / "deploy.yaml")
+    printed, errors = capfd.readouterr()
+    (log,) = run.local("logs").iterdir()
+    kept = pa.input_stream(str(log), compression="zstd").read().decode()
+    assert "API key: in " in kept
+    for text in (kept, printed, errors):
+        assert keys.PREFIX not in text
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
 def test_an_update_keeps_the_keys(run: Run, tmp_path: Path, console: Console, cluster: list[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import stat
 import subprocess
 import sys
@@ -34,14 +35,17 @@ def test_a_key_is_random_and_only_its_hash_is_stored(store: Path) -> None:
 
 def test_the_first_key_is_made_once_and_left_beside_the_file(store: Path) -> None:
     plain = store.with_name("api_key")
-    secret = keys.first(store, plain)
-    assert secret is not None
-    assert plain.read_text() == secret
+    assert keys.first(store, plain)
+    secret = plain.read_text()
     assert stat.S_IMODE(plain.stat().st_mode) == 0o600
-    assert keys.first(store, plain) is None
-    assert [key.scopes for key in keys.read(store)] == [("chat",)]
+    assert not keys.first(store, plain)
+    assert plain.read_text() == secret
+    (key,) = keys.read(store)
+    assert keys.match(secret, [key]) == key
+    assert key.scopes == ("chat",)
     store.unlink()
-    assert keys.first(store, plain) not in (None, secret)
+    assert keys.first(store, plain)
+    assert plain.read_text() != secret
 
 
 def test_a_key_is_found_and_nothing_else_is(store: Path) -> None:
@@ -164,10 +168,14 @@ def test_a_file_that_others_may_write_is_refused(store: Path) -> None:
 
 
 def test_the_command_line(store: Path) -> None:
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
+    def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "jobs.keys", "--file", str(store), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **variables})
 
+    submitted = run("make", "crm", "--scopes", "chat", RAY_JOB_ID="01000000")  # Ray would keep what it prints
+    assert (submitted.returncode, submitted.stdout) == (2, "")
+    assert "without Ray" in submitted.stderr
+    assert not store.exists()
     made = run("make", "crm", "--scopes", "chat,feedback", "--tokens-per-minute", "9000")
     assert made.returncode == 0
     (key,) = keys.read(store)
