@@ -1,8 +1,9 @@
 """Detoxify's models: an official one by name, or a checkpoint folder in its format.
 
-Output contract: `load` returns a `detoxify.Detoxify`. A checkpoint is a pickle, which can run code: its SHA-256 is
-verified before anything is loaded, and one that is not on the pinned list is read as tensors and plain values only. An
-official model is downloaded by torch.hub at first use; a folder needs no network.
+Output contract: `load` returns a `detoxify.Detoxify`. A checkpoint is a pickle, which can run code. Detoxify itself
+unpickles only an official checkpoint whose whole SHA-256 is pinned here, after it is verified. Every other one, a
+folder's always, is read as tensors and plain values only. An official model is downloaded by torch.hub at first use; a
+folder needs no network.
 This module scores nothing.
 """
 
@@ -10,17 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import IntegrityError, MissingModelError
 
-PINNED = {  # SHA-256 of Detoxify's official checkpoints: in full where published, else the 8 digits of the file name
+PINNED = {  # whole SHA-256 of Detoxify's official checkpoints, where published; 8 digits in a file name are no pin
     "original": "c1212f89ac23307ab33932ce29dc446a6e030fb3f384a500890bbe662b7b544a",
     "unbiased": "c7548aa09468726af4cfdd0959912467784de4a076786913ada9f0f21b68f60d",
-    "multilingual": "0b549669",
-    "original-small": "0e1d6498",
-    "unbiased-small": "c8519128",
 }
 
 
@@ -31,30 +30,32 @@ def load(model: str, device: str) -> Any:
     except ImportError as error:
         raise MissingModelError("toxicity needs detoxify: pip install 'solotune[curate]'") from error
     logging.disable_progress_bar()  # "Loading weights", once per actor, says nothing to anybody
-    if model in PINNED:
-        return _official(detoxify, model, device)
+    official = detoxify.detoxify.MODEL_URLS
+    if model in official:
+        return _official(detoxify, model, official[model], device)
     folder = Path(model)
     if not (folder.is_absolute() and folder.is_dir()):
         raise MissingModelError(
             f"curate.toxicity.model: {model} is neither a folder, seen from the configuration file, nor a Detoxify "
-            f"model ({', '.join(PINNED)})"
+            f"model ({', '.join(official)})"
         )
     return _local(detoxify, folder, device)
 
 
-def _official(detoxify: Any, model: str, device: str) -> Any:
-    """Downloads an official checkpoint at first use, verifies it, and lets Detoxify load it from torch.hub's cache."""
+def _official(detoxify: Any, model: str, url: str, device: str) -> Any:
+    """Downloads an official checkpoint at first use, verifies it, and loads it from torch.hub's cache."""
     import torch
-    from detoxify.detoxify import MODEL_URLS
 
-    url = MODEL_URLS[model]
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    expected = PINNED.get(model) or path.stem.rsplit("-", 1)[-1]  # the name ends with the digest's first 8 digits
     try:
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=PINNED[model], progress=False)
-        _verify(path, PINNED[model])
-        return detoxify.Detoxify(model, device=device)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=expected, progress=False)
+        _verify(path, expected)
+        if model in PINNED:
+            return detoxify.Detoxify(model, device=device)
+        return detoxify.Detoxify(checkpoint=_rewritten(_values(path, device)), device=device)
     except (OSError, RuntimeError) as error:
         raise MissingModelError(
             f"Detoxify's `{model}` is not on this machine and cannot be downloaded ({type(error).__name__}): run once "
@@ -64,21 +65,38 @@ def _official(detoxify: Any, model: str, device: str) -> Any:
 
 def _local(detoxify: Any, folder: Path, device: str) -> Any:
     """Loads a folder: one *.ckpt, SHA256 as sha256sum writes it, config.json and a tokenizer."""
-    import torch
-
     found = sorted(folder.glob("*.ckpt"))
     if len(found) != 1:
         raise MissingModelError(f"{folder} must hold exactly one *.ckpt, it holds {len(found)}")
     checkpoint = found[0]
     _verify(checkpoint, _recorded(folder, checkpoint.name))
-    pinned = any(_digest(checkpoint).startswith(digest) for digest in PINNED.values())
-    loaded = torch.load(checkpoint, map_location=device, weights_only=not pinned)
+    loaded = _values(checkpoint, device)
     # Detoxify looks these two up before it honours huggingface_config_path; a hub name here would need the network
     loaded["config"]["arch"]["args"]["model_type"] = str(folder)
+    return detoxify.Detoxify(checkpoint=_rewritten(loaded), device=device, huggingface_config_path=str(folder))
+
+
+def _values(checkpoint: Path, device: str) -> Any:
+    """Returns what a checkpoint holds; raises `MissingModelError` where it is more than tensors and plain values."""
+    import torch
+
+    try:
+        return torch.load(checkpoint, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise MissingModelError(
+            f"{checkpoint} holds more than tensors and plain values, which could run code when read: it is not loaded; "
+            "save it again without the rest"
+        ) from error
+
+
+def _rewritten(loaded: Any) -> io.BytesIO:
+    """Returns a checkpoint for Detoxify, which unpickles without a check, from values read safely."""
+    import torch
+
     buffer = io.BytesIO()
     torch.save(loaded, buffer)
     buffer.seek(0)
-    return detoxify.Detoxify(checkpoint=buffer, device=device, huggingface_config_path=str(folder))
+    return buffer
 
 
 def _recorded(folder: Path, name: str) -> str:

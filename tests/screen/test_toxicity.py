@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -126,11 +129,60 @@ def test_an_official_model_without_network_is_one_sentence(tmp_path: Path, monke
         Encoder("multilingual", 4096)
 
 
-def test_the_pinned_list_covers_every_official_model() -> None:
+class Marker:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.place),)
+
+
+def write_pickle(checkpoint: Path, place: Path) -> str:
+    """Replaces a checkpoint by one that runs code where it is unpickled; returns its SHA-256."""
+    import torch
+
+    torch.save({"config": Marker(place), "state_dict": {}}, checkpoint)
+    return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+
+
+def test_a_folders_checkpoint_is_never_unpickled_whatever_its_digest(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = next(folder.glob("*.ckpt"))
+    stated = write_pickle(checkpoint, tmp_path / "ran")
+    (folder / "SHA256").write_text(f"{stated}  {checkpoint.name}\n")
+    for pin in (stated[:8], stated):  # the second: a copy of an official checkpoint
+        monkeypatch.setitem(weights.PINNED, "original", pin)
+        with pytest.raises(MissingModelError, match="more than tensors and plain values"):
+            Encoder(str(folder), 4096)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_official_checkpoint_with_eight_known_digits_is_not_unpickled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from detoxify import detoxify
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    checkpoint = tmp_path / "checkpoints" / "new.ckpt"
+    digits = write_pickle(checkpoint, tmp_path / "ran")[:8]
+    named = checkpoint.rename(checkpoint.with_name(f"new-{digits}.ckpt"))
+    monkeypatch.setitem(detoxify.MODEL_URLS, "multilingual", f"https://example.org/{named.name}")
+    with pytest.raises(MissingModelError, match="more than tensors and plain values"):
+        Encoder("multilingual", 4096)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_every_pin_is_a_whole_digest_of_an_official_model() -> None:
     from detoxify.detoxify import MODEL_URLS
 
-    for name, url in MODEL_URLS.items():
-        assert weights.PINNED[name].startswith(url.rsplit("-", 1)[-1].removesuffix(".ckpt"))
+    for name, pin in weights.PINNED.items():
+        assert re.fullmatch(r"[0-9a-f]{64}", pin)
+        assert pin.startswith(MODEL_URLS[name].rsplit("-", 1)[-1].removesuffix(".ckpt"))
 
 
 @pytest.fixture(scope="module")
