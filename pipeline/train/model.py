@@ -97,10 +97,33 @@ def positions(name: str) -> int:
 
 
 def load_tokenizer(name: str, project: Project) -> Any:
-    """Returns the tokenizer with the project's template and a safe pad token; loads no weights."""
+    """Returns the tokenizer with the project's template and a safe pad token; loads no weights.
+
+    Raises `ConfigError` for one with more tokens than the model has embeddings (an adapter's model is the base), and
+    what `prepare_tokenizer` raises.
+    """
     from transformers import AutoTokenizer
 
-    return prepare_tokenizer(AutoTokenizer.from_pretrained(folder(name)), project)
+    place = folder(name)
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    size = _embeddings(place if (place / "config.json").is_file() else folder(project.base_model))
+    beyond = {number: text for text, number in tokenizer.get_vocab().items() if number >= size}
+    if beyond:
+        raise ConfigError(
+            f"the tokenizer of {name} has tokens without an embedding, such as `{beyond[min(beyond)]}` (id "
+            f"{min(beyond)}, the model has {size} embeddings): take them out of its files or name a model that has them"
+        )
+    return prepare_tokenizer(tokenizer, project)
+
+
+def _embeddings(place: Path) -> int:
+    """Returns how many tokens a model folder's configuration has embeddings for."""
+    from transformers import AutoConfig
+
+    try:
+        return int(AutoConfig.from_pretrained(place).get_text_config().vocab_size)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{place} cannot be loaded as a causal language model: {error}") from error
 
 
 def load(

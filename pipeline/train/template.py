@@ -30,7 +30,10 @@ DEFAULT = "default"
 """The value of `chat_template` that stands for our own, for base models that have none."""
 
 _PROBE = "\u2042probe\u2042"  # content that no template of ours or others' looks at
-_PADS = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endofpad|>", "<unk>", "<|unk|>", "[UNK]")
+_PADS = (  # what pretrained vocabularies reserve for padding or never write in text, best first
+    *("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endofpad|>", "<|vision_pad|>", "<|fim_pad|>"),
+    *("<|endoftext|>", "<unk>", "<|unk|>", "[UNK]"),
+)
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ def _name(tokenizer: Any) -> str:
 def prepare_tokenizer(tokenizer: Any, project: Project) -> Any:
     """Gives a tokenizer the project's template and a pad token that is not its stop token; returns the same object.
 
-    Raises `ConfigError` when the model has no template and the project names none, when the file cannot be read, or
-    when the tokenizer cannot say which characters a token stands for.
+    Raises `ConfigError` when the model has no template and the project names none, when the file cannot be read, when
+    the tokenizer cannot say which characters a token stands for, or when no token of its vocabulary can be the pad.
     """
     if project.chat_template is not None:
         own = project.chat_template == DEFAULT
@@ -71,20 +74,28 @@ def prepare_tokenizer(tokenizer: Any, project: Project) -> Any:
     template_text(tokenizer)
     if not tokenizer.is_fast:
         raise ConfigError(f"{_name(tokenizer)} has no `tokenizer.json`: save it as a fast tokenizer first")
-    stop = stop_token(tokenizer)
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in {stop.id, tokenizer.eos_token_id}:
-        taken = {stop.text, tokenizer.eos_token}
-        known = set(tokenizer.added_tokens_decoder) | set(tokenizer.all_special_ids)
-        chosen = [
-            token
-            for token in (*_PADS, tokenizer.unk_token, tokenizer.bos_token)
-            if token and token not in taken and tokenizer.convert_tokens_to_ids(token) in known
-        ]
-        if not chosen:
-            raise ConfigError(f"{_name(tokenizer)} has no token to pad with besides its stop token: add one to it")
-        tokenizer.pad_token = chosen[0]
+    pad = _pad_token(tokenizer)
+    if pad != tokenizer.pad_token:
+        tokenizer.add_special_tokens({"pad_token": pad})
     tokenizer.padding_side = "left"
     return tokenizer
+
+
+def _pad_token(tokenizer: Any) -> str:
+    """Returns a token of the vocabulary that ends no answer: the pad it has, else one that text does not hold.
+
+    Any such token will do: attention masks and labels tell padding apart, never its id. A token that the vocabulary
+    lacks will not, though it has an id: that of `unk` in memory, and once saved and loaded one behind the embeddings.
+    """
+    vocabulary = tokenizer.get_vocab()
+    stops = {stop_token(tokenizer).id, tokenizer.eos_token_id}
+    written = template_text(tokenizer) + _rendered(tokenizer, _PROBE, _PROBE)[0]
+    special = [token.content for _, token in sorted(tokenizer.added_tokens_decoder.items()) if token.special]
+    unused = [token for token in reversed(special) if token not in written and token != tokenizer.bos_token]
+    for token in (tokenizer.pad_token, *_PADS, tokenizer.unk_token, *unused, tokenizer.bos_token):
+        if token in vocabulary and vocabulary[token] not in stops:
+            return str(token)
+    raise ConfigError(f"{_name(tokenizer)} has no token to pad with besides its stop token: add one to it")
 
 
 def template_text(tokenizer: Any) -> str:

@@ -62,12 +62,12 @@ def tokenizer() -> Any:
     return make_tokenizer()
 
 
-def make_model(place: Path, dtype: str = "bfloat16", tie: bool = True, **save: Any) -> Path:
+def make_model(place: Path, dtype: str = "bfloat16", tie: bool = True, tokenizer: Any = None, **save: Any) -> Path:
     """Writes a random Llama of about 0.1 M parameters with its tokenizer; returns the folder."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = make_tokenizer()
+    tokenizer = tokenizer or make_tokenizer()
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -16,8 +16,10 @@ from pipeline.config import Project
 from pipeline.errors import ConfigError, GateError, IntegrityError, MissingStageError
 from pipeline.run import Run
 from pipeline.train import merge, model, qlora, shards
+from serve_app.engines import exported
 
 from .conftest import make_model
+from .test_template_presets import sentencepiece
 
 
 def trained(run: Run, project: Project) -> Run:
@@ -38,6 +40,17 @@ def trained(run: Run, project: Project) -> Run:
 
 def export(project: Project, run: Run) -> dict[str, Any]:
     return merge.export(project, run, Console(quiet=True))
+
+
+def test_a_base_without_a_pad_token_is_exported_and_served(curated: Run, make_project: Any, tmp_path: Path) -> None:
+    base = make_model(tmp_path / "base", tokenizer=sentencepiece())  # as Llama 2's and Mistral's
+    project = make_project(base=base, chat_template="default", export={"dtype": "float32"})
+    metrics = export(project, trained(curated, project))
+    assert metrics["bases"][metrics["chosen"]]["passed"]
+    served = exported.find(project, curated).tokenizer
+    assert (served.pad_token, served.pad_token_id) == ("<unk>", 0)
+    assert len(served) == json.loads((curated.local(merge.MERGED) / "config.json").read_text())["vocab_size"]
+    assert GenerationConfig.from_pretrained(curated.local(merge.MERGED)).pad_token_id == 0
 
 
 @pytest.mark.parametrize(("tie", "size"), [(True, "5GB"), (False, "60KB")])
