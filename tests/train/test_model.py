@@ -1,4 +1,4 @@
-"""Loading: what is quantised, what is missing, and what a fingerprint sees."""
+"""Loading: what is quantised, and what is missing."""
 
 from __future__ import annotations
 
@@ -53,16 +53,6 @@ def test_a_folder_that_holds_something_else_is_a_sentence(tmp_path: Path, tiny: 
     (broken / "model.safetensors").unlink()
     with pytest.raises(ConfigError, match="cannot be loaded"):
         model.load(str(broken), make_project(base=broken))
-
-
-def test_a_fingerprint_follows_the_content(tmp_path: Path, tiny: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(tiny, copy)
-    assert model.fingerprint_of(str(copy)) == model.fingerprint_of(str(tiny))
-    weights = bytearray((copy / "model.safetensors").read_bytes())
-    weights[-1] ^= 1
-    (copy / "model.safetensors").write_bytes(weights)
-    assert model.fingerprint_of(str(copy)) != model.fingerprint_of(str(tiny))
 
 
 def test_there_is_no_tuned_model_before_training(curated: Run, make_project: Any) -> None:

@@ -1,0 +1,76 @@
+"""The fingerprint of a model: what its whole content says, whatever its files are called or wherever they lie.
+
+Output contract: `model_fingerprint` changes with any byte of any file that can matter to what a model computes. A file
+of some size is read once per machine: its digest is kept in the user's cache folder under its path, size, times and
+inode, and found there until one of them changes. Where that folder cannot be written, each process reads it once.
+This module downloads and loads nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pipeline import storage
+
+SMALL = 1 << 20  # bytes: reading such a file takes no longer than asking the cache
+SETTLED = 2.0  # seconds: of a file changed later than that, another change may leave no trace in its times
+_digests: dict[str, str] = {}  # of this process; key of a file -> its SHA-256
+
+
+def model_fingerprint(name: str) -> str:
+    """Returns 64 hex digits that change with the content of a model's file or folder; any other name is its own.
+
+    Of a folder every file counts with its path in it, but for Markdown, hidden files and compiled Python.
+    """
+    path = Path(name)
+    if not path.exists():
+        return name
+    files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if _matters(file, path)]
+    with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter's lock
+        digests = pool.map(_digest, files)
+        lines = [(file.relative_to(path).as_posix(), digest) for file, digest in zip(files, digests, strict=True)]
+    return hashlib.sha256(repr(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _matters(file: Path, folder: Path) -> bool:
+    parts = file.relative_to(folder).parts
+    ignored = file.suffix == ".md" or any(part.startswith(".") or part == "__pycache__" for part in parts)
+    return file.is_file() and not ignored
+
+
+def _digest(file: Path) -> str:
+    """Returns a file's SHA-256, from the cache where the file is as it was."""
+    about = file.stat()
+    if about.st_size < SMALL:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    state = (about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino, about.st_dev)
+    key = hashlib.sha256(f"{file.resolve()}\0{state}".encode("utf-8", "surrogateescape")).hexdigest()
+    kept = _digests.get(key) or _kept(key)
+    if kept is None:
+        with file.open("rb") as stream:
+            kept = hashlib.file_digest(stream, "sha256").hexdigest()
+        if time.time() - max(about.st_mtime, about.st_ctime) < SETTLED:
+            return kept
+        with contextlib.suppress(OSError, RuntimeError):  # without a home or space, this process remembers
+            _cache().mkdir(parents=True, exist_ok=True)
+            storage.write_whole(_cache() / key, kept.encode())
+    _digests[key] = kept
+    return kept
+
+
+def _kept(key: str) -> str | None:
+    try:
+        digest = (_cache() / key).read_text(encoding="ascii")
+    except (OSError, RuntimeError, UnicodeDecodeError):
+        return None
+    return digest if len(digest) == 64 else None
+
+
+def _cache() -> Path:
+    """Returns the folder of kept digests, one small file each; raises `RuntimeError` for a user without a home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "solotune" / "digests"
