@@ -81,25 +81,19 @@ def _quiet() -> None:
 
 
 def spread(
-    make: Callable[[], Callable[[int], Iterator[Summary]]],
-    units: int,
-    blocks: int | None = None,
-    actors: int | None = None,
-    num_gpus: float = 0,
+    make: Callable[[], Callable[[int], Iterator[Summary]]], units: int, actors: int | None = None, num_gpus: float = 0
 ) -> Iterator[Summary]:
     """Does units 0 … `units`-1 with Ray Data and yields their summaries as they come, in no fixed order.
 
     `make()` returns the function that does one unit. With `actors` a pool of so many actors calls it once each, for
-    what is costly to load; without, tasks call it for every unit. `blocks`: how many blocks Ray Data makes of the
-    units (None: one each). A unit whose process or node is lost is done again, elsewhere if need be, as often as it
-    takes: Ray Data's own policy (`max_restarts` and both kinds of `max_retries` are -1), which the tests hold it to. An
-    error that `work` raises ends the job.
+    what is costly to load; without, tasks call it for every unit. A unit whose process or node is lost is done again,
+    elsewhere if need be, as often as it takes: Ray Data's own policy (`max_restarts` and both kinds of `max_retries`
+    are -1), which the tests hold it to. An error that `work` raises ends the job.
     """
     import ray
 
     _quiet()
-    items = [{"unit": number} for number in range(units)]
-    dataset = ray.data.from_items(items, override_num_blocks=max(1, min(blocks or units, units)))
+    dataset = ray.data.from_items([{"unit": number} for number in range(units)], override_num_blocks=max(1, units))
     if actors is None:
         done = dataset.map_batches(
             _PerUnit(make).__call__,
@@ -149,8 +143,8 @@ def work_units(files: Sequence[InputFile]) -> list[list[InputFile]]:
     return units + [pages[at : at + PAGES_PER_UNIT] for at in range(0, len(pages), PAGES_PER_UNIT)]
 
 
-def read_unit(run: Run, unit: list[InputFile], number: int, settings: Read) -> Iterator[Summary]:
-    """Reads a unit's files into `stages/read/NUMBER-PART.parquet` of at most `rows_per_part` rows (WORKING schema)."""
+def read_unit(run: Run, unit: list[InputFile], number: int, settings: Read, most: int) -> Iterator[Summary]:
+    """Reads a unit's files into `stages/read/NUMBER-PART.parquet` of at most `most` rows (WORKING schema)."""
     from pipeline.read import read
 
     waiting: list[pa.Table] = []
@@ -163,11 +157,9 @@ def read_unit(run: Run, unit: list[InputFile], number: int, settings: Read) -> I
         return {"path": path, "rows": table.num_rows}
 
     for file in unit:
-        for table in read(file, settings):
+        for table in read(file, settings, most):
             rows = sum(t.num_rows for t in waiting) + table.num_rows
-            if waiting and (
-                rows > settings.rows_per_part or sum(t.nbytes for t in waiting) + table.nbytes > PART_BYTES
-            ):
+            if waiting and (rows > most or sum(t.nbytes for t in waiting) + table.nbytes > PART_BYTES):
                 yield write()
                 waiting, part = [], part + 1
             waiting.append(table)
@@ -175,14 +167,16 @@ def read_unit(run: Run, unit: list[InputFile], number: int, settings: Read) -> I
         yield write()
 
 
-def read_parts(run: Run, files: Sequence[InputFile], settings: Read, blocks: int | None) -> Iterator[Summary]:
+def read_parts(run: Run, files: Sequence[InputFile], settings: Read) -> Iterator[Summary]:
     """Reads every file, in parallel, into parts; yields `{path, rows}` for each."""
-    units = work_units(files)
+    from pipeline.read import rows
+
+    units, most = work_units(files), rows.PART_ROWS  # of this process: a task takes it along
 
     def make() -> Callable[[int], Iterator[Summary]]:
-        return lambda number: read_unit(run, units[number], number, settings)
+        return lambda number: read_unit(run, units[number], number, settings, most)
 
-    yield from spread(make, len(units), blocks)
+    yield from spread(make, len(units))
 
 
 # -- row stages -------------------------------------------------------------------------------------------------------
@@ -200,11 +194,7 @@ def forget(table: pa.Table) -> pa.Table:
 
 
 def screen_parts(
-    run: Run,
-    parts: Sequence[str],
-    folder: str,
-    make: Callable[[], Sequence[RowStage]],
-    blocks: int | None,
+    run: Run, parts: Sequence[str], folder: str, make: Callable[[], Sequence[RowStage]]
 ) -> Iterator[Summary]:
     """Runs row stages over parts and writes a part of the same name, sorted by id, into `folder`.
 
@@ -225,4 +215,4 @@ def screen_parts(
 
         return work
 
-    yield from spread(start, len(parts), blocks, actors=cpus())
+    yield from spread(start, len(parts), actors=cpus())

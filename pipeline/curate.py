@@ -71,11 +71,7 @@ def _keys(project: Project, inputs: Any, before: _Before, secret: bytes | None) 
     models = [model_fingerprint(name) for name in (settings.language.model, *settings.pii.ner.values()) if name]
     tags = None if secret is None else hashlib.sha256(secret).hexdigest()
     screen = fingerprint(read, screens, models, tags, code_version(*CODE["screen"]))
-    toxicity = fingerprint(
-        screen,
-        settings.toxicity.model_dump(exclude={"batch_tokens"}),
-        [model_fingerprint(settings.toxicity.model)],
-    )
+    toxicity = fingerprint(screen, settings.toxicity.model_dump(), [model_fingerprint(settings.toxicity.model)])
     earlier = [known.fingerprint for known in before.rows]
     dedup = fingerprint(toxicity, settings.dedup.model_dump(), earlier, code_version(*CODE["dedup"]))
     split = [settings.split.model_dump(), project.seed, before.golden["id"].to_pylist()]
@@ -126,7 +122,7 @@ def _read(project: Project, run: Run, key: str, files: Sequence[Any], console: C
     stage = run.begin("read", key)
     rows = Counter({file.source: 0 for file in files})
     with Meter(console, f"read {len(files):,} files", None) as meter:
-        for part in batch.read_parts(run, files, project.curate.read, project.curate.blocks):
+        for part in batch.read_parts(run, files, project.curate.read):
             rows.update(run.read_table(part["path"], columns=["source"])["source"].to_pylist())
             run.add(stage, [part["path"]])
             meter.advance(part["rows"])
@@ -155,7 +151,7 @@ def _screen(
         return [ExactStage(first), *screen.build(settings, known, secret, shared)]
 
     with Meter(console, "quality, language, personal data", sum(read["rows"].values())) as meter:
-        for part in batch.screen_parts(run, parts, "stages/screen", make, settings.blocks):
+        for part in batch.screen_parts(run, parts, "stages/screen", make):
             run.add(stage, [part["path"]])
             meter.advance(part["rows"])
     (leaks,) = each(_leaks, [(run, sorted(stage.outputs), project, known)])
@@ -192,7 +188,7 @@ def _toxicity(project: Project, run: Run, key: str, screen: dict[str, Any], cons
     if project.curate.toxicity.skip:
         run.add(stage, parts)
     else:
-        report = moderate(run, stage, parts, project.curate.toxicity, project.curate.blocks, meter)
+        report = moderate(run, stage, parts, project.curate.toxicity, meter)
     return run.commit(stage, inputs=screen["key"], rows=screen["rows"], report=report)
 
 

@@ -38,6 +38,7 @@ SYNTHETIC = pa.schema(
     ]
 )
 FACT = re.compile(r"<[A-Z_]+>|\d+(?:[.,:]\d+)*")  # what a variant may repeat but not invent
+BATCH = 32  # questions asked at once, and what an interrupted run finds done
 LENGTH_RATIO = (0.4, 2.5)  # words of the variant over words of its parent
 CODE = (  # what makes its rows, besides what makes those of curation
     *("synthesize.py", "dedup/novelty.py", "evaluate/generate.py", "evaluate/metrics.py", "evaluate/bootstrap.py"),
@@ -97,7 +98,7 @@ def choose(rows: pa.Table, project: Project) -> pa.Table:
 def _drafts(project: Project, run: Run, key: str, model: str, seeds: pa.Table, console: Console) -> pa.Table:
     """Generates and screens all variants; parts left by an interrupted run with the same key are taken as they are."""
     settings = project.synthesize
-    units = -(-seeds.num_rows // settings.batch_size)
+    units = -(-seeds.num_rows // BATCH)
     folder = f"stages/drafts/{key}"
     missing = [number for number in range(units) if not run.exists(f"{folder}/{number:05d}.parquet")]
 
@@ -106,7 +107,7 @@ def _drafts(project: Project, run: Run, key: str, model: str, seeds: pa.Table, c
 
         def work(position: int) -> Iterator[batch.Summary]:
             number = missing[position]
-            rows = seeds.slice(number * settings.batch_size, settings.batch_size).to_pylist()
+            rows = seeds.slice(number * BATCH, BATCH).to_pylist()
             table = draft(project, rows, generate(rows, number))
             for stage in stages:
                 table = stage(table)

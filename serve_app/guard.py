@@ -56,7 +56,7 @@ class Guard:
         if {self.settings.toxicity_in, self.settings.toxicity_out} != {"off"}:
             from pipeline.screen.encoder import Encoder
 
-            self._scorer = Encoder(project.curate.toxicity.model, project.curate.toxicity.batch_tokens)
+            self._scorer = Encoder(project.curate.toxicity.model)
 
     @staticmethod
     def needs_key(project: Project) -> bool:

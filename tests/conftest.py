@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -54,6 +54,21 @@ def ray_session() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def ray_blocks(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Has Ray Data put its units into so many blocks, several to each, from the call on."""
+    import ray.data
+
+    made = ray.data.from_items
+
+    def cut(blocks: int) -> None:
+        monkeypatch.setattr(
+            ray.data, "from_items", lambda items, **_: made(items, override_num_blocks=min(blocks, len(items)))
+        )
+
+    return cut
 
 
 class Store:

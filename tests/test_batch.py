@@ -26,12 +26,14 @@ def test_forget_empties_rejected_text_and_all_entities(make_working: Any) -> Non
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("blocks", [None, 2, 7])
-def test_every_unit_is_done_once(ray_session: None, blocks: int | None) -> None:
+@pytest.mark.parametrize("blocks", [2, 4, 7])
+def test_every_unit_is_done_once(ray_session: None, ray_blocks: Callable[[int], None], blocks: int) -> None:
+    ray_blocks(blocks)
+
     def make() -> Callable[[int], Iterator[batch.Summary]]:
         return lambda number: iter([{"unit": number, "square": number * number}])
 
-    done = list(batch.spread(make, 5, blocks, actors=1))
+    done = list(batch.spread(make, 5, actors=1))
     assert sorted(row["square"] for row in done) == [0, 1, 4, 9, 16]
 
 
@@ -76,7 +78,7 @@ def test_parts_are_screened_sorted_and_written_under_their_names(
 ) -> None:
     run = Run.open(str(tmp_path))
     run.write_table("stages/read/a.parquet", make_working([{"prompt": text} for text in "dcba"]))
-    found = list(batch.screen_parts(run, ["stages/read/a.parquet"], "stages/screen", list, None))
+    found = list(batch.screen_parts(run, ["stages/read/a.parquet"], "stages/screen", list))
     assert found == [{"path": "stages/screen/a.parquet", "rows": 4}]
     ids = run.read_table("stages/screen/a.parquet")["id"].to_pylist()
     assert ids == sorted(ids)
@@ -88,7 +90,7 @@ def test_stream_yields_as_it_goes(ray_session: None) -> None:
 
 
 def test_parts_are_bounded_in_rows_and_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long rows must not pile up to `rows_per_part` of them in memory."""
+    """Long rows must not pile up to `PART_ROWS` of them in memory."""
     from pipeline.config import Columns, Read, TableSource
     from pipeline.read import discover
 
@@ -99,7 +101,7 @@ def test_parts_are_bounded_in_rows_and_in_bytes(tmp_path: Path, monkeypatch: pyt
     settings = Read(tables=(TableSource(match="*", columns=Columns(prompt="question", response="answer")),))
     files = discover([str(tmp_path / "t.csv")], settings).files
     run = Run.open(str(tmp_path / "run"))
-    assert [part["rows"] for part in batch.read_unit(run, list(files), 0, settings)] == [48, 32]
+    assert [part["rows"] for part in batch.read_unit(run, list(files), 0, settings, 2_000)] == [48, 32]
 
 
 def test_a_big_table_is_several_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import ASSETS, load
+from pipeline.config.project import REMOVED
 from pipeline.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -34,6 +35,12 @@ def test_misspelt_key_names_the_file_the_key_and_the_likely_one(tmp_path: Path) 
         ConfigError, match=r"project\.yaml: train\.learning_rte: unknown key, did you mean 'learning_rate'"
     ):
         load(path)
+
+
+@pytest.mark.parametrize("key", sorted(REMOVED - {"batch_tokens"}))
+def test_a_setting_that_is_gone_is_told_from_a_misspelt_one(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"project\.yaml: train\.{key}: no longer a setting, delete it"):
+        load(write(tmp_path, f"name: a\nbase_model: o/m\ntrain: {{batch_tokens: 8, {key}: 1}}\n"))
 
 
 def test_misspelt_key_in_a_list_is_explained_too(tmp_path: Path) -> None:

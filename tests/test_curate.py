@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,15 @@ ASSETS = Path(__file__).parent.parent / "assets"
 
 
 def project(**curation: Any) -> Project:
-    settings = {"read": {"rows_per_part": 40}, "toxicity": {"model": str(ASSETS / "toxicity-small")}, **curation}
+    settings = {"toxicity": {"model": str(ASSETS / "toxicity-small")}, **curation}
     return Project.model_validate({"name": "t", "base_model": "o/m", "seed": 3, "curate": settings})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_parts() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.read.rows.PART_ROWS", 40)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +52,8 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(ray_session: None, dump: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("two-blocks")
-    metrics = curate(project(blocks=2), Run.open(str(folder)), [str(dump)], Console(quiet=True))
-    return folder, metrics
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, curate(project(), Run.open(str(folder)), [str(dump)], Console(quiet=True))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -64,8 +71,12 @@ def test_counts_reconcile_and_copies_are_found(finished: tuple[Path, dict[str, A
     assert rows == sum(found["kept"] for found in metrics["sources"].values())
 
 
-def test_the_same_bytes_for_seven_blocks(finished: tuple[Path, dict[str, Any]], dump: Path, tmp_path: Path) -> None:
-    curate(project(blocks=7), Run.open(str(tmp_path)), [str(dump)], Console(quiet=True))
+@pytest.mark.parametrize("blocks", [2, 3])
+def test_the_same_bytes_however_ray_cuts_the_units(
+    finished: tuple[Path, dict[str, Any]], dump: Path, tmp_path: Path, ray_blocks: Callable[[int], None], blocks: int
+) -> None:
+    ray_blocks(blocks)
+    curate(project(), Run.open(str(tmp_path)), [str(dump)], Console(quiet=True))
     assert contents(tmp_path) == contents(finished[0])
 
 
@@ -75,10 +86,10 @@ def test_a_second_run_is_skipped_and_a_lost_manifest_gives_the_same_bytes(
     folder, metrics = finished
     before = contents(folder)
     console = Console(record=True, width=100, file=io.StringIO())
-    assert curate(project(blocks=2), Run.open(str(folder)), [str(dump)], console) == metrics
+    assert curate(project(), Run.open(str(folder)), [str(dump)], console) == metrics
     assert "finished before" in console.export_text()
     (folder / "stages" / "curate" / "_manifest.json").unlink()  # as a kill just before the end leaves it
-    curate(project(blocks=2), Run.open(str(folder)), [str(dump)], Console(quiet=True))
+    curate(project(), Run.open(str(folder)), [str(dump)], Console(quiet=True))
     assert contents(folder) == before
 
 
@@ -96,7 +107,7 @@ def test_without_toxicity_every_row_goes_on_and_nothing_else_changes(
     finished: tuple[Path, dict[str, Any]], dump: Path, tmp_path: Path
 ) -> None:
     plain = {"toxicity": {"model": str(tmp_path / "none"), "skip": True}}  # the model is not even looked for
-    metrics = curate(project(blocks=2, **plain), Run.open(str(tmp_path)), [str(dump)], Console(quiet=True))
+    metrics = curate(project(**plain), Run.open(str(tmp_path)), [str(dump)], Console(quiet=True))
     before = finished[1]["sources"]["zendesk"]
     after = metrics["sources"]["zendesk"]
     assert "toxicity" in before["rejected"]

@@ -104,7 +104,7 @@ class Bench:
     def __init__(self, data: Path, quick: bool, truth: int = TRUTH) -> None:
         self._quick = quick
         self._settings = Toxicity(model=str(teacher(data, CACHE)))
-        self._encoder = Encoder(self._settings.model, self._settings.batch_tokens)
+        self._encoder = Encoder(self._settings.model)
         self._support, self._toxic = _rows(data, ROWS[quick])
         most = round(max(RATES.values()) * len(self._support))
         self._toxic = self._toxic[: 2 * most]

@@ -22,6 +22,7 @@ import yaml
 from bench.serving.load import Target
 from pipeline.config import Vllm
 from serve_app import keys
+from serve_app.engines.vllm import STEP_TOKENS
 
 ROOT = Path(__file__).resolve().parents[2]
 SAME = {  # for every process that is measured: what the jobs set for themselves, and no look at the hub
@@ -105,7 +106,7 @@ def vllm_serve(model: Path, log: Path) -> Iterator[Target]:
         "--port": port,
         "--max-model-len": LARGE["max_new_tokens"] + LARGE["max_input_tokens"],
         "--max-num-seqs": LARGE["concurrency"],
-        "--max-num-batched-tokens": ours.step_tokens,
+        "--max-num-batched-tokens": STEP_TOKENS,
         "--gpu-memory-utilization": ours.memory,
         "--generation-config": "vllm",
     }

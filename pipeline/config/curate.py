@@ -67,12 +67,8 @@ class Toxicity(Settings):
     model: ModelName = "toxicity-small"
     skip: bool = False  # the curate job judges no row; synthesis and the service use the model all the same
     threshold: Share = 0.9
-    batch_tokens: Positive = 4096  # padded tokens per forward pass
-    screen: bool = True  # a text leaves a large model after its first layers where a head fitted in the run clears it
+    screen: bool = True  # in a large run, a text leaves a large model after its first layers where a head clears it
     screen_recall: Annotated[float, Field(gt=0, lt=1)] = 0.99  # of the rows that scoring every text would drop
-    screen_rows: Positive = (
-        3_000  # a run of no more rows than these scores every text; so does a model as small as ours
-    )
     audit: Share = 0.01  # of the rows that the screen lets pass, scored to state the recall; 200 of them at least
 
 
@@ -91,7 +87,6 @@ class Dedup(Settings):
     shingle_words: Positive = 3
     bands: Positive = 42
     rows: Positive = 6
-    bucket_cap: Annotated[int, Field(ge=2)] = 64  # rows of a bucket that are all compared with one another
     audit_rows: Annotated[int, Field(ge=0)] = 200  # rows compared with all others to state the recall; 0: no audit
 
 
@@ -118,6 +113,3 @@ class Curate(Settings):
     dedup: Dedup = Dedup()
     split: Split = Split()
     licences: dict[str, str] = {}  # glob on the source's name -> licence of its content, for the data card
-    blocks: Positive | None = (
-        None  # how many blocks Ray Data cuts the input into; null: by size. Never changes the output
-    )

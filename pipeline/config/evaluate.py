@@ -24,7 +24,6 @@ class Evaluate(Settings):
     rows: Positive = 200  # golden rows that are answered; perplexity always uses all of them
     samples: Positive = 10
     max_new_tokens: Positive = 256
-    batch_size: Positive = 16
     bootstrap: Positive = 1_000  # resamples behind each 95 % interval
     exact_match_words: Positive = 5  # a reference of no more words, a label say, must be met exactly
     bertscore: ModelName | None = None  # encoder for BERTScore, e.g. microsoft/deberta-xlarge-mnli; null: left out
@@ -45,7 +44,6 @@ class GgufGates(Settings):
 
 
 class Export(Settings):
-    shard_gib: Annotated[float, Field(gt=0)] = 4.0
     dtype: Literal["base", "float32"] = "base"  # of the merged weights; rounding to a bf16 base's type costs accuracy
     rows: Positive = 64  # golden rows that merged model and files are measured on
     perplexity_gate: Share = 0.005  # merged against adapter: largest relative difference, either way

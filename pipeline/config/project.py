@@ -20,6 +20,11 @@ from pipeline.config.train import Synthesize, Train
 from pipeline.config.values import ModelName, PathOrUri, Settings
 from pipeline.errors import ConfigError
 
+REMOVED = {  # settings once, chosen by the code now
+    "blocks", "batch_tokens", "batch_size", "bucket_cap", "rows_per_part", "screen_rows", "seconds", "shard_gib",
+    "step_tokens", "window",
+}  # fmt: skip
+
 
 class Project(Settings):
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]
@@ -54,8 +59,10 @@ def _explain(error: ValidationError) -> str:
     for problem in error.errors():
         where = ".".join(str(step) for step in problem["loc"]) or "(top level)"
         if problem["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(Project, problem["loc"][:-1]), n=1)
-            lines.append(f"{where}: unknown key" + (f", did you mean '{close[0]}'?" if close else ""))
+            key = str(problem["loc"][-1])
+            close = difflib.get_close_matches(key, _known_keys(Project, problem["loc"][:-1]), n=1)
+            hint = f", did you mean '{close[0]}'?" if close else ""
+            lines.append(f"{where}: {'no longer a setting, delete it' if key in REMOVED else f'unknown key{hint}'}")
         else:
             lines.append(f"{where}: {problem['msg']}")
     return "; ".join(lines)

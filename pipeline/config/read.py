@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.config.values import Positive, Settings
+from pipeline.config.values import Settings
 
 
 class Columns(Settings):
@@ -37,4 +37,3 @@ class Markdown(Settings):
 class Read(Settings):
     tables: tuple[TableSource, ...] = ()  # first match wins
     markdown: Markdown = Markdown()
-    rows_per_part: Positive = 2_000  # the unit of work: one task, one Parquet file

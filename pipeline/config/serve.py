@@ -22,7 +22,6 @@ class Guard(Settings):
 
 class Vllm(Settings):
     memory: Annotated[float, Field(gt=0, le=1)] = 0.9  # share of the card's memory for weights and cache
-    step_tokens: Positive = 8192  # tokens per forward pass
     quantization: str | None = None  # a method that vLLM knows; null: as the model's own configuration says
     stream_tokens: Positive = 1  # tokens per answer that vLLM hands over at once: more cost less, and come later
     prefix_cache: bool = True

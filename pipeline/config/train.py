@@ -21,7 +21,6 @@ class Synthesize(Settings):
     temperature: Annotated[float, Field(gt=0)] = 0.8
     top_p: Share = 0.95
     rouge_l: Share = 0.7  # a variant this close to any question of the pool, or closer, is rejected
-    batch_size: Positive = 32
     prompts: dict[str, str] = {
         "en": "Rephrase the question: {question}",
         "de": "Formuliere die Frage um: {question}",
@@ -60,14 +59,12 @@ class Reclaim(Settings):
     file: PathOrUri | None = None  # the notice: this file appears
     url: Annotated[str, Field(pattern=r"^https?://")] | None = None  # or: this address answers 200 with anything but
     # nothing, FALSE or NONE
-    seconds: Annotated[float, Field(gt=0)] = 5.0  # between two questions to the address
 
 
 class Divergence(Settings):
     """When a training has gone wrong: gradients that are not finite in three steps in a row, or a loss that leaps."""
 
     spike: Annotated[float, Field(gt=0)] | None = 8.0  # robust standard deviations over the running median; null: off
-    window: Annotated[int, Field(ge=20)] = 50  # steps that the running median is of
 
 
 class Train(Settings):

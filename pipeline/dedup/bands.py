@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.dedup.shingles import Shingles, mix
 
+CAP = 64  # rows of a bucket that are all compared with one another
 HUBS = 4  # in a bucket over the cap a row is paired with so many others: the best by priority
 FINER = 3  # how often a bucket over the cap is cut: by the keys of so many more bands
 PAIRS = 1 << 22  # made at a time

@@ -71,7 +71,7 @@ def candidates(run: Run, folder: str, cut: Blocks, rows: Rows, settings: Dedup) 
     """Writes the candidate pairs; returns the report on buckets over the cap: how many over all bands, how many rows
     are in one, the size of the largest bucket of all."""
     columns = np.array_split(np.arange(settings.bands), min(settings.bands, 2 * batch.cpus()))
-    common = shared((cut, rows.distinct, rows.sizes, settings))
+    common = shared((cut, rows.distinct, rows.sizes, settings, bands.CAP))
     found = each(_pairs, [(run, folder, task, chosen, common) for task, chosen in enumerate(columns)])
     inside = np.zeros(len(rows), dtype=bool)
     for _, hot, _ in found:
@@ -84,7 +84,7 @@ def _pairs(run: Run, folder: str, task: int, columns: np.ndarray, common: Any) -
     """Writes the pairs of a few band columns, a file per block; returns how many buckets are over the cap, the rows in
     them, and the size of the largest bucket. Sizes alone rule out a pair whose smaller set is less than the threshold's
     share of the larger."""
-    cut, distinct, sizes, settings = common
+    cut, distinct, sizes, settings, cap = common
     last = [(columns[-1] + step) % settings.bands for step in range(1, min(bands.FINER, settings.bands - 1) + 1)]
     names = [band_name(column) for column in [*columns, *last]]
     table = pa.concat_tables([part.run.read_table(part.bands, columns=sorted({*names})) for part in cut.parts])
@@ -93,10 +93,10 @@ def _pairs(run: Run, folder: str, task: int, columns: np.ndarray, common: Any) -
     buckets = largest = 0
     keys = [np.asarray(table[name])[distinct] for name in names]
     for at in range(len(columns)):
-        inside, count, size = bands.crowded(keys[at], settings.bucket_cap)
+        inside, count, size = bands.crowded(keys[at], cap)
         hot, buckets, largest = hot | inside, buckets + count, max(largest, size)
         found = [pairs]
-        for better, worse in bands.pairs(keys[at : at + len(last) + 1], settings.bucket_cap):
+        for better, worse in bands.pairs(keys[at : at + len(last) + 1], cap):
             a, b = distinct[better], distinct[worse]
             close = np.minimum(sizes[a], sizes[b]) >= settings.threshold * np.maximum(sizes[a], sizes[b])
             found.append(encode(a[close], b[close]))

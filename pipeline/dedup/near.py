@@ -113,7 +113,7 @@ def _report(
         "candidates": count,
         "edges": edges,
         "candidate_precision": round(edges / count, 6) if count else None,
-        "capped": {"cap": settings.bucket_cap, **(capped or {"buckets": 0, "rows": 0, "largest": 0})},
+        "capped": {"cap": bands.CAP, **(capped or {"buckets": 0, "rows": 0, "largest": 0})},
         "audit": None,
     }
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+BATCH = 16  # prompts: a 7B model's cache of so many answers fits beside it on a card of 24 GB
+
 
 def complete(
     model: Any,
@@ -53,7 +55,7 @@ def complete(
     return texts, ended
 
 
-def by_length(tokenizer: Any, prompts: Sequence[str], batch_size: int) -> Iterator[list[int]]:
+def by_length(tokenizer: Any, prompts: Sequence[str], batch_size: int = BATCH) -> Iterator[list[int]]:
     """Yields batches of positions, longest prompts first, so that a batch pads little and memory runs out at once or
     not."""
     order = sorted(range(len(prompts)), key=lambda at: (-len(tokenizer(prompts[at])["input_ids"]), at))

@@ -74,9 +74,7 @@ def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> 
             remembered[name] = judge_all(model, texts, tokenizer.pad_token_id)
             yield from _answer(project, model, tokenizer, chosen, answers.setdefault(name, []), ended, name)
             if settings.lm_eval and harness.installed():
-                tasks[name] = harness.scores(
-                    model, tokenizer, settings.lm_eval, settings.batch_size, settings.lm_eval_limit
-                )
+                tasks[name] = harness.scores(model, tokenizer, settings.lm_eval, settings.lm_eval_limit)
     references = [row["response"] for row in chosen]
     made = measures.of_losses(judged["base"], judged["tuned"], answer_bytes(tokenizer, examples))
     skipped = {}
@@ -127,7 +125,7 @@ def _answer(
     prompts = [row["prompt"] for row in chosen]
     answers += [""] * len(chosen)
     stopped = 0
-    for positions in by_length(tokenizer, prompts, settings.batch_size):
+    for positions in by_length(tokenizer, prompts):
         found, whole = complete(model, tokenizer, [prompts[at] for at in positions], settings.max_new_tokens)
         for at, text in zip(positions, found, strict=True):
             answers[at] = text

@@ -20,19 +20,20 @@ def installed() -> bool:
     return find_spec("lm_eval") is not None
 
 
-def scores(model: Any, tokenizer: Any, tasks: Sequence[str], batch_size: int, limit: int | None) -> dict[str, Any]:
+def scores(model: Any, tokenizer: Any, tasks: Sequence[str], limit: int | None) -> dict[str, Any]:
     """Returns `{task: {metric: number}}`; raises `InputError` for a task that the harness does not know."""
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
     from pipeline.errors import InputError
+    from pipeline.evaluate.generate import BATCH
 
     manager = TaskManager()
     unknown = sorted(set(tasks) - set(manager.all_tasks))
     if unknown:
         raise InputError(f"evaluate.lm_eval: the harness has no task {', '.join(unknown)}")
-    wrapped = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+    wrapped = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH)
     found = simple_evaluate(model=wrapped, tasks=list(tasks), task_manager=manager, limit=limit, log_samples=False)
     return {
         task: {name: value for name, value in values.items() if isinstance(value, int | float)}

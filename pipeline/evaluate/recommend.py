@@ -130,7 +130,7 @@ def _measure(project: Project, rows: list[dict[str, Any]]) -> Iterator[dict[str,
         yield {"value": nats / math.log(2) / max(1, letters)}
         return
     prompts, texts = [row["prompt"] for row in rows], [""] * len(rows)
-    for positions in by_length(tokenizer, prompts, project.evaluate.batch_size):
+    for positions in by_length(tokenizer, prompts):
         answers, _ = complete(causal, tokenizer, [prompts[at] for at in positions], project.evaluate.max_new_tokens)
         for at, text in zip(positions, answers, strict=True):
             texts[at] = text

@@ -2,7 +2,7 @@
 
     found = discover(["dumps/"], settings)      # what is there, what is wrong, before any work starts
     for file in found.files:
-        for part in read(file, settings): ...   # WORKING tables of at most `rows_per_part` rows
+        for part in read(file, settings): ...   # WORKING tables of at most `PART_ROWS` rows
 
 Output contract: every row of every file comes out exactly once: parsed, or marked by stage `read` as `unreadable`,
 `empty_prompt` or `empty_response` with the line it starts on. Memory: one part.
@@ -23,7 +23,7 @@ from pipeline.read.csvfile import read_header, read_records
 from pipeline.read.files import Discovery, InputFile, discover
 from pipeline.read.places import Span, open_text
 from pipeline.read.ranges import pieces
-from pipeline.read.rows import Row, collect
+from pipeline.read.rows import PART_ROWS, Row, collect
 
 __all__ = ["Discovery", "InputFile", "discover", "pieces", "read"]
 
@@ -50,7 +50,6 @@ def _rows(file: InputFile, settings: Read) -> Iterator[Row]:
     return layout.rows(found, layout.locate(header.names, file.path))
 
 
-def read(file: InputFile, settings: Read) -> Iterator[pa.Table]:
-    """Reads one file of a `Discovery`, or its `span`; yields WORKING tables of at most `settings.rows_per_part` rows,
-    in order."""
-    yield from collect(_rows(file, settings), file.source, file.path, settings.rows_per_part)
+def read(file: InputFile, settings: Read, most: int = PART_ROWS) -> Iterator[pa.Table]:
+    """Reads one file of a `Discovery`, or its `span`; yields WORKING tables of at most `most` rows, in order."""
+    yield from collect(_rows(file, settings), file.source, file.path, most)

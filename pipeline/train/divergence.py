@@ -17,7 +17,8 @@ from typing import Any
 from pipeline.config import Divergence
 
 IN_A_ROW = 3  # steps lost one after the other that make the last good snapshot due
-ROLLBACKS = 3  # the one that ends the training, unless `window` good steps lie between it and the one before
+WINDOW = 50  # good steps that the running median is of
+ROLLBACKS = 3  # the one that ends the training, unless `WINDOW` good steps lie between it and the one before
 ENOUGH = 20  # good steps before a leap of the loss can be told
 FLOOR = 0.05  # nats, and
 SHARE = 0.1  # of the median: the least that counts as a standard deviation, or a flat loss would leap all the time
@@ -39,7 +40,7 @@ class Guard:
     def __init__(self, settings: Divergence) -> None:
         self.settings = settings
         self.rate = 1.0
-        self.rollbacks = 0  # since the last `window` good steps in a row
+        self.rollbacks = 0  # since the last `WINDOW` good steps in a row
         self.lost = 0  # steps in a row that did not change the weights
         self.fine = 0  # good steps since the last rollback
         self.losses: list[tuple[int, float]] = []  # of the last good steps: (step, loss)
@@ -50,9 +51,9 @@ class Guard:
         if verdict is Verdict.GOOD:
             self.lost = 0
             self.fine += 1
-            if self.fine >= self.settings.window:
+            if self.fine >= WINDOW:
                 self.rollbacks = 0
-            self.losses = [*self.losses, (step, loss)][-self.settings.window :]
+            self.losses = [*self.losses, (step, loss)][-WINDOW:]
         else:
             self.lost += 1
         return verdict

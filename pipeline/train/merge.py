@@ -202,7 +202,7 @@ def _merge(project: Project, run: Run, target: Path, weigh: Weigh) -> dict[str, 
     if "quantization_config" in config:
         raise ConfigError(f"{project.base_model} is quantised itself: name the unquantised model as base_model")
     deltas = Deltas(adapter)
-    writer = shards.Shards(target, round(project.export.shard_gib * 2**30))
+    writer = shards.Shards(target)
     for name, tensor in shards.read(base):
         kind = torch.float32 if project.export.dtype == "float32" and tensor.is_floating_point() else tensor.dtype
         merged = deltas.apply(name, weigh(name, tensor)).to(kind)

@@ -20,12 +20,13 @@ from urllib.parse import urlsplit
 from pipeline.config import Reclaim
 
 QUIET = {"", "false", "none"}  # what an address answers while nothing is planned
+EVERY = 5.0  # seconds between two questions to an address: a notice comes 30 seconds ahead at least
 PATIENCE = 2.0  # seconds that an address may take
 SIGTERM = "SIGTERM"
 
 
 class Notice:
-    """Where notices come from: the two files, and an address asked every `settings.seconds` once `watching`."""
+    """Where notices come from: the two files, and an address asked every `EVERY` seconds once `watching`."""
 
     def __init__(self, settings: Reclaim, signalled: Path) -> None:
         self.settings, self.signalled = settings, signalled
@@ -58,7 +59,7 @@ class Notice:
         while self._answer is None and not done.is_set():
             if ask(url):
                 self._answer = f"{urlsplit(url).netloc} says so"
-            done.wait(self.settings.seconds)
+            done.wait(EVERY)
 
 
 def ask(url: str) -> bool:

@@ -18,6 +18,8 @@ from pipeline.errors import IntegrityError, MissingModelError
 if TYPE_CHECKING:
     import torch
 
+LIMIT = 4 << 30  # bytes of a file: so much of the merged model is in memory at a time
+
 
 def _open(folder: Path) -> Iterator[Any]:
     """Yields every shard of a folder, opened."""
@@ -52,10 +54,10 @@ def shapes(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 class Shards:
-    """Writes tensors into files of at most `limit` bytes each; counts what it was given."""
+    """Writes tensors into files of at most `LIMIT` bytes each; counts what it was given."""
 
-    def __init__(self, target: Path, limit: int) -> None:
-        self.target, self.limit = target, limit
+    def __init__(self, target: Path) -> None:
+        self.target = target
         self.pending: dict[str, torch.Tensor] = {}
         self.shards: list[list[str]] = []
         self.size = self.pending_size = self.parameters = self.tensors = 0
@@ -66,7 +68,7 @@ class Shards:
         if name in self.seen:
             raise IntegrityError(f"the base has {name} in two of its files: nothing was published")
         self.seen.add(name)
-        if self.pending and self.pending_size + tensor.nbytes > self.limit:
+        if self.pending and self.pending_size + tensor.nbytes > LIMIT:
             self._write()
         self.pending[name] = tensor.contiguous()
         self.pending_size += tensor.nbytes

@@ -30,6 +30,7 @@ from serve_app.engines import (
     exported,
 )
 
+STEP_TOKENS = 8192  # of a forward pass: vLLM's own choice for a service on a large card
 INSTALL = "pip install 'vllm==0.24.*' (Linux with an NVIDIA GPU)"
 
 
@@ -108,7 +109,7 @@ def arguments(project: Project, max_context: int) -> dict[str, Any]:
     return {
         "max_model_len": max_context,
         "max_num_seqs": settings.concurrency,
-        "max_num_batched_tokens": max(settings.vllm.step_tokens, settings.concurrency),
+        "max_num_batched_tokens": max(STEP_TOKENS, settings.concurrency),
         "gpu_memory_utilization": settings.vllm.memory,
         "quantization": settings.vllm.quantization,
         "enable_prefix_caching": settings.vllm.prefix_cache,

@@ -148,7 +148,7 @@ def trial(bench: Bench, number: int, seed: int) -> dict[str, Any]:
 @contextlib.contextmanager
 def bench(folder: Path) -> Iterator[Bench]:
     """The dump, the shared head, and two undisturbed runs that must agree."""
-    settings, source = config(folder / "config.yaml", rows_per_part=25), dump(folder / "dump", tickets=80, pages=3)
+    settings, source = config(folder / "config.yaml"), dump(folder / "dump", tickets=80, pages=3)
     with cluster(2) as head:
         shared = Bench(folder, settings, source, head, {True: 0.0, False: 0.0}, {})
         outcomes = []

@@ -25,6 +25,7 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "assets" / "sample" / "dump"
+FILE_ROWS = 25  # of a file, which is read by a task and screened by another
 OBJECT_STORE = 80 << 20  # bytes per node: about the least that Ray takes
 QUIET = {
     "PYTHONPATH": str(ROOT),
@@ -147,25 +148,25 @@ def cluster(head: int, *workers: int, environment: Mapping[str, str] | None = No
 
 
 def dump(folder: Path, tickets: int, pages: int) -> Path:
-    """Writes some of the bundled sample's tickets, every tenth of them twice, and English pages; returns the folder."""
+    """Writes some of the bundled sample's tickets, every tenth of them twice, a file for every
+    `FILE_ROWS`, and English pages; returns the folder."""
     with (SAMPLE / "zendesk.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(line for line in stream if "\0" not in line))
     whole = [row for row in rows[1:] if len(row) == len(rows[0])][:tickets]
-    sink = io.StringIO()
-    csv.writer(sink).writerows([rows[0], *whole, *([row[0], f"9{row[1]}", *row[2:]] for row in whole[::10])])
+    both = [*whole, *([row[0], f"9{row[1]}", *row[2:]] for row in whole[::10])]
     (folder / "pages").mkdir(parents=True)
-    (folder / "zendesk.csv").write_text(sink.getvalue(), encoding="utf-8")
+    for at in range(0, len(both), FILE_ROWS):
+        sink = io.StringIO()
+        csv.writer(sink).writerows([rows[0], *both[at : at + FILE_ROWS]])
+        (folder / f"zendesk-{at:05d}.csv").write_text(sink.getvalue(), encoding="utf-8")
     for page in sorted((SAMPLE / "pages" / "en").glob("*.md"))[:pages]:
         (folder / "pages" / page.name).write_bytes(page.read_bytes())
     return folder
 
 
-def config(path: Path, rows_per_part: int) -> Path:
+def config(path: Path) -> Path:
     """Writes a configuration for the sample; returns its path."""
-    path.write_text(
-        "name: nodes\nbase_model: tiny-base\nseed: 3\n"
-        f"curate: {{read: {{rows_per_part: {rows_per_part}}}, toxicity: {{model: toxicity-small}}}}\n"
-    )
+    path.write_text("name: nodes\nbase_model: tiny-base\nseed: 3\ncurate: {toxicity: {model: toxicity-small}}\n")
     return path
 
 

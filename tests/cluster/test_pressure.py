@@ -53,9 +53,7 @@ def test_a_hundred_files(small: Cluster, tmp_path: Path) -> None:
         (tmp_path / "dump" / f"tickets-{number:03d}.csv").write_text(sink.getvalue(), encoding="utf-8")
     run, log = tmp_path / "run", tmp_path / "log"
     environment = {"RAY_ADDRESS": small.address, **small.credentials}
-    job = curate(
-        config(tmp_path / "config.yaml", rows_per_part=200), str(tmp_path / "dump"), str(run), log, environment
-    )
+    job = curate(config(tmp_path / "config.yaml"), str(tmp_path / "dump"), str(run), log, environment)
     try:
         assert job.wait(400) == 0, log.read_text()
     finally:

@@ -237,7 +237,7 @@ def test_components_on_a_corpus(
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("mode", ["star", "components"])
 def test_the_cap_loses_nothing_where_a_buckets_rows_are_alike(
-    ray_session: None, tmp_path: Path, make_working: Any, seed: int, mode: Any
+    ray_session: None, tmp_path: Path, make_working: Any, monkeypatch: pytest.MonkeyPatch, seed: int, mode: Any
 ) -> None:
     """Families of near-identical rows (one word of a hundred changed at most: any two at 0.88 or more), larger than the
     cap, hidden among other texts: every decision is that without a cap."""
@@ -256,7 +256,8 @@ def test_the_cap_loses_nothing_where_a_buckets_rows_are_alike(
     others = [{**row, "id": f"{draw.getrandbits(64):x}"} for row in corpus(seed, 20)[:-2]]
     table = make_working(draw.sample(rows + others, len(rows) + len(others)))
     free, _ = deduplicate(tmp_path / "free", [table], Dedup(mode=mode))
-    found, _ = deduplicate(tmp_path / "capped", [table], Dedup(mode=mode, bucket_cap=9))
+    monkeypatch.setattr(bands, "CAP", 9)
+    found, _ = deduplicate(tmp_path / "capped", [table], Dedup(mode=mode))
     assert found.report["capped"]["buckets"] > 42
     assert found.report["capped"]["rows"] > 40
     assert found.report["candidates"] < free.report["candidates"]
@@ -264,18 +265,22 @@ def test_the_cap_loses_nothing_where_a_buckets_rows_are_alike(
     assert found.report["audit"]["both_kept"] == 0
 
 
-def test_the_audit_tells_what_the_cap_lost(ray_session: None, tmp_path: Path, make_working: Any) -> None:
+def test_the_audit_tells_what_the_cap_lost(
+    ray_session: None, tmp_path: Path, make_working: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Pairs of near duplicates that share a long text with all others, but reach the threshold only in pairs."""
     shared = [f"s{number}" for number in range(100)]
     rows = []
     for pair in range(40):
         middle = [f"p{pair}w{number}" for number in range(40)]
         rows += [{"prompt": " ".join([*shared, *middle, end]), "id": f"{pair:03d}{end}"} for end in ("x", "y")]
-    free, _ = deduplicate(tmp_path / "free", [make_working(rows)], Dedup(bucket_cap=80))
+    monkeypatch.setattr(bands, "CAP", 80)
+    free, _ = deduplicate(tmp_path / "free", [make_working(rows)], Dedup())
     assert free.report["capped"]["buckets"] == 0
     assert free.report["audit"]["pairs"] == free.report["audit"]["found"] == 40
     assert int(np.asarray(free.decisions["kept"]).sum()) == 40
-    found, _ = deduplicate(tmp_path / "capped", [make_working(rows)], Dedup(bucket_cap=2, bands=2, rows=1))
+    monkeypatch.setattr(bands, "CAP", 2)
+    found, _ = deduplicate(tmp_path / "capped", [make_working(rows)], Dedup(bands=2, rows=1))
     audit = found.report["audit"]
     assert (audit["rows"], audit["pairs"]) == (80, 40)
     assert 0 < audit["both_kept"] == audit["pairs"] - audit["found"]

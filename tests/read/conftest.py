@@ -11,6 +11,7 @@ import pytest
 from pipeline import schema
 from pipeline.config import Columns, Read, TableSource
 from pipeline.read import discover, read
+from pipeline.read.rows import PART_ROWS
 
 Rows = list[dict[str, Any]]
 
@@ -25,13 +26,13 @@ def qa() -> Read:
 def read_rows() -> Callable[..., Rows]:
     """Reads one input whole; checks the schema and the size of every part on the way."""
 
-    def work(place: Path | str, settings: Read | None = None) -> Rows:
+    def work(place: Path | str, settings: Read | None = None, most: int = PART_ROWS) -> Rows:
         settings = settings or Read()
         rows: Rows = []
         for file in discover([str(place)], settings).files:
-            for part in read(file, settings):
+            for part in read(file, settings, most):
                 assert part.schema == schema.WORKING
-                assert 0 < part.num_rows <= settings.rows_per_part
+                assert 0 < part.num_rows <= most
                 part.validate(full=True)
                 rows += part.to_pylist()
         return rows

@@ -37,6 +37,7 @@ from pipeline.read import InputFile, discover, freshdesk, pieces, read, zendesk
 from pipeline.read.clean import answer_words, own_words
 from pipeline.read.csvfile import read_header
 from pipeline.read.markup import plain
+from pipeline.read.rows import PART_ROWS
 from pipeline.read.ticket import Layout, question
 from tests.read.reference import csv_records, json_records
 
@@ -249,12 +250,12 @@ def mutate(random_: random.Random, content: bytes) -> tuple[bytes, int]:
 Seen = list[tuple[int, str | None, str, str]]  # line, reason, prompt, response
 
 
-def rows(files: Sequence[InputFile], settings: Read) -> list[dict[str, Any]]:
+def rows(files: Sequence[InputFile], settings: Read, most: int = PART_ROWS) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for file in files:
-        for part in read(file, settings):
+        for part in read(file, settings, most):
             assert part.schema == schema.WORKING
-            assert 0 < part.num_rows <= settings.rows_per_part
+            assert 0 < part.num_rows <= most
             found += part.to_pylist()
     return found
 
@@ -343,7 +344,7 @@ def check(file: InputFile, content: bytes, size: int, settings: Read = SETTINGS)
                 assert (row["reason"], row["prompt"], row["response"]) == ("unreadable", "", ""), row["line"]
             elif row["reason"] != "unreadable":  # else another of its fields cannot be stored
                 assert (row["prompt"], row["response"]) == both, row["line"]
-    assert rows([file], settings.model_copy(update={"rows_per_part": 1 + size % 5})) == found
+    assert rows([file], settings, 1 + size % 5) == found
     ranges = pieces(file, size, 1 + size % 5)
     assert rows(ranges, settings) == found
     if len(ranges) > 1 and file.format != "parquet":

@@ -141,7 +141,7 @@ def test_accounting_over_parts(tmp_path: Path, read_rows: Any, qa: Read) -> None
     for number in range(101):
         writer.writerow([f"q {number}\nline", f"a {number}"] if number % 10 else [f"q {number}"])
     (tmp_path / "t.csv").write_text(buffer.getvalue(), newline="")
-    runs = [read_rows(tmp_path, qa.model_copy(update={"rows_per_part": size})) for size in (7, 101, 1000)]
+    runs = [read_rows(tmp_path, qa, size) for size in (7, 101, 1000)]
     assert runs[0] == runs[1] == runs[2]
     assert len(runs[0]) == 101
     assert sum(row["reason"] == "unreadable" for row in runs[0]) == 11

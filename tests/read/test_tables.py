@@ -84,7 +84,7 @@ def test_parquet(tmp_path: Path, read_rows: Any) -> None:
     ]
     table = pa.Table.from_pylist(values * 3).append_column("unused", pa.array([[1]] * 6))
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=4)
-    rows = read_rows(tmp_path, SETTINGS.model_copy(update={"rows_per_part": 5}))
+    rows = read_rows(tmp_path, SETTINGS, 5)
     assert [row["line"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert [row["reason"] for row in rows] == [None, "empty_prompt"] * 3
     check_full(rows[0])

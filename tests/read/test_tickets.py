@@ -164,7 +164,7 @@ def test_the_bundled_sample_is_read_as_planned(read_rows: Any) -> None:
     manifest = [json.loads(line) for line in (SAMPLE / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
     early = {"unreadable", "empty_prompt", "empty_response"}
     planned = Counter((row["source"], row["reason"] if row["reason"] in early else None) for row in manifest)
-    rows = read_rows(SAMPLE / "dump", Read(rows_per_part=250))
+    rows = read_rows(SAMPLE / "dump", most=250)
     found = Counter((row["source"], row["reason"]) for row in rows)
     pages = found.pop(("pages", None))
     assert found == planned

@@ -86,8 +86,8 @@ def test_neither_paths_of_this_machine_nor_secrets_are_kept(metrics: dict[str, A
     assert found == {"pii.key": "set", "pii.salt": None, "model": "c", "n.deep": [1]}
 
 
-def test_what_changes_no_row_changes_no_card(project: Project) -> None:
-    other = project.model_copy(update={"curate": project.curate.model_copy(update={"blocks": 7})})
+def test_settings_of_other_jobs_are_not_on_the_card(project: Project) -> None:
+    other = project.model_copy(update={"serve": project.serve.model_copy(update={"port": 7})})
     assert datacard.provenance(other, [], "c0de") == datacard.provenance(project, [], "c0de")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def test_the_pool_is_drawn_by_id_and_ordered_by_digest(
     assert drawn == [text for text in whole if text in set(drawn)]
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, Toxicity(screen_rows=1), Toxicity(model="original", screen=False)])
+@pytest.mark.parametrize("settings", [SETTINGS, Toxicity(model="original"), Toxicity(model="original", screen=False)])
 def test_few_rows_a_small_model_and_a_screen_switched_off_mean_every_text(
     run: tuple[Run, list[str]], settings: Toxicity
 ) -> None:
@@ -66,28 +67,29 @@ def test_a_model_that_pays_gets_a_screen_which_is_the_same_again(
     ray_session: None, run: tuple[Run, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(moderate, "pays", lambda model: True)
-    settings = Toxicity(screen_rows=1)
-    plan = moderate.plan(*run, settings)
+    monkeypatch.setattr(moderate, "FEW", 1)
+    plan = moderate.plan(*run, SETTINGS)
     assert plan.screen is not None
     assert plan.screen.toxic == 24
     assert plan.floor == 1.0  # 200 rows at least, of 90
     bytes_ = run[0].read_bytes(moderate.SCREEN)
-    moderate.plan(*run, settings)
+    moderate.plan(*run, SETTINGS)
     assert run[0].read_bytes(moderate.SCREEN) == bytes_
-    judged = moderate.judge(*run, settings, plan, None, lambda part: None)
+    judged = moderate.judge(*run, SETTINGS, plan, lambda part: None)
     assert judged.scored == judged.texts  # so few that fitting took them all
     assert judged.audit.found == 24
 
 
 @pytest.mark.ray
 def test_counts_and_bytes_are_those_of_the_rows_whatever_the_blocks(
-    ray_session: None, run: tuple[Run, list[str]]
+    ray_session: None, run: tuple[Run, list[str]], ray_blocks: Callable[[int], None]
 ) -> None:
     results = []
     run[0].write_bytes(moderate.SCREEN, screen(100.0).to_bytes())
     for blocks in (2, 3):
+        ray_blocks(blocks)
         done: list[Any] = []
-        judged = moderate.judge(*run, SETTINGS, Plan(screen(100.0), 0.5), blocks, done.append)
+        judged = moderate.judge(*run, SETTINGS, Plan(screen(100.0), 0.5), done.append)
         files = [run[0].read_bytes(part["path"]) for part in sorted(done, key=lambda part: part["path"])]
         results.append((judged, files))
     assert results[0] == results[1]
@@ -95,7 +97,7 @@ def test_counts_and_bytes_are_those_of_the_rows_whatever_the_blocks(
     assert counts.found == 0
     assert sum(counts.passed) == 90
     assert 0 < sum(counts.missed) < 24
-    every = moderate.judge(*run, SETTINGS, Plan(), None, lambda part: None)
+    every = moderate.judge(*run, SETTINGS, Plan(), lambda part: None)
     assert every.audit.found == 24
     assert every.scored == every.texts
 
@@ -143,7 +145,7 @@ def test_every_row_is_judged_once_more_where_the_audit_refutes_the_screen(
         titles.append(title)
         return Meter(Console(quiet=True), title, 90)
 
-    def judge(run: Run, parts: list[str], settings: Toxicity, how: Plan, blocks: None, done: Any) -> Judged:
+    def judge(run: Run, parts: list[str], settings: Toxicity, how: Plan, done: Any) -> Judged:
         plans.append(how)
         done({"path": parts[0], "rows": 31})
         return audited(missed)
@@ -152,7 +154,7 @@ def test_every_row_is_judged_once_more_where_the_audit_refutes_the_screen(
     monkeypatch.setattr(moderate, "plan", lambda *_: fitted)
     monkeypatch.setattr(moderate, "judge", judge)
     stage = run[0].begin("toxicity", "key")
-    found = moderate.moderate(run[0], stage, run[1], SETTINGS, None, meter)
+    found = moderate.moderate(run[0], stage, run[1], SETTINGS, meter)
     assert titles == passes
     assert plans == [fitted, Plan()][: len(passes)]
     assert list(stage.outputs) == run[1][:1]

@@ -24,7 +24,7 @@ from tests.serve_app.test_conformance import project
 from tests.serve_app.vllm_stand_in import StandIn
 
 pytestmark = pytest.mark.filterwarnings(vllm_stand_in.RAY_FIELDS)
-SETTINGS: dict[str, Any] = {"engine": "ray_llm", "vllm": {"memory": 0.5, "step_tokens": 16}, "stream_interval": 0.01}
+SETTINGS: dict[str, Any] = {"engine": "ray_llm", "vllm": {"memory": 0.5}, "stream_interval": 0.01}
 
 
 @pytest.fixture(scope="module", autouse=True)

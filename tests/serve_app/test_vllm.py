@@ -85,13 +85,13 @@ def ask(engine: Any, **settings: Any) -> Any:
 @pytest.fixture
 def engine(vllm: None, exported: Run) -> Any:
     settings = {"engine": "vllm", "concurrency": 64, "max_new_tokens": 50, "max_input_tokens": 100}
-    return load(make_project(**settings, vllm={"memory": 0.5, "step_tokens": 16}), exported)
+    return load(make_project(**settings, vllm={"memory": 0.5}), exported)
 
 
 def test_it_starts_on_the_exported_model_within_the_limits(engine: Any, exported: Run) -> None:
     started = engine._engine.arguments
     assert started.model == started.tokenizer == str(exported.local("model/merged"))
-    assert (started.max_model_len, started.max_num_seqs, started.max_num_batched_tokens) == (150, 64, 64)
+    assert (started.max_model_len, started.max_num_seqs, started.max_num_batched_tokens) == (150, 64, 8192)
     assert started.gpu_memory_utilization == 0.5
     assert not started.enable_log_requests
     assert started.structured_outputs_config.disable_any_whitespace

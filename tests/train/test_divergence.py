@@ -66,13 +66,14 @@ def test_noise_of_a_small_loss_is_no_leap() -> None:
     assert made.judge(31, 0.05, 1.0) is Verdict.GOOD
 
 
-def test_three_rollbacks_end_it_unless_a_window_of_good_steps_lies_between() -> None:
+def test_three_rollbacks_end_it_unless_a_window_of_good_steps_lies_between(monkeypatch: pytest.MonkeyPatch) -> None:
     made = guard()
     assert made.roll_back(0)
     assert made.roll_back(0)
     assert not made.roll_back(0)
     assert made.rate == 0.125
-    made = guard(window=20)
+    monkeypatch.setattr(divergence, "WINDOW", 20)
+    made = guard()
     for _ in range(4):
         assert made.roll_back(0)
         steady(made, 20)

@@ -55,12 +55,13 @@ def test_a_base_without_a_pad_token_is_exported_and_served(curated: Run, make_pr
 
 @pytest.mark.parametrize(("tie", "size"), [(True, "5GB"), (False, "60KB")])
 def test_merged_equals_adapter_and_loads_plainly(
-    curated: Run, make_project: Any, tmp_path: Path, tie: bool, size: str
+    curated: Run, make_project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tie: bool, size: str
 ) -> None:
     base = make_model(tmp_path / "base", tie=tie, max_shard_size=size)
     assert (base / "model.safetensors.index.json").exists() == (not tie)
     (base / "README.md").write_text("---\nlicense: apache-2.0\n---\nA model.\n")
-    project = make_project(base=base, export={"dtype": "float32", "shard_gib": 1.0 if tie else 1e-4})
+    monkeypatch.setattr(shards, "LIMIT", 1 << 30 if tie else 100_000)
+    project = make_project(base=base, export={"dtype": "float32"})
     metrics = export(project, trained(curated, project))
     assert set(metrics["bases"]) == {"base", "nf4"}
     for measured in metrics["bases"].values():

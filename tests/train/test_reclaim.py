@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import Reclaim
+from pipeline.train import reclaim
 from pipeline.train.reclaim import Notice, ask, on_sigterm
 
 
@@ -80,9 +81,12 @@ def test_nobody_there_is_no_notice() -> None:
     assert not ask("http://127.0.0.1:9/nothing")
 
 
-def test_the_address_is_polled_while_watching(cloud: tuple[type[Metadata], str], tmp_path: Path) -> None:
+def test_the_address_is_polled_while_watching(
+    cloud: tuple[type[Metadata], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reclaim, "EVERY", 0.02)
     kind, address = cloud
-    notice = Notice(Reclaim(url=f"{address}/gone", seconds=0.02), tmp_path / "sigterm")
+    notice = Notice(Reclaim(url=f"{address}/gone"), tmp_path / "sigterm")
     with notice.watching():
         limit = time.monotonic() + 10
         while len(kind.seen) < 2 and time.monotonic() < limit:
