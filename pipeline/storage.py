@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import uuid
@@ -109,11 +110,27 @@ def write_whole(target: Path, data: bytes | memoryview, private: bool = False) -
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    descriptor = os.open(target.parent, os.O_RDONLY)
+    to_disk(target.parent)  # the rename itself must survive a power cut
+
+
+def to_disk(path: Path) -> None:
+    """Returns once what a file holds, or which names a folder has, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)  # the rename itself must survive a power cut
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def append_whole(stream: io.FileIO, data: bytes) -> None:
+    """Appends all of `data` to an unbuffered file, or nothing where the disk fills up in the middle."""
+    size = stream.seek(0, os.SEEK_END)
+    try:
+        if stream.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        stream.truncate(size)
+        raise
 
 
 def sweep(folder: Path) -> None:

@@ -19,25 +19,26 @@ import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline.storage import append_whole, to_disk
 from serve_app.door import Visit
 
 log = logging.getLogger("solotune.serve")
 
 WAITING = 20_000  # lines that may wait for the disk
 TOGETHER = 0.1  # seconds: lines that come in that time are written together
-PAUSE = 1.0  # seconds after a failure before the disk is tried again
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def entry(visit: Visit) -> dict[str, Any]:
     """Returns what the log says about a request that is over; times in seconds."""
     known: dict[str, Any] = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "time": _now(),
         "request_id": visit.id,
         "key_id": None if visit.key is None else visit.key.id,
         "method": visit.method,
@@ -60,24 +61,26 @@ def entry(visit: Visit) -> dict[str, Any]:
     }
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
 class Journal:
     """See the module. `size` is in bytes, `keep` counts compressed files."""
 
     def __init__(self, folder: Path, size: int, keep: int) -> None:
         self.folder, self.size, self.keep = folder, size, keep
         self.written = self.dropped = 0
-        self._unsaid = 0  # dropped lines that no line tells of yet
+        self._told = 0  # dropped lines that a line in the log tells of
         self._counting = threading.Lock()
         self._lines: queue.Queue[bytes | None] = queue.Queue(WAITING)
-        self._file: _File | None = None
-        self._again = 0.0  # when the disk is tried again
+        self._file: FileIO | None = None
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
     def write(self, entry: Mapping[str, Any]) -> None:
-        line = _encode(entry).encode() + b"\n"
         try:
-            self._lines.put_nowait(line)
+            self._lines.put_nowait(_encode(entry).encode() + b"\n")
         except queue.Full:
             self._drop(1)
 
@@ -92,7 +95,6 @@ class Journal:
     def _drop(self, lines: int) -> None:
         with self._counting:
             self.dropped += lines
-            self._unsaid += lines
 
     def _run(self) -> None:
         self._tidy()
@@ -109,32 +111,22 @@ class Journal:
             self._file.close()
 
     def _put(self, lines: list[bytes]) -> None:
-        if time.monotonic() < self._again:
-            self._drop(len(lines))
-            return
-        try:
-            self._append(lines)
-        except OSError as error:
-            if not self._unsaid:
-                log.error("requests go on, their log does not: %s", error.strerror or type(error).__name__)
-            self._again = time.monotonic() + PAUSE
-            self._drop(len(lines))
-
-    def _append(self, lines: list[bytes]) -> None:
         if not lines:
             return
-        if self._file is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = _File(self.folder)
-        unsaid = self._unsaid
-        if unsaid:
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            lines = [json.dumps({"time": now, "dropped_lines": unsaid}).encode() + b"\n", *lines]
-        self._file.append(b"".join(lines))
-        self.written += len(lines) - bool(unsaid)
-        with self._counting:
-            self._unsaid -= unsaid
-        if self._file.size >= self.size:
+        untold = self.dropped - self._told
+        notes = [_encode({"time": _now(), "dropped_lines": untold}).encode() + b"\n"] if untold else []
+        try:
+            if self._file is None:
+                self._file = _begin(self.folder)
+            append_whole(self._file, b"".join([*notes, *lines]))
+        except OSError as error:
+            if not untold:
+                log.error("requests go on, their log does not: %s", error.strerror or type(error).__name__)
+            self._drop(len(lines))
+            return
+        self.written += len(lines)
+        self._told += untold
+        if self._file.tell() >= self.size:
             self._file.close()
             self._file = None
             self._tidy()
@@ -150,30 +142,14 @@ class Journal:
             log.error("a log file stays uncompressed: %s", error.strerror or type(error).__name__)
 
 
-class _File:
-    """A log file that is being written, locked while it is."""
-
-    def __init__(self, folder: Path) -> None:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        path, self.size = folder / f".requests-{stamp}-{os.getpid()}.jsonl", 0
-        self._descriptor = _private(str(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        path.rename(folder / path.name[1:])  # seen by other processes only once it is locked
-
-    def append(self, data: bytes) -> None:
-        """Writes all of it; where that fails, none of it is left."""
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-        except OSError:
-            os.ftruncate(self._descriptor, self.size)
-            os.lseek(self._descriptor, self.size, os.SEEK_SET)
-            raise
-        self.size += len(data)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
+def _begin(folder: Path) -> FileIO:
+    """Returns a new log file, locked while it is open."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"requests-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{os.getpid()}.jsonl"
+    stream = open(folder / f".{name}", "xb", buffering=0, opener=_private)  # noqa: SIM115 -- closed when it is full
+    fcntl.flock(stream, fcntl.LOCK_EX)
+    (folder / f".{name}").rename(folder / name)  # seen by other processes only once it is locked
+    return stream
 
 
 def _compress(path: Path) -> None:
@@ -189,7 +165,7 @@ def _compress(path: Path) -> None:
                 with open(temporary, "wb", opener=_private) as raw, pa.CompressedOutputStream(raw, "zstd") as packed:
                     while block := stream.read(1 << 20):
                         packed.write(block)
-                _to_disk(temporary)
+                to_disk(temporary)
                 temporary.replace(path.with_name(f"{path.name}.zst"))
             finally:
                 temporary.unlink(missing_ok=True)
@@ -198,11 +174,3 @@ def _compress(path: Path) -> None:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o640)
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.storage import storage_errors
+from pipeline.storage import storage_errors, to_disk
 
 KEPT = 2
 MANIFEST = "manifest.json"
@@ -101,16 +100,8 @@ def files_of(folder: Path) -> list[Path]:
 def publish(temporary: Path, final: Path) -> None:
     """Gives a folder that is whole its final name, in place of an older one; it survives a power cut."""
     for path in (*files_of(temporary), temporary):
-        _flush(path)
+        to_disk(path)
     if final.exists():
         shutil.rmtree(final)
     temporary.replace(final)
-    _flush(final.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    to_disk(final.parent)

@@ -10,16 +10,17 @@ This module does not know why something happened.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import math
-import os
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.storage import storage_errors, sweep, write_whole
+from pipeline.storage import append_whole, storage_errors, sweep, write_whole
 
 Line = dict[str, Any]
+EVERY = 0.5  # seconds between two looks at a journal that is followed
 HAPPENED = {"resumed", "reclaimed", "save_failed", "out_of_memory", "damaged", "worker_lost"}
 """Events of the machine. They are not repeated by a resumed training, so cutting back leaves them in place."""
 
@@ -70,15 +71,31 @@ class Journal:
         if not self._waiting:
             return
         with self.path.open("ab", buffering=0) as stream:
-            size = stream.tell()
-            data = "".join(self._waiting).encode()
-            try:
-                if stream.write(data) != len(data):  # the disk filled up in the middle
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError:
-                stream.truncate(size)
-                raise
+            append_whole(stream, "".join(self._waiting).encode())
         self._waiting.clear()
+
+
+@contextlib.contextmanager
+def following(book: Journal, take: Callable[[Line], None]) -> Iterator[None]:
+    """Hands every line that is written inside the block to `take`, from a thread; the last ones when it ends."""
+    done, seen = threading.Event(), len(book.read())  # what is there already an earlier job has handed on
+
+    def follow() -> None:
+        at, last = seen, False
+        while not last:
+            last = done.wait(EVERY)
+            lines = book.read()
+            for line in lines[min(at, len(lines)) :]:  # a worker that began again has cut the journal back
+                take(line)
+            at = len(lines)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def read(path: Path) -> list[Line]:

@@ -8,21 +8,19 @@ This module knows nothing of models.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ReclaimedError, SolotuneError, WorkerLostError
 from pipeline.train import settle, trackers
-from pipeline.train.journal import Journal
+from pipeline.train.journal import Journal, Line, following
 from pipeline.train.reclaim import Notice, on_sigterm
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ def fit(work: Work, settings: dict[str, Any], steps: int, console: Console) -> d
     book.begin(settings["key"])
     lost = 0
     mirrored = trackers.mirroring(settings["project"], run, book, console)
-    with on_sigterm(run.local(SIGNALLED)), mirrored, _telling(book, steps, _planned(run), console):
+    with on_sigterm(run.local(SIGNALLED)), mirrored, following(book, teller(steps, _planned(run), console)):
         while True:
             if reason := notice.given():
                 raise ReclaimedError(f"the machine is going away ({reason}): no worker is started")
@@ -116,51 +114,33 @@ def died(cause: BaseException) -> bool:
     )
 
 
-@contextlib.contextmanager
-def _telling(book: Journal, steps: int, planned: dict[str, Any] | None, console: Console) -> Iterator[None]:
-    """Prints what the worker appends to the journal until the block ends."""
-    done = threading.Event()
-    told = len(book.read())  # by an earlier job
-    teller = threading.Thread(target=_tell, args=(book, told, steps, planned, console, done), daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        done.set()
-        teller.join()
-
-
 def _planned(run: Run) -> dict[str, Any] | None:
     return dict(run.read_json(settle.PLAN)) if run.exists(settle.PLAN) else None
 
 
-def _tell(
-    book: Journal, seen: int, steps: int, planned: dict[str, Any] | None, console: Console, done: threading.Event
-) -> None:
-    """Prints every evaluation and event, and a step now and then."""
+def teller(steps: int, planned: dict[str, Any] | None, console: Console) -> Callable[[Line], None]:
+    """Returns what prints lines of the journal: every evaluation and event, and a step now and then."""
     told = seconds = tokens = count = 0.0
-    last = False
-    while not last:
-        last = done.wait(0.5)
-        lines = book.read()
-        seen = min(seen, len(lines))  # a worker that began again has cut the journal back
-        for line in lines[seen:]:
-            place = f"  step {line['step']:>5}/{steps}"
-            if "event" in line:
-                console.print(f"{place}  {line['text']}")
-            elif "eval_loss" in line:
-                loss, perplexity = _number(line["eval_loss"]), _number(line["perplexity"], 2)
-                console.print(f"{place}  validation loss {loss}, perplexity {perplexity}")
-            else:
-                seconds, tokens, count = seconds + line["seconds"], tokens + line["tokens"], count + 1
-                if line["step"] in {1, steps} or time.monotonic() - told >= 5:
-                    told = time.monotonic()
-                    left = timedelta(seconds=round((steps - line["step"]) * seconds / count))
-                    rate = tokens / max(seconds, 1e-9)
-                    share = settle.mfu(planned, rate) if planned is not None else None
-                    speed = f"{rate:,.0f} tokens/s" + (f", {share:.0%} of the peak" if share else "")
-                    console.print(f"{place}  loss {_number(line['loss'])}  {speed}  {left} left")
-        seen = len(lines)
+
+    def tell(line: Line) -> None:
+        nonlocal told, seconds, tokens, count
+        place = f"  step {line['step']:>5}/{steps}"
+        if "event" in line:
+            console.print(f"{place}  {line['text']}")
+        elif "eval_loss" in line:
+            loss, perplexity = _number(line["eval_loss"]), _number(line["perplexity"], 2)
+            console.print(f"{place}  validation loss {loss}, perplexity {perplexity}")
+        else:
+            seconds, tokens, count = seconds + line["seconds"], tokens + line["tokens"], count + 1
+            if line["step"] in {1, steps} or time.monotonic() - told >= 5:
+                told = time.monotonic()
+                left = timedelta(seconds=round((steps - line["step"]) * seconds / count))
+                rate = tokens / max(seconds, 1e-9)
+                share = settle.mfu(planned, rate) if planned is not None else None
+                speed = f"{rate:,.0f} tokens/s" + (f", {share:.0%} of the peak" if share else "")
+                console.print(f"{place}  loss {_number(line['loss'])}  {speed}  {left} left")
+
+    return tell
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -12,13 +12,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import MissingModelError
-from pipeline.train.journal import Journal
+from pipeline.train.journal import Journal, Line, following
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from pipeline.run import Run
 
 LOGS = "logs"
-EVERY = 0.5  # seconds between two looks at the journal
 Numbers = dict[str, float]
 
 
@@ -118,31 +116,20 @@ KINDS: dict[str, Callable[[Project, Path], Tracker]] = {
 def mirroring(project: Project, run: Run, book: Journal, console: Console) -> Iterator[None]:
     """Follows the journal until the block ends; its last lines are still handed on."""
     places = {name: run.local(f"{LOGS}/{name}") for name in project.train.trackers}
-    trackers = {name: KINDS[name](project, place) for name, place in places.items()}
-    done = threading.Event()
-    seen = len(book.read())  # handed on by the job that wrote them
-    follower = threading.Thread(target=_follow, args=(book, seen, trackers, console, done), daemon=True)
-    follower.start()
+    trackers: dict[str, Tracker] = {name: KINDS[name](project, place) for name, place in places.items()}
+
+    def take(line: Line) -> None:
+        for name in list(trackers):
+            with _guarded(name, trackers, console) as tracker:
+                tracker.log(numbers(line), line["step"])
+
     try:
-        yield
+        with following(book, take) if trackers else contextlib.nullcontext():
+            yield
     finally:
-        done.set()
-        follower.join()
-
-
-def _follow(book: Journal, seen: int, trackers: dict[str, Tracker], console: Console, done: threading.Event) -> None:
-    last = not trackers
-    while not last:
-        last = done.wait(EVERY)
-        lines = book.read()
-        for line in lines[min(seen, len(lines)) :]:  # a worker that began again has cut the journal back
-            for name in list(trackers):
-                with _guarded(name, trackers, console) as tracker:
-                    tracker.log(numbers(line), line["step"])
-        seen = len(lines)
-    for name in list(trackers):
-        with _guarded(name, trackers, console) as tracker:
-            tracker.close()
+        for name in list(trackers):
+            with _guarded(name, trackers, console) as tracker:
+                tracker.close()
 
 
 @contextlib.contextmanager
@@ -155,7 +142,7 @@ def _guarded(name: str, trackers: dict[str, Tracker], console: Console) -> Itera
         console.print(f"train: {name} has stopped: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
-def numbers(line: dict[str, Any]) -> Numbers:
+def numbers(line: Line) -> Numbers:
     """Returns what a line of the journal measured, without its step."""
     return {
         name: float(value)

@@ -45,7 +45,6 @@ async def session(book: Journal) -> list[httpx.Response]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "TOGETHER", 0.0)
-    monkeypatch.setattr(journal, "PAUSE", 0.0)
 
 
 def test_an_entry_tells_what_happened_and_nothing_that_was_said(tmp_path: Path) -> None:
@@ -106,7 +105,7 @@ import json, resource, sys, time
 from pathlib import Path
 from serve_app import journal
 
-journal.TOGETHER, journal.PAUSE = 0.0, 0.01
+journal.TOGETHER = 0.0
 folder = Path(sys.argv[1])
 book = journal.Journal(folder, 1 << 20, 2)
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,9 +145,9 @@ def test_the_progress_line_says_what_share_of_the_peak(
     book = Journal(run.local(launch.LINES))
     book.begin("key")
     book.write({"step": 1, "loss": 2.0, "tokens": planned["tokens_per_second"], "seconds": 2.0})
-    done, said = threading.Event(), io.StringIO()
-    done.set()
-    launch._tell(book, 0, 5, planned, Console(file=said, width=200), done)
+    said = io.StringIO()
+    for line in book.read():
+        launch.teller(5, planned, Console(file=said, width=200))(line)
     assert f"{planned['tokens_per_second'] / 2:,.0f} tokens/s, {planned['mfu'] / 2:.0%} of the peak" in said.getvalue()
     assert "0:00:08 left" in said.getvalue()
 
