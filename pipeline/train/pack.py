@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from pipeline.dedup.tasks import each
 from pipeline.errors import ConfigError, InputError, UserError
 from pipeline.model_fingerprint import model_fingerprint
 from pipeline.run import code_version, fingerprint, outputs
@@ -33,7 +33,7 @@ SUMMARY = f"stages/{STAGE}/summary.json"
 CODE = tuple(f"train/{name}.py" for name in ("pack", "template", "general", "model"))
 SHARD_TOKENS = 4 << 20
 SMALL = 10_000
-"""Up to so many rows the job's own process tokenises: quicker than starting actors that import transformers (8 s)."""
+"""Up to so many rows the job's own process tokenises: quicker than starting workers that import transformers (8 s)."""
 
 ENCODED = pa.schema(
     [
@@ -41,7 +41,6 @@ ENCODED = pa.schema(
         pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("labels", pa.list_(pa.int32()), nullable=False),
         pa.field("truncated", pa.bool_(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),  # train | val
     ]
 )
 _COLUMNS = ["id", "kind", "prompt", "response"]
@@ -49,7 +48,7 @@ PACKED = pa.schema([pa.field(name, pa.list_(pa.int32())) for name in ("input_ids
 
 
 class Tokenise:
-    """Ray Data stage: a table of `id`, `kind`, `prompt`, `response`, `path` becomes an `ENCODED` table, row for row."""
+    """Makes of a table with `id`, `kind`, `prompt` and `response` an `ENCODED` table, row for row."""
 
     def __init__(self, project: Project) -> None:
         self.tokenizer = model.load_tokenizer(project.base_model, project)
@@ -59,20 +58,13 @@ class Tokenise:
         prompts, responses = table["prompt"].to_pylist(), table["response"].to_pylist()
         kinds = table["kind"].to_pylist()
         rows = template.encode_batch(self.tokenizer, prompts, responses, self.max_length, kinds)
-        splits = [_split(path) for path in table["path"].to_pylist()]
         columns = [
             table["id"].cast(pa.string()).combine_chunks(),
             pa.array([row.input_ids for row in rows], ENCODED.field("input_ids").type),
             pa.array([row.labels for row in rows], ENCODED.field("labels").type),
             pa.array([row.truncated for row in rows], pa.bool_()),
-            pa.array(splits, pa.string()),
         ]
         return pa.Table.from_arrays(columns, schema=ENCODED)
-
-
-def _split(path: str) -> str:
-    """Returns the split of a file by the folder in the run that it lies in, whatever the run folder is called."""
-    return "val" if f"/{path}".rpartition("/")[0].endswith("/data/val") else "train"
 
 
 def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
@@ -88,9 +80,10 @@ def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
         raise ConfigError(f"train.max_length: {project.base_model} takes no more than {limit} tokens")
     curated, made = run.require("curate"), run.manifest("synthesize")
     inputs = {"curate": curated["key"], "synthesize": made["key"] if made else None}
+    tokenise = Tokenise(project)
     key = fingerprint(
         inputs,
-        template.template_sha256(model.load_tokenizer(project.base_model, project)),
+        template.template_sha256(tokenise.tokenizer),
         model_fingerprint(str(model.folder(project.base_model))),
         project.train.max_length,
         capacity,
@@ -102,15 +95,14 @@ def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
         console.print(f"pack: finished before, {finished['rows']['train']} packed rows")
         return finished
     stage = run.begin(STAGE, key)
-    sources = [*outputs(curated, "data/train"), *outputs(curated, "data/val")]
-    sources += outputs(made, "data/synthetic") if made else []
+    sources = {split: outputs(curated, f"data/{split}") for split in ("train", "val")}
+    sources["train"] += outputs(made, "data/synthetic") if made else []
     few = sum(curated["rows"].values()) + (sum(made["rows"].values()) if made else 0) <= SMALL
-    encoded = (_here if few else _spread)(project, run, sources)
-    encoded, mixed = _mix(project, run, stage, encoded)
+    encoded = {split: _encoded(project, run, paths, tokenise if few else None) for split, paths in sources.items()}
+    encoded["train"], mixed = _mix(project, run, stage, encoded["train"], tokenise)
     summary: dict[str, Any] = {}
-    for split in ("train", "val"):
-        rows = encoded.filter(pc.equal(encoded["split"], split)).sort_by("id")
-        packed, summary[split] = pack_rows(rows, capacity)
+    for split, rows in encoded.items():
+        packed, summary[split] = pack_rows(rows.sort_by("id"), capacity)
         step = max(1, SHARD_TOKENS // capacity)
         for number, start in enumerate(range(0, packed.num_rows, step)):
             run.put(stage, f"stages/{STAGE}/{split}-{number:05d}.parquet", packed.slice(start, step))
@@ -137,7 +129,9 @@ def _line(train: dict[str, Any]) -> str:
     return text
 
 
-def _mix(project: Project, run: Run, stage: Stage, encoded: pa.Table) -> tuple[pa.Table, dict[str, Any] | None]:
+def _mix(
+    project: Project, run: Run, stage: Stage, encoded: pa.Table, tokenise: Tokenise
+) -> tuple[pa.Table, dict[str, Any] | None]:
     """Adds the general-domain rows that the settings ask for and writes them as `data/general`; returns all rows and
     what was added. Rows that the run has curated, whatever their split, are not added again."""
     settings = project.train.general
@@ -145,42 +139,19 @@ def _mix(project: Project, run: Run, stage: Stage, encoded: pa.Table) -> tuple[p
         return encoded, None
     taken = set(run.read_outputs(run.require("curate"), "data")["id"].to_pylist())
     rows = general.available(project, settings.path, taken)
-    train = encoded.filter(pc.equal(encoded["split"], "train"))
-    own = int(np.count_nonzero(np.asarray(train["labels"].combine_chunks().values) != template.IGNORED))
-    tokenise = Tokenise(project)
-
-    def encode(part: pa.Table) -> pa.Table:
-        return tokenise(part.append_column("path", pa.array([general.FOLDER] * part.num_rows, pa.string())))
-
-    drawn, added, counts = general.draw(rows, settings.share, own, encode)
+    own = int(np.count_nonzero(np.asarray(encoded["labels"].combine_chunks().values) != template.IGNORED))
+    drawn, added, counts = general.draw(rows, settings.share, own, tokenise)
     run.put(stage, f"{general.FOLDER}/00000.parquet", drawn)
     return pa.concat_tables([encoded, added]), counts
 
 
-def _here(project: Project, run: Run, paths: list[str]) -> pa.Table:
-    """Tokenises the records of Parquet files in this process; returns an `ENCODED` table."""
-    tokenise = Tokenise(project)
-    tables = []
-    for path in paths:
-        table = run.read_table(path, _COLUMNS)
-        tables.append(tokenise(table.append_column("path", pa.array([path] * table.num_rows, pa.string()))))
-    return pa.concat_tables([ENCODED.empty_table(), *tables])
+def _encoded(project: Project, run: Run, paths: list[str], tokenise: Tokenise | None) -> pa.Table:
+    """Tokenises the records of Parquet files, here or, without `tokenise`, on the cluster (`ENCODED`)."""
 
+    def work(path: str, tokenise: Tokenise | None) -> pa.Table:
+        return (tokenise or Tokenise(project))(run.read_table(path, _COLUMNS))
 
-def _spread(project: Project, run: Run, paths: list[str]) -> pa.Table:
-    """Tokenises the records of Parquet files on the cluster; the rows come in no particular order."""
-    import ray
-
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    rows = ray.data.read_parquet([run.full(path) for path in paths], columns=_COLUMNS, include_paths=True)
-    encoded = rows.map_batches(
-        Tokenise,
-        fn_constructor_args=(project,),
-        batch_format="pyarrow",
-        batch_size=512,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, int(ray.cluster_resources()["CPU"]))),
-    )
-    tables = [table.cast(ENCODED) for table in ray.get(encoded.to_arrow_refs()) if table.num_rows]
+    tables = [work(path, tokenise) for path in paths] if tokenise else each(work, [(path, None) for path in paths])
     return pa.concat_tables([ENCODED.empty_table(), *tables])
 
 
