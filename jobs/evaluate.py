@@ -9,19 +9,14 @@ from jobs import Job, main
 
 def evaluate(job: Job) -> None:
     from pipeline.evaluate.golden import evaluate as work
-    from pipeline.evaluate.measures import NAMES
-    from pipeline.report.quality import change, span
+    from pipeline.report.quality import HEAD, scores
 
     metrics = work(job.project, job.run, job.console)
-    base, tuned = metrics["base"], metrics["tuned"]
-    table = Table("golden set", "base", "tuned", "change", "95 % interval")
+    table = Table(*HEAD)
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, title in NAMES.items():
-        if name in base:
-            limits = span(name, metrics["intervals"][name]["change"])
-            scores = (f"{base[name]:,.4g}", f"{tuned[name]:,.4g}", change(name, base[name], tuned[name]))
-            table.add_row(title, *scores, limits)
+    for row in scores(metrics):
+        table.add_row(*row)
     if forgetting := metrics["forgetting"]:
         told = f"{forgetting['change']:+.1%}{', forgotten' if forgetting['flagged'] else ''}"
         table.add_row("general text", f"{forgetting['base']:,.4g}", f"{forgetting['tuned']:,.4g}", told, "")

@@ -44,14 +44,6 @@ def _funnel(curate: Metrics) -> str:
 
 
 def _reasons(curate: Metrics) -> str:
-    title = "Why rows were rejected"
-    if "reasons" not in curate:
-        totals: dict[str, int] = {}
-        for source in curate["sources"].values():
-            for name, count in source["rejected"].items():
-                totals[name] = totals.get(name, 0) + count
-        worst = sorted(totals.items(), key=lambda item: -item[1])
-        return card(title, bars([(words.plain(name), count) for name, count in worst], tone="b"))
     rows = [
         (
             words.reason(found["reason"]),
@@ -62,33 +54,25 @@ def _reasons(curate: Metrics) -> str:
         for found in curate["reasons"]
     ]
     body = table(("the row", "stage", "threshold", "rows"), rows, words=2) if rows else '<p class="none">none</p>'
-    return card(title, body)
-
-
-def _threshold(curate: Metrics, name: str) -> float | None:
-    settings = curate["provenance"]["settings"] if "provenance" in curate else {}
-    return settings.get(name)
+    return card("Why rows were rejected", body)
 
 
 def _language(curate: Metrics) -> list[str]:
     kept = sorted(curate["languages"].items(), key=lambda item: -item[1])
     body = bars([(words.language(code), n) for code, n in kept])
-    if rejected := curate.get("languages_rejected"):
+    if rejected := curate["languages_rejected"]:
         worst = sorted(rejected.items(), key=lambda item: -item[1])
         body += "<h4>of rejected rows</h4>" + bars([(words.language(code), n) for code, n in worst], tone="b")
-    cards = [card("Languages of the rows kept", body)]
-    if "scores" in curate:
-        plot = _scores(curate, "lang_score", _threshold(curate, "language.threshold"))
-        note = (
-            "How sure the language is, among the expected ones.",
-            "Rejected rows right of the line were taken by another stage.",
-        )
-        cards.append(card("Language score", plot + paragraph(note)))
-    return cards
+    note = (
+        "How sure the language is, among the expected ones.",
+        "Rejected rows right of the line were taken by another stage.",
+    )
+    plot = _scores(curate, "lang_score", "language.threshold")
+    return [card("Languages of the rows kept", body), card("Language score", plot + paragraph(note))]
 
 
-def _scores(curate: Metrics, name: str, threshold: float | None) -> str:
-    found = curate["scores"][name]
+def _scores(curate: Metrics, name: str, setting: str) -> str:
+    found, threshold = curate["scores"][name], curate["provenance"]["settings"][setting]
     series = [(fate, found[fate]["counts"]) for fate in ("kept", "rejected")]
     return scores(found["kept"]["edges"], series, threshold)
 
@@ -96,20 +80,15 @@ def _scores(curate: Metrics, name: str, threshold: float | None) -> str:
 def _personal(curate: Metrics) -> list[str]:
     types = sorted(curate["pii"].items(), key=lambda item: -item[1])
     body = bars([(words.personal(kind), n) for kind, n in types], tone="c")
-    if "pii_rows" in curate:
-        touched, kept = sum(curate["pii_rows"].values()), sum(s["kept"] for s in curate["sources"].values())
-        body += paragraph([f"{words.counted(touched, 'kept row')} of {kept:,} had any."])
+    touched, (_, kept) = sum(curate["pii_rows"].values()), findings.totals(curate)
+    body += paragraph([f"{words.counted(touched, 'kept row')} of {kept:,} had any."])
     if "leaks" in curate:
         body += "<h4>leak audit</h4>" + paragraph(findings.leaks(curate["leaks"])) + _leaks(curate["leaks"]["types"])
     cards = [card("Personal details replaced, by type", body)]
-    if len(curate.get("pii_by_source", ())) > 1:
-        sources = curate["pii_by_source"]
-        rows = [(words.personal(kind), *(found.get(kind, 0) for found in sources.values())) for kind, _ in types]
-        rows.append(("rows with any", *(curate["pii_rows"][source] for source in sources)))
-        cards.append(card("Personal details, by source", table(("type", *sources), rows)))
-    if "pii_recall" in curate.get("provenance", ()):
-        cards.append(_reference(curate["provenance"]["pii_recall"]))
-    return cards
+    if len(curate["pii_by_source"]) > 1:
+        shown = findings.personal_by_source(curate, [kind for kind, _ in types])
+        cards.append(card("Personal details, by source", table(*shown)))
+    return [*cards, _reference(curate["provenance"]["pii_recall"])]
 
 
 def _reference(measured: Metrics) -> str:
@@ -137,11 +116,9 @@ def _leaks(types: Metrics) -> str:
 
 
 def _audits(curate: Metrics) -> list[str]:
-    cards = []
-    scored = curate["scores"]["toxicity"] if "scores" in curate else None
-    plot = ""
-    if scored and sum(sum(scored[fate]["counts"]) for fate in scored):
-        plot = _scores(curate, "toxicity", _threshold(curate, "toxicity.threshold"))
+    cards, plot = [], ""
+    if any(sum(scored["counts"]) for scored in curate["scores"]["toxicity"].values()):
+        plot = _scores(curate, "toxicity", "toxicity.threshold")
     note = paragraph(findings.toxicity(curate["toxicity"])) if "toxicity" in curate else ""
     if plot or note:
         cards.append(card("Toxicity of the rows scored", plot + note))
@@ -152,11 +129,7 @@ def _audits(curate: Metrics) -> list[str]:
 
 
 def _labels(curate: Metrics) -> str:
-    labels = curate["labels"]
-    names = sorted({name for counts in labels.values() for name in counts})
-    names.sort(key=lambda name: -sum(counts.get(name, 0) for counts in labels.values()))
-    rows = [(name or "(none)", *(counts.get(name, 0) for counts in labels.values())) for name in names]
-    head = ("label", *labels)
+    head, rows = findings.labels(curate)
     body = table(head, rows[:LABELS]) if rows else '<p class="none">none</p>'
     if rows[LABELS:]:
         body += folded(f"{len(rows) - LABELS:,} more labels", table(head, rows[LABELS:]))
@@ -173,8 +146,6 @@ def _lengths(curate: Metrics) -> list[str]:
 
 
 def _provenance(curate: Metrics) -> str:
-    if "provenance" not in curate:
-        return ""
     made = curate["provenance"]
     models = [(role, model["name"], model["version"]) for role, model in made["models"].items()]
     settings = [(f"curate.{name}", words.setting(value)) for name, value in made["settings"].items()]

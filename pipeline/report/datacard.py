@@ -110,8 +110,7 @@ def _package(name: str) -> str | None:
 
 def render(name: str, metrics: Mapping[str, Any]) -> str:
     """Returns the card of the project `name` as Markdown; `metrics` is the content of `metrics/curate.json`."""
-    read = sum(source["read"] for source in metrics["sources"].values())
-    kept = sum(source["kept"] for source in metrics["sources"].values())
+    read, kept = findings.totals(metrics)
     tokens = sum(metrics["tokens_estimate"].values())
     sections = [
         f"# {name}: curated support data",
@@ -191,15 +190,11 @@ def _rejects(metrics: Mapping[str, Any]) -> list[str]:
 
 def _content(metrics: Mapping[str, Any]) -> list[str]:
     languages = [(words.language(code), rows) for code, rows in metrics["languages"].items()]
-    types = sorted(metrics["pii"])
-    sources = metrics["pii_by_source"]
-    personal = [(words.personal(kind), *(sources[source].get(kind, 0) for source in sources)) for kind in types]
-    personal.append(("rows with any", *(metrics["pii_rows"][source] for source in sources)))
     sections = [
         "## Languages of the kept rows",
         _table(("language", "rows"), languages),
         "## Personal data replaced in the kept rows",
-        _table(("type", *sources), personal),
+        _table(*findings.personal_by_source(metrics, sorted(metrics["pii"]))),
     ]
     for key, title, sentences in (
         ("leaks", "Leak audit", findings.leaks),
@@ -216,18 +211,15 @@ def _content(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _splits(metrics: Mapping[str, Any]) -> list[str]:
-    labels = metrics["labels"]
     tokens = metrics["tokens_estimate"]
-    names = sorted({label for counts in labels.values() for label in counts})
-    names.sort(key=lambda name: -sum(counts.get(name, 0) for counts in labels.values()))
     sizes = [(split, rows, tokens[split]) for split, rows in metrics["splits"].items()]
-    rows = [(name or "(none)", *(labels[split].get(name, 0) for split in labels)) for name in names]
+    head, rows = findings.labels(metrics)
     sections = [
         "## Splits",
         "A group of near duplicates lies in one split. Golden rows are frozen: later runs of this folder may add to "
         "them and never train on them.",
         _table(("split", "rows", "tokens, about"), sizes),
-        _table(("label", *labels), rows[:LABELS]),
+        _table(head, rows[:LABELS]),
     ]
     if rows[LABELS:]:
         sections.append(f"And {len(rows) - LABELS:,} more labels, all in `metrics/curate.json`.")

@@ -12,7 +12,30 @@ from typing import Any
 from pipeline.report.words import counted, personal
 
 Metrics = Mapping[str, Any]
+Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]  # head and rows
 NAMED = 12  # labels that a sentence lists
+
+
+def totals(metrics: Metrics) -> tuple[int, int]:
+    """Returns how many rows were read and how many kept."""
+    read, kept = (sum(source[name] for source in metrics["sources"].values()) for name in ("read", "kept"))
+    return read, kept
+
+
+def labels(metrics: Metrics) -> Table:
+    """Returns the head and the rows of the table of labels, the most frequent first."""
+    splits = metrics["labels"]
+    names = sorted({name for counts in splits.values() for name in counts})
+    names.sort(key=lambda name: -sum(counts.get(name, 0) for counts in splits.values()))
+    rows = [(name or "(none)", *(counts.get(name, 0) for counts in splits.values())) for name in names]
+    return ("label", *splits), rows
+
+
+def personal_by_source(metrics: Metrics, types: Sequence[str]) -> Table:
+    """Returns the head and the rows of the table of personal details replaced."""
+    sources = metrics["pii_by_source"]
+    rows = [(personal(kind), *(found.get(kind, 0) for found in sources.values())) for kind in types]
+    return ("type", *sources), [*rows, ("rows with any", *(metrics["pii_rows"][source] for source in sources))]
 
 
 def share(value: float) -> str:

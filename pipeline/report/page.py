@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.config import Project
-from pipeline.report import curation, planning, quality
+from pipeline.report import curation, findings, planning, quality
 from pipeline.report.elements import card
 from pipeline.report.elements import table as listing
 from pipeline.report.plots import bars, lines
@@ -53,8 +53,7 @@ def page(name: str, found: dict[str, Any]) -> str:
 def _headline(found: dict[str, Any]) -> str:
     parts = []
     if curate := found.get("curate"):
-        read = sum(source["read"] for source in curate["sources"].values())
-        kept = sum(source["kept"] for source in curate["sources"].values())
+        read, kept = findings.totals(curate)
         parts.append(f"{kept:,} of {read:,} rows were fit to learn from.")
     if evaluate := found.get("evaluate"):
         change = 1 - evaluate["tuned"]["perplexity"] / evaluate["base"]["perplexity"]
@@ -70,8 +69,10 @@ def _missing(title: str, job: str) -> str:
 def _tiles(found: dict[str, Any]) -> str:
     tiles: list[tuple[str, str, bool]] = []
     if curate := found.get("curate"):
-        tiles.append((f"{sum(s['read'] for s in curate['sources'].values()):,}", "rows read", False))
-        tiles.append((f"{sum(s['kept'] for s in curate['sources'].values()):,}", "rows kept", False))
+        tiles += [
+            (f"{rows:,}", f"rows {what}", False)
+            for rows, what in zip(findings.totals(curate), ("read", "kept"), strict=True)
+        ]
         tiles.append((f"{sum(curate['pii'].values()):,}", "personal details replaced", False))
     if synthesize := found.get("synthesize"):
         tiles.append((f"{synthesize['kept']:,}", "rephrased questions added", False))

@@ -65,10 +65,14 @@ def scores(edges: Sequence[float], series: Sequence[tuple[str, Sequence[int]]], 
         at = max(n for n, low in enumerate(edges) if low <= threshold)
         across = 100 * (at + (threshold - edges[at]) / ((tops[at] - edges[at]) or 1)) / len(edges)
         line = f'<div class="threshold" style="left:{across:.2f}%"><b>{threshold:g}</b></div>'
-    legend = "".join(
-        f'<span><i class="{tone}"></i>{escape(name)}</span>' for tone, (name, _) in zip("ab", series, strict=False)
+    return f'{_legend(series)}<div class="histogram">{"".join(columns)}{line}</div>'
+
+
+def _legend(series: Sequence[tuple[str, object]]) -> str:
+    parts = (
+        f'<span><i class="{tone}"></i>{escape(name)}</span>' for tone, (name, _) in zip("abc", series, strict=False)
     )
-    return f'<div class="legend">{legend}</div><div class="histogram">{"".join(columns)}{line}</div>'
+    return f'<div class="legend">{"".join(parts)}</div>'
 
 
 def _short(count: int) -> str:
@@ -115,9 +119,6 @@ def lines(series: Sequence[tuple[str, Sequence[tuple[float, float]]]], x: str, y
             dots = (at(a, b) for a, b in points)
             parts.extend(f'<circle class="{tone}" cx="{h:.1f}" cy="{v:.1f}" r="2.5"/>' for h, v in dots)
     parts.append(f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{escape(x)}</text>')
-    legend = "".join(
-        f'<span><i class="{tone}"></i>{escape(name)}</span>' for tone, (name, _) in zip("abc", clean, strict=False)
-    )
     title = escape(f"{y} over {x}")
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">{"".join(parts)}</svg>'
-    return f'<div class="legend">{legend}</div>{svg}'
+    return _legend(clean) + svg

@@ -30,20 +30,27 @@ def span(name: str, limits: list[float]) -> str:
     return f"{limits[0]:{form}} to {limits[1]:{form}}"
 
 
-def evaluation(found: dict[str, Any]) -> str:
-    """Returns the section of `metrics/evaluate.json`."""
-    rows = [
+HEAD = ("golden set", "base", "tuned", "change", "95 % interval")
+
+
+def scores(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Returns a row for `HEAD` for each metric of `metrics/evaluate.json`."""
+    base, tuned = found["base"], found["tuned"]
+    return [
         (
             title,
-            f"{found['base'][name]:.4g}",
-            f"{found['tuned'][name]:.4g}",
-            change(name, found["base"][name], found["tuned"][name]),
+            f"{base[name]:,.4g}",
+            f"{tuned[name]:,.4g}",
+            change(name, base[name], tuned[name]),
             span(name, found["intervals"][name]["change"]),
         )
         for name, title in NAMES.items()
-        if name in found["base"]
+        if name in base
     ]
-    head = ("golden set", "base", "tuned", "change", "95 % interval")
+
+
+def evaluation(found: dict[str, Any]) -> str:
+    """Returns the section of `metrics/evaluate.json`."""
     notes = [
         f"Losses are of {found['rows']:,} golden rows, answers of {found['generated']:,}, greedy. Intervals are from "
         "resampled rows, the same for both. Lower is better for perplexity and bits per byte, higher for the rest."
@@ -56,7 +63,7 @@ def evaluation(found: dict[str, Any]) -> str:
             f"Of its answers the base ended {ended['base']:.0%} by itself, the tuned model {ended['tuned']:.0%}."
         )
     notes += [f"{NAMES.get(name, name)} skipped: {told}." for name, told in found["skipped"].items()]
-    cards = [card("Base against tuned", table(head, rows) + paragraph(notes), wide=True)]
+    cards = [card("Base against tuned", table(HEAD, scores(found)) + paragraph(notes), wide=True)]
     cards += [card(f"By {title}", _groups(found["groups"][field], field)) for field, title in _grouped(found)]
     if found["forgetting"]:
         cards.append(card("General text", _forgetting(found["forgetting"])))

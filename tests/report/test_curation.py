@@ -44,12 +44,7 @@ def test_it_shows_what_was_measured(metrics: dict[str, Any]) -> None:
     [
         ("leaks", "leak audit"),
         ("dedup", "Near duplicates"),
-        ("provenance", "What this was made of"),
-        ("pii_by_source", "by source"),
-        ("scores", "Language score"),
-        ("languages_rejected", "of rejected rows"),
         ("split", "too small"),
-        ("provenance", "reference set"),
     ],
 )
 def test_what_was_not_measured_is_not_shown(metrics: dict[str, Any], key: str, title: str) -> None:
@@ -64,12 +59,6 @@ def test_toxicity_is_shown_where_there_is_a_score_or_an_audit(metrics: dict[str,
     for fate in metrics["scores"]["toxicity"].values():
         fate["counts"] = [0] * len(fate["counts"])
     assert "Toxicity of the rows scored" not in section(metrics)
-
-
-def test_metrics_of_an_earlier_version_still_make_a_page(metrics: dict[str, Any]) -> None:
-    old = ("sources", "splits", "funnel", "languages", "pii", "labels", "lengths")
-    shown = text(section({key: metrics[key] for key in old}))
-    assert "Why rows were rejected language 1" in shown
 
 
 def test_names_of_the_dump_are_escaped(metrics: dict[str, Any]) -> None:

@@ -19,6 +19,24 @@ CURATE: dict[str, Any] = {
     "pii": {"EMAIL_ADDRESS": 4},
     "labels": {},
     "lengths": {"prompt": {"edges": [0, 5], "counts": [3, 5]}},
+    "reasons": [{"stage": "exact", "reason": "exact_duplicate", "threshold": None, "rows": 2}],
+    "languages_rejected": {},
+    "pii_rows": {"tick<ets": 3},
+    "pii_by_source": {"tick<ets": {"EMAIL_ADDRESS": 4}},
+    "scores": {
+        name: {fate: {"edges": [0.0, 0.9], "counts": [0, 4]} for fate in ("kept", "rejected")}
+        for name in ("lang_score", "toxicity")
+    },
+    "provenance": {
+        "settings": {"language.threshold": 0.95, "toxicity.threshold": 0.9},
+        "pii_recall": {"set": "a set", "texts": 1, "types": {}},
+        "inputs": [],
+        "licences": {},
+        "models": {},
+        "seed": 0,
+        "version": "1",
+        "code": "c0de",
+    },
 }
 SCORES = {"base": {"perplexity": 50.0, "rouge_l": 0.1}, "tuned": {"perplexity": 10.0, "rouge_l": 0.4}}
 INTERVALS = {
