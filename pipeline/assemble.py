@@ -58,16 +58,7 @@ def shards(run: Run, parts: Sequence[str], fates: Any, threshold: float) -> Iter
 
 def _groups(run: Run, parts: Sequence[str]) -> list[list[str]]:
     """Returns runs of consecutive parts of at most `SHARD_ROWS` rows, a single part excepted."""
-    groups: list[list[str]] = []
-    held = 0
-    for part in parts:
-        rows = run.count_rows(part)
-        if not groups or held + rows > SHARD_ROWS:
-            groups.append([])
-            held = 0
-        groups[-1].append(part)
-        held += rows
-    return groups
+    return [list(parts[cut]) for cut in batch.slices(map(run.count_rows, parts), SHARD_ROWS)]
 
 
 class _Shards:
@@ -101,10 +92,10 @@ def apply_decisions(table: pa.Table, found: pa.Table, threshold: float) -> pa.Ta
     """
     unmarked = pa.array(schema.unmarked(table))
     group = pc.if_else(unmarked, found["group"], None)
-    table = table.set_column(table.schema.get_field_index("group"), schema.WORKING.field("group"), group)
+    table = schema.replaced(table, "group", group)
     twins, empty = (pc.fill_null(pc.equal(found["reason"], name), False) for name in ("near_duplicate", "empty_text"))
     jaccard, twin = found["jaccard"].to_pylist(), found["twin"].to_pylist()
     table = schema.mark(table, twins, "dedup", "near_duplicate", jaccard, threshold, twin)
     run = pc.if_else(twins, found["twin_run"], table["twin_run"])
-    table = table.set_column(table.schema.get_field_index("twin_run"), schema.WORKING.field("twin_run"), run)
+    table = schema.replaced(table, "twin_run", run)
     return schema.mark(table, empty, "dedup", "empty_text")

@@ -9,7 +9,7 @@ This module knows Ray Data; the row stages it carries do not.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
@@ -32,6 +32,18 @@ class RowStage(Protocol):
     """A step that judges or rewrites rows. One instance lives in one Ray actor; it never drops or reorders a row."""
 
     def __call__(self, table: pa.Table) -> pa.Table: ...
+
+
+def slices(sizes: Iterable[int], most: int) -> Iterator[slice]:
+    """Yields consecutive slices of items whose sizes add up to at most `most`; a larger item is a slice of its own."""
+    start = end = held = 0
+    for end, size in enumerate(sizes, 1):
+        if held + size > most and end - 1 > start:
+            yield slice(start, end - 1)
+            start, held = end - 1, 0
+        held += size
+    if end > start:
+        yield slice(start, end)
 
 
 def cpus() -> int:
@@ -186,11 +198,8 @@ def forget(table: pa.Table) -> pa.Table:
     """Empties the text of rejected rows and everybody's known entities: neither is needed again, both are personal."""
     kept = pa.array(schema.unmarked(table))
     for name in ("prompt", "response"):
-        at = table.schema.get_field_index(name)
-        table = table.set_column(at, schema.WORKING.field(name), pc.if_else(kept, table[name], ""))
-    at = table.schema.get_field_index("entities")
-    none = pa.array([[]] * table.num_rows, schema.WORKING.field("entities").type)
-    return table.set_column(at, schema.WORKING.field("entities"), none)
+        table = schema.replaced(table, name, pc.if_else(kept, table[name], ""))
+    return schema.replaced(table, "entities", [[]] * table.num_rows)
 
 
 def screen_parts(

@@ -134,10 +134,10 @@ class Run:
     def read_json(self, path: str) -> Any:
         return json.loads(self.read_bytes(path))
 
-    def write_table(self, path: str, table: pa.Table) -> int:
+    def write_table(self, path: str, table: pa.Table, compression: str = "zstd", use_dictionary: bool = True) -> int:
         """Writes one Parquet file, whole; the same table gives the same bytes."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(table.combine_chunks(), sink, compression="zstd", row_group_size=20_000)
+        sink, how = pa.BufferOutputStream(), {"compression": compression, "use_dictionary": use_dictionary}
+        pq.write_table(table.combine_chunks(), sink, row_group_size=20_000, **how)
         return self.write_bytes(path, sink.getvalue())
 
     def read_table(self, path: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
@@ -156,9 +156,7 @@ class Run:
 
         columns = [*schema.names, "__filename"]
         if not paths:
-            return pa.table(
-                [pa.array([], field.type) for field in schema] + [pa.array([], pa.string())], [*schema.names, "file"]
-            )
+            return schema.append(pa.field("file", pa.string())).empty_table()
         filesystem, root = self._place("")
         places = [f"{root}/{path}" for path in paths]
         with storage_errors(self.uri, "read"):

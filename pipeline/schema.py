@@ -1,4 +1,4 @@
-"""The Arrow schema of every table, and the two operations all row stages share: `mark` and `unmarked`.
+"""The Arrow schema of every table, and the operations that row stages share: `mark`, `unmarked`, `replaced`.
 
 Output contract: a `RECORD` row is one training example; a `WORKING` row is a record on its way through curation, with
 where it came from and, once a stage objects, why it was rejected. Ids come from the data, never from a counter, so a
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -82,6 +83,18 @@ def content_id(kind: str, prompt: str, response: str) -> str:
     return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def shuffle_key(seed: int, identity: str) -> bytes:
+    """Returns what rows are sorted by to be shuffled: 64 bytes (BLAKE2b) of seed and id, blind to their first order."""
+    return hashlib.blake2b(f"{seed}:{identity}".encode()).digest()
+
+
+def replaced(table: pa.Table, name: str, values: Any) -> pa.Table:
+    """Returns a WORKING or RECORD table with other values in one column, where it stood."""
+    field = WORKING.field(name)
+    column = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, field.type)
+    return table.set_column(table.schema.get_field_index(name), field, column)
+
+
 def unmarked(table: pa.Table) -> np.ndarray:
     """Returns a boolean array, one entry per row: True where no stage has objected yet."""
     return np.asarray(pc.is_null(table["stage"]))
@@ -110,6 +123,5 @@ def mark(
         "twin": pa.nulls(size, pa.string()) if twin is None else pa.array(twin, pa.string()),
     }
     for name, value in values.items():
-        column = pc.if_else(chosen, value, table[name])
-        table = table.set_column(table.schema.get_field_index(name), WORKING.field(name), column)
+        table = replaced(table, name, pc.if_else(chosen, value, table[name]))
     return table

@@ -85,11 +85,9 @@ def choose(rows: pa.Table, project: Project) -> pa.Table:
             and settings.min_words <= length <= settings.max_words
         )
 
-    def draw(row: dict[str, Any]) -> bytes:
-        return hashlib.blake2b(f"{project.seed}:{row['id']}".encode()).digest()
-
-    chosen = sorted((row for row in rows.to_pylist() if fits(row)), key=draw)[: settings.seeds]
-    return pa.Table.from_pylist(chosen, schema=schema.RECORD)
+    fitting = [row for row in rows.to_pylist() if fits(row)]
+    fitting.sort(key=lambda row: schema.shuffle_key(project.seed, row["id"]))
+    return pa.Table.from_pylist(fitting[: settings.seeds], schema=schema.RECORD)
 
 
 # -- generating -------------------------------------------------------------------------------------------------------

@@ -50,22 +50,8 @@ def _counted(table: pa.Table, names: Sequence[str]) -> dict[Key, int]:
 
 
 def _words(texts: pa.ChunkedArray) -> np.ndarray:
-    """Returns the number of words of each text, three times as fast as splitting them: a word begins where a byte
-    above the space follows one that is not, or a text begins."""
-    array = pa.concat_arrays(texts.cast(pa.large_binary()).chunks or [pa.array([], pa.large_binary())])
-    lengths = np.asarray(pc.fill_null(pc.binary_length(array), 0))
-    counts = np.zeros(len(array), dtype=np.int64)
-    filled = np.flatnonzero(lengths)
-    if not len(filled):
-        return counts
-    first = np.asarray(np.cumsum(lengths) - lengths)[filled]
-    start = np.frombuffer(array.buffers()[1], dtype=np.int64)[array.offset]
-    ink = np.frombuffer(array.buffers()[2], dtype=np.uint8)[start : start + lengths.sum()] > ord(" ")
-    begins = ink.copy()
-    begins[1:] &= ~ink[:-1]
-    begins[first] = ink[first]
-    counts[filled] = np.add.reduceat(begins, first, dtype=np.int64)
-    return counts
+    """Returns the number of words of each text, 0 for null."""
+    return np.asarray(pc.fill_null(pc.count_substring_regex(texts, "[^\\x00- ]+"), 0))
 
 
 def _histogram(values: np.ndarray, edges: Sequence[float]) -> np.ndarray:

@@ -36,17 +36,12 @@ class Codec(Protocol):
         ...
 
 
-def byte_alphabet() -> dict[str, int]:
-    """Returns the byte of each character that byte-level BPE writes bytes with (GPT-2's `bytes_to_unicode`)."""
-    shown = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [byte for byte in range(256) if byte not in shown]
-    return {chr(byte): byte for byte in shown} | {chr(256 + at): byte for at, byte in enumerate(hidden)}
-
-
 class HfCodec:
     """A fast tokenizer of transformers, with the template that the model was trained with."""
 
     def __init__(self, tokenizer: Any) -> None:
+        from transformers.convert_slow_tokenizer import bytes_to_unicode
+
         self.tokenizer = tokenizer
         self._backend = tokenizer.backend_tokenizer  # asked directly: the wrapper costs more than its work
         self._backend.no_truncation()
@@ -54,7 +49,7 @@ class HfCodec:
         self.size = len(tokenizer)
         self._added = {token: str(content) for token, content in tokenizer.added_tokens_decoder.items()}
         decoder = json.dumps(json.loads(self._backend.to_str()).get("decoder"))
-        self._alphabet = byte_alphabet() if '"ByteLevel"' in decoder else None
+        self._bytes = {char: byte for byte, char in bytes_to_unicode().items()} if '"ByteLevel"' in decoder else None
 
     def render(self, messages: Sequence[dict[str, str]]) -> list[int]:
         from pipeline.train.template import chat_text
@@ -71,8 +66,8 @@ class HfCodec:
         if token in self._added:
             return self._added[token].encode()
         written = str(self.tokenizer.convert_ids_to_tokens(token) or "")
-        if self._alphabet is not None and all(char in self._alphabet for char in written):
-            return bytes(self._alphabet[char] for char in written)
+        if self._bytes is not None and all(char in self._bytes for char in written):
+            return bytes(self._bytes[char] for char in written)
         if (byte := _BYTE.fullmatch(written)) is not None:
             return bytes([int(byte[1], 16)])
         return written.replace("\u2581", " ").encode()

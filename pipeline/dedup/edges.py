@@ -57,10 +57,7 @@ def read_sets(part: Part) -> shingles.Shingles:
 
 def blocks(parts: Sequence[Part], rows: Rows) -> Blocks:
     """Returns blocks of at most `BLOCK` shingles, a single part excepted."""
-    cuts = [0]
-    for part in range(1, len(parts)):
-        if rows.held[part + 1] - rows.held[cuts[-1]] > BLOCK:
-            cuts.append(part)
+    cuts = (cut.start for cut in batch.slices(np.diff(rows.held).tolist(), BLOCK))
     return Blocks(tuple(parts), rows.starts, (*cuts, len(parts)))
 
 

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.config import Dedup
@@ -164,15 +163,8 @@ def _sketch(source: Run, path: str, part: Part, names: Sequence[str], settings: 
     whole = shingles.Shingles(sets.values, shingles.offsets_of(sets.sizes[full]))
     keys[:, full] = bands.keys(bands.signatures(whole, perms), settings.bands)
     columns.update({band_name(band): pa.array(key) for band, key in enumerate(keys)})
-    _write_hashes(part.run, part.bands, pa.table(columns))
-    _write_hashes(part.run, part.shingles, pa.table({"shingles": sets.to_arrow()}))
-
-
-def _write_hashes(run: Run, path: str, table: pa.Table) -> None:
-    """Writes a Parquet file of hashes: neither a dictionary nor compression makes them smaller, both take long."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table.combine_chunks(), sink, compression="none", use_dictionary=False, row_group_size=20_000)
-    run.write_bytes(path, sink.getvalue().to_pybytes())
+    for path, hashes in ((part.bands, columns), (part.shingles, {"shingles": sets.to_arrow()})):
+        part.run.write_table(path, pa.table(hashes), "none", use_dictionary=False)  # neither makes hashes smaller
 
 
 def _digests(sets: shingles.Shingles) -> list[bytes]:

@@ -14,11 +14,13 @@ import itertools
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+
+from pipeline.batch import slices
 
 CHARACTERS = 1 << 20  # hashed at a time: bounds memory at about 60 MB whatever the batch
 
@@ -65,26 +67,11 @@ def offsets_of(sizes: np.ndarray) -> np.ndarray:
 
 def shingle(texts: Sequence[str], words: int) -> Shingles:
     """Returns the shingle sets of `texts`, one row per text."""
-    return concat([_shingle(chunk, words) for chunk in _chunks(texts)])
+    return concat([_shingle(texts[cut], words) for cut in slices(map(len, texts), CHARACTERS)])
 
 
-def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Yields normalised texts, about `CHARACTERS` of them together; a longer text goes by itself."""
-    chunk: list[str] = []
-    size = 0
-    for text in texts:
-        text = unicodedata.normalize("NFKC", text).lower()
-        if chunk and size + len(text) > CHARACTERS:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(text)
-        size += len(text)
-    if chunk:
-        yield chunk
-
-
-def _shingle(texts: list[str], words: int) -> Shingles:
-    tokens, counts = _tokens(texts)
+def _shingle(texts: Sequence[str], words: int) -> Shingles:
+    tokens, counts = _tokens([unicodedata.normalize("NFKC", text).lower() for text in texts])
     sizes = np.where(counts > 0, np.maximum(counts - words + 1, 1), 0)
     offsets = offsets_of(sizes)
     row = np.repeat(np.arange(len(texts)), sizes)

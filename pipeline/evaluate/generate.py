@@ -55,9 +55,15 @@ def complete(
     return texts, ended
 
 
-def by_length(tokenizer: Any, prompts: Sequence[str], batch_size: int = BATCH) -> Iterator[list[int]]:
-    """Yields batches of positions, longest prompts first, so that a batch pads little and memory runs out at once or
-    not."""
+def answers(
+    model: Any, tokenizer: Any, prompts: Sequence[str], max_new_tokens: int, batch_size: int = BATCH
+) -> Iterator[dict[int, tuple[str, bool]]]:
+    """Yields, batch by batch, the greedy answer to each prompt by its position, and whether the model ended it.
+
+    Longest prompts first, so that a batch pads little and memory runs out at once or not.
+    """
     order = sorted(range(len(prompts)), key=lambda at: (-len(tokenizer(prompts[at])["input_ids"]), at))
     for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+        positions = order[start : start + batch_size]
+        found = complete(model, tokenizer, [prompts[at] for at in positions], max_new_tokens)
+        yield dict(zip(positions, zip(*found, strict=True), strict=True))

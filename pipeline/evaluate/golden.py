@@ -9,7 +9,7 @@ so they differ in nothing else.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +17,7 @@ from rich.console import Console
 from pipeline import batch
 from pipeline.config import Project
 from pipeline.errors import MissingModelError
-from pipeline.evaluate import bootstrap, general, harness, heldout, measures
+from pipeline.evaluate import bootstrap, general, generate, harness, heldout, measures
 from pipeline.evaluate.metrics import ratio
 from pipeline.evaluate.perplexity import Judged, answer_bytes, judge, judge_all, perplexity
 from pipeline.model_fingerprint import model_fingerprint
@@ -55,6 +55,8 @@ def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
 
 def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> Iterator[dict[str, Any]]:
     """Runs where the hardware is; yields `{rows}` as they are done and `{metrics}` last."""
+    from pipeline.train.template import template_sha256
+
     settings = project.evaluate
     model, tokenizer, held = _load(project, run)
     examples = heldout.encode(project, tokenizer, rows)
@@ -72,7 +74,7 @@ def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> 
                 yield {"rows": len(part)}
             judged[name] = [found[at] for at in range(len(rows))]
             remembered[name] = judge_all(model, texts, tokenizer.pad_token_id)
-            yield from _answer(project, model, tokenizer, chosen, answers.setdefault(name, []), ended, name)
+            answers[name], ended[name] = yield from _answered(project, model, tokenizer, chosen)
             if settings.lm_eval and harness.installed():
                 tasks[name] = harness.scores(model, tokenizer, settings.lm_eval, settings.lm_eval_limit)
     references = [row["response"] for row in chosen]
@@ -88,7 +90,11 @@ def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> 
         skipped["harness"] = harness.MISSING
     metrics = measures.summary(made, rows, settings.bootstrap, project.seed)
     metrics |= {"rows": len(rows), "generated": len(chosen), "ended": ended, "skipped": skipped}
-    metrics |= {"harness": tasks, "forgetting": _forgetting(project, remembered), "template": _template(tokenizer)}
+    metrics |= {
+        "harness": tasks,
+        "forgetting": _forgetting(project, remembered),
+        "template": template_sha256(tokenizer),
+    }
     metrics |= {"held": held}
     yield {"metrics": {**metrics, "samples": _samples(chosen[: settings.samples], answers)}}
 
@@ -103,35 +109,16 @@ def _load(project: Project, run: Run) -> tuple[Any, Any, str]:
     return model.attach(causal, run.local(model.ADAPTER)), tokenizer, quantise or "whole"
 
 
-def _template(tokenizer: Any) -> str:
-    from pipeline.train.template import template_sha256
-
-    return template_sha256(tokenizer)
-
-
-def _answer(
-    project: Project,
-    model: Any,
-    tokenizer: Any,
-    chosen: list[Any],
-    answers: list[str],
-    ended: dict[str, float],
-    name: str,
-) -> Iterator[dict[str, Any]]:
-    """Fills `answers`, greedy and in the order of the rows, and the share that the model ended by itself."""
-    from pipeline.evaluate.generate import by_length, complete
-
-    settings = project.evaluate
-    prompts = [row["prompt"] for row in chosen]
-    answers += [""] * len(chosen)
-    stopped = 0
-    for positions in by_length(tokenizer, prompts):
-        found, whole = complete(model, tokenizer, [prompts[at] for at in positions], settings.max_new_tokens)
-        for at, text in zip(positions, found, strict=True):
-            answers[at] = text
-        stopped += sum(whole)
-        yield {"rows": len(positions)}
-    ended[name] = stopped / max(1, len(chosen))
+def _answered(
+    project: Project, model: Any, tokenizer: Any, chosen: list[Any]
+) -> Generator[dict[str, Any], None, tuple[list[str], float]]:
+    """Returns greedy answers in the order of the rows, and the share that the model ended by itself."""
+    found: dict[int, tuple[str, bool]] = {}
+    for part in generate.answers(model, tokenizer, [row["prompt"] for row in chosen], project.evaluate.max_new_tokens):
+        found.update(part)
+        yield {"rows": len(part)}
+    ended = sum(whole for _, whole in found.values())
+    return [found[at][0] for at in range(len(chosen))], ended / max(1, len(chosen))
 
 
 def _bertscore(project: Project, references: list[str], answers: dict[str, list[str]]) -> list[measures.Measure]:

@@ -7,9 +7,9 @@ This module measures nothing.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
+from pipeline import schema
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def rows(project: Project, run: Run) -> list[dict[str, Any]]:
         raise InputError(f"{run.uri} has an empty golden set: curate more rows, or set curate.split.golden higher")
 
     def place(row: dict[str, Any]) -> tuple[bool, bytes]:
-        return row["kind"] != "qa", hashlib.blake2b(f"{project.seed}:{row['id']}".encode()).digest()
+        return row["kind"] != "qa", schema.shuffle_key(project.seed, row["id"])
 
     return sorted(found, key=place)
 

@@ -85,7 +85,7 @@ def of_answers(
 def summary(measures: Sequence[Measure], rows: Sequence[dict[str, Any]], draws: int, seed: int) -> dict[str, Any]:
     """Returns `{base, tuned, intervals, groups}`; `rows` carry `label` and `lang`."""
     whole = _scores(measures, None)
-    found = {name: intervals(m.base, m.tuned, m.score, m.change, draws, seed) for name, m in _named(measures)}
+    found = {m.name: intervals(m.base, m.tuned, m.score, m.change, draws, seed) for m in measures}
     groups = {}
     for field in ("label", "lang"):
         values = [row[field] for row in rows]
@@ -94,10 +94,6 @@ def summary(measures: Sequence[Measure], rows: Sequence[dict[str, Any]], draws: 
         if chosen:
             groups[field] = {v: _group(measures, np.array([x == v for x in values]), draws, seed) for v in chosen}
     return {**whole, "intervals": found, "groups": groups}
-
-
-def _named(measures: Sequence[Measure]) -> list[tuple[str, Measure]]:
-    return [(measure.name, measure) for measure in measures]
 
 
 def _scores(measures: Sequence[Measure], chosen: np.ndarray[Any, Any] | None) -> dict[str, dict[str, float]]:

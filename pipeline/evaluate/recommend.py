@@ -8,14 +8,15 @@ This module trains nothing and knows nothing of licences or memory: `jobs.plan` 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import batch
-from pipeline.errors import ConfigError, InputError, MissingModelError
+from pipeline.errors import ConfigError, InputError
+from pipeline.evaluate import heldout
+from pipeline.evaluate.measures import LOWER_IS_BETTER
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pipeline.run import Run
 
 METRICS = "metrics/recommend.json"
-LOWER_IS_BETTER = frozenset({"bits_per_byte"})
 
 
 def recommend(project: Project, run: Run, console: Console) -> dict[str, Any]:
@@ -33,11 +33,13 @@ def recommend(project: Project, run: Run, console: Console) -> dict[str, Any]:
     Needs Ray to be running. Raises `ConfigError` without candidates or a target, `MissingStageError` before `curate`,
     `InputError` without golden questions, `MissingModelError`.
     """
+    from pipeline.train import room
+
     settings = project.recommend
     if not settings.candidates or settings.target is None:
         raise ConfigError("recommend: name `candidates` and a `target` in the configuration or on the command line")
     rows = _golden(project, run)
-    sizes = {name: parameters(name) for name in settings.candidates}
+    sizes = {name: room.parameters(name) for name in settings.candidates}
     found: list[dict[str, Any]] = []
     chosen = None
     for name in sorted(sizes, key=lambda name: (sizes[name], name)):
@@ -73,29 +75,10 @@ def reaches(value: float, settings: Recommend) -> bool:
     return value <= limit if settings.metric in LOWER_IS_BETTER else value >= limit
 
 
-def parameters(name: str) -> int:
-    """Returns how many parameters a model's safetensors files hold; raises `MissingModelError` where there are none."""
-    from safetensors import safe_open
-
-    from pipeline.train import model
-
-    files = sorted(model.folder(name).glob("model*.safetensors"))
-    if not files:
-        raise MissingModelError(f"{name} has no safetensors weights: convert the model first")
-    total = 0
-    for file in files:
-        with safe_open(file, framework="pt") as tensors:
-            for key in tensors.keys():  # noqa: SIM118 -- not a dict
-                total += math.prod(tensors.get_slice(key).get_shape())
-    return total
-
-
 def _golden(project: Project, run: Run) -> list[dict[str, Any]]:
-    rows = run.read_outputs(run.require("curate"), "data/golden").to_pylist()
-    rows = [row for row in rows if row["kind"] == "qa"]
+    rows = [row for row in heldout.rows(project, run) if row["kind"] == "qa"]
     if not rows:
         raise InputError(f"{run.uri} has no golden questions: curate more rows, or set curate.split.golden higher")
-    rows.sort(key=lambda row: hashlib.blake2b(f"{project.seed}:{row['id']}".encode()).digest())
     return rows[: project.recommend.rows]
 
 
@@ -114,8 +97,7 @@ def _template(project: Project, name: str) -> str | None:
 
 def _measure(project: Project, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Runs where the hardware is; yields the value."""
-    from pipeline.evaluate import heldout
-    from pipeline.evaluate.generate import by_length, complete
+    from pipeline.evaluate.generate import answers
     from pipeline.evaluate.metrics import rouge_l
     from pipeline.evaluate.perplexity import judge_all
     from pipeline.train import model
@@ -129,12 +111,10 @@ def _measure(project: Project, rows: list[dict[str, Any]]) -> Iterator[dict[str,
         letters = sum(len(row["response"].encode()) for row in rows)
         yield {"value": nats / math.log(2) / max(1, letters)}
         return
-    prompts, texts = [row["prompt"] for row in rows], [""] * len(rows)
-    for positions in by_length(tokenizer, prompts):
-        answers, _ = complete(causal, tokenizer, [prompts[at] for at in positions], project.evaluate.max_new_tokens)
-        for at, text in zip(positions, answers, strict=True):
-            texts[at] = text
-    yield {"value": rouge_l([row["response"] for row in rows], texts)}
+    found: dict[int, tuple[str, bool]] = {}
+    for part in answers(causal, tokenizer, [row["prompt"] for row in rows], project.evaluate.max_new_tokens):
+        found.update(part)
+    yield {"value": rouge_l([row["response"] for row in rows], [found[at][0] for at in range(len(rows))])}
 
 
 def sentence(result: dict[str, Any]) -> str:

@@ -71,9 +71,7 @@ class LanguageStage:
         for row in np.flatnonzero(live):
             verdict = self._judge(prompts[row] or "", responses[row] or "")
             langs[row], scores[row], rejected[row], short[row] = verdict
-        for name, values in (("lang", langs), ("lang_score", scores)):
-            field = schema.WORKING.field(name)
-            table = table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
+        table = schema.replaced(schema.replaced(table, "lang", langs), "lang_score", scores)
         too_short = np.array([letters is not None for letters in short], dtype=bool)
         limit = self._settings.short_letters
         table = schema.mark(table, too_short, "language", "short_text", short, limit)

@@ -17,31 +17,13 @@ SHORT_LINE = 10  # bytes; a shorter line (`}`, `Hello,`) may well come twice
 GRAM = 3  # words
 MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying by it loses nothing
 
-_BYTE = np.arange(256, dtype=np.uint8)
-_VISIBLE = ~np.isin(_BYTE, np.frombuffer(b" \t\n\r\v\f", np.uint8))
-_SYMBOL = (_BYTE < 128) & _VISIBLE & ~np.isin(_BYTE, np.frombuffer(
-    b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", np.uint8))  # fmt: skip
+SYMBOL = r"[\x00-\x08\x0e-\x1f!-/:-@\[-`{-~\x7f]"  # ASCII, neither letter, digit nor white space
+SPACE = r"[ \t\n\r\v\f]"
 
 
 def tokens(texts: pa.StringArray) -> np.ndarray:
     """Returns estimated tokens: characters / 4, rounded up, as the report counts them."""
     return -(-np.asarray(pc.utf8_length(texts), dtype=np.int64) // CHARACTERS_PER_TOKEN)
-
-
-def _content(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the bytes of all texts, and where each begins (one entry more, the end)."""
-    if not len(texts):
-        return np.empty(0, np.uint8), np.zeros(1, np.int64)
-    _, offsets, data = texts.buffers()
-    at = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
-    held = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
-    return held[at[0] : at[-1]], at - at[0]
-
-
-def _sums(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Returns the sum of every text's values."""
-    total = np.concatenate([np.zeros(1, np.int64), np.cumsum(values, dtype=np.int64)])
-    return np.asarray(total[offsets[1:]] - total[offsets[:-1]])
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -50,8 +32,8 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 def symbols(texts: pa.StringArray) -> np.ndarray:
     """Returns the share of ASCII punctuation and control characters in what is not white space."""
-    data, offsets = _content(texts)
-    return _share(_sums(_SYMBOL[data], offsets), _sums(_VISIBLE[data], offsets))
+    found, blank = (np.asarray(pc.count_substring_regex(texts, pattern)) for pattern in (SYMBOL, SPACE))
+    return _share(found, np.asarray(pc.binary_length(texts)) - blank)
 
 
 def repeated_lines(texts: pa.StringArray) -> np.ndarray:

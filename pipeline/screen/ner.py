@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.batch import slices
 from pipeline.errors import MissingModelError
 from pipeline.screen.layers import hasten
 from pipeline.screen.persons import Conditions
@@ -74,18 +75,6 @@ def load(language: str, model: str, entities: Sequence[str]) -> Ner:
     return SpacyNer(language, model, entities)
 
 
-def groups(texts: Sequence[str], characters: int) -> Iterator[slice]:
-    """Yields consecutive slices of at most `characters` of text; a longer text is a slice of its own."""
-    start, held = 0, 0
-    for at, text in enumerate(texts):
-        if at > start and held + len(text) > characters:
-            yield slice(start, at)
-            start, held = at, 0
-        held += len(text)
-    if start < len(texts):
-        yield slice(start, len(texts))
-
-
 class SpacyNer:
     """A spaCy pipeline, less what its entities do not depend on."""
 
@@ -111,7 +100,7 @@ class SpacyNer:
 
     def find_all(self, texts: Sequence[str]) -> list[list[Any]]:
         found: list[list[Any]] = []
-        for part in groups(texts, BATCH_CHARACTERS):
+        for part in slices(map(len, texts), BATCH_CHARACTERS):
             docs = list(self._nlp.pipe(texts[part], batch_size=part.stop - part.start))
             found += [list(self._results(*each)) for each in zip(docs, self._entities(docs), strict=True)]
         return found

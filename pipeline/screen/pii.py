@@ -164,8 +164,7 @@ def _written(table: pa.Table, name: str, rows: np.ndarray, values: list[Any]) ->
     column = table[name].to_pylist()
     for row, value in zip(rows.tolist(), values, strict=True):
         column[row] = value
-    field = schema.WORKING.field(name)
-    return table.set_column(table.schema.get_field_index(name), field, pa.array(column, field.type))
+    return schema.replaced(table, name, column)
 
 
 def engine(settings: Pii, language: str) -> Any:

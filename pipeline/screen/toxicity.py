@@ -66,9 +66,7 @@ class ToxicityStage:
         scores = np.full(table.num_rows, np.nan, dtype=np.float32)
         least = values.max(axis=0)  # nan where one of the two has no score, and so the row has none
         scores[schema.unmarked(table)] = np.where((values >= self._threshold).any(axis=0), np.fmax(*values), least)
-        field = schema.WORKING.field("toxicity")
-        column = pa.array(scores, field.type, mask=np.isnan(scores))
-        table = table.set_column(table.schema.get_field_index("toxicity"), field, column)
+        table = schema.replaced(table, "toxicity", pa.array(scores, mask=np.isnan(scores)))
         return schema.mark(table, scores >= self._threshold, "toxicity", "toxicity", scores, float(self._threshold))
 
     def _screened(self, screen: Screen, texts: list[str], at: np.ndarray, ids: list[str]) -> np.ndarray:

@@ -8,7 +8,6 @@ This module does not screen the rows: the text is taken to be public. It does no
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +50,9 @@ def available(project: Project, path: str, taken: Set[str]) -> pa.Table:
     first = {identity: at for at, identity in reversed(list(enumerate(ids)))}
     order = sorted(
         (at for identity, at in first.items() if identity not in taken),
-        key=lambda at: hashlib.blake2b(f"{project.seed}:{ids[at]}".encode()).digest(),
+        key=lambda at: schema.shuffle_key(project.seed, ids[at]),
     )
-    at = rows.schema.get_field_index("origin")
-    general = pa.array(["general"] * rows.num_rows, pa.string())
-    return rows.set_column(at, schema.RECORD.field("origin"), general).take(np.array(order, dtype=np.int64))
+    return schema.replaced(rows, "origin", ["general"] * rows.num_rows).take(np.array(order, dtype=np.int64))
 
 
 def draw(

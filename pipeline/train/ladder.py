@@ -11,12 +11,12 @@ This module allocates nothing and catches nothing: `trainer` does, and repeats t
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
+from pipeline.batch import slices
 from pipeline.errors import MemoryShortError
 
 HALVINGS = 4  # a piece of a sixteenth of a row is the last rung
@@ -66,15 +66,8 @@ class Ladder:
             yield row
             return
         lengths = row["cu_seq_lens_q"].diff().tolist()
-        groups: list[list[int]] = [[]]
-        for length in lengths:
-            if groups[-1] and sum(groups[-1]) + length > limit:
-                groups.append([])
-            groups[-1].append(length)
-        start = 0
-        for group in groups:
-            yield _cut(row, start, group)
-            start += sum(group)
+        for cut in slices(lengths, limit):
+            yield _cut(row, sum(lengths[: cut.start]), lengths[cut])
 
 
 def _cut(row: dict[str, Any], start: int, lengths: list[int]) -> dict[str, Any]:
@@ -83,13 +76,6 @@ def _cut(row: dict[str, Any], start: int, lengths: list[int]) -> dict[str, Any]:
     answers = row["answers"][(row["answers"] >= span.start) & (row["answers"] < span.stop)] - start
     ends = torch.tensor([0, *lengths]).cumsum(0).to(row["cu_seq_lens_q"])
     return {**tokens, "answers": answers, "cu_seq_lens_q": ends, "max_length_q": max(lengths)}
-
-
-def free() -> None:
-    """Hands what the failed step had allocated back to the accelerator."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ This module does not quantise: `gguf` does.
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import math
@@ -155,7 +154,7 @@ def _build(
     adapted = model.attach(causal, run.local(model.ADAPTER))
     expected = judge_all(adapted, examples, pad)
     del adapted, causal
-    _free()
+    model.release()
     return facts, expected
 
 
@@ -181,16 +180,8 @@ def _judged(name: str, project: Project, examples: list[Encoded], pad: int) -> l
     whole, _ = model.load(name, project, device=device, dtype=dtype)
     found = judge_all(whole, examples, pad)
     del whole
-    _free()
+    model.release()
     return found
-
-
-def _free() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _merge(project: Project, run: Run, target: Path, weigh: Weigh) -> dict[str, Any]:

@@ -9,6 +9,7 @@ This module does not attach a new adapter, train or generate.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import sys
 import warnings
@@ -21,7 +22,6 @@ from pipeline.train.template import prepare_tokenizer
 
 if TYPE_CHECKING:
     from pipeline.config import Project
-    from pipeline.run import Run
 
 ADAPTER = "model/adapter"
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "LICENSE*", "README.md"]
@@ -32,6 +32,15 @@ def device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def release() -> None:
+    """Hands memory that nothing holds any more back to the accelerator."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def folder(name: str) -> Path:
@@ -159,16 +168,6 @@ def _never_repack(model: Any) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-
-
-def load_tuned(run: Run, project: Project, device: str = "cpu", dtype: Any = None) -> tuple[Any, Any]:
-    """Loads the unquantised base with the run's adapter, as it will be merged; returns model and tokenizer.
-
-    Raises `MissingStageError` where the run has no finished adapter.
-    """
-    run.require("train")
-    model, tokenizer = load(project.base_model, project, device=device, dtype=dtype)
-    return attach(model, run.local(ADAPTER)), tokenizer
 
 
 def attach(model: Any, adapter: Path) -> Any:

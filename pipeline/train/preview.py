@@ -7,11 +7,11 @@ Needs the tokenizer alone: no weights, no GPU, no Ray. The text is the curated, 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline import schema
 from pipeline.train import model, template
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def show(project: Project, run: Run, count: int, console: Console) -> None:
     """Prints `count` training rows with their masks; raises `MissingStageError` before `curate`."""
     tokenizer = model.load_tokenizer(project.base_model, project)
     rows = run.read_outputs(run.require("curate"), "data/train").select(["id", "kind", "prompt", "response"])
-    chosen = sorted(rows.to_pylist(), key=lambda row: hashlib.blake2b(f"{project.seed}:{row['id']}".encode()).digest())
+    chosen = sorted(rows.to_pylist(), key=lambda row: schema.shuffle_key(project.seed, row["id"]))
     colour = console.color_system is not None
     marks = styled([Span("context", False, False)], colour), styled([Span("learnt", True, False)], colour)
     console.print(*marks, "special tokens reversed" if colour else "", end="\n\n")

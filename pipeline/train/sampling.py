@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from pipeline.evaluate.generate import by_length, complete
+from pipeline.evaluate import generate
 from pipeline.train.journal import Journal
 
 NEW_TOKENS = 96
@@ -37,13 +37,11 @@ class Sampler(TrainerCallback):  # type: ignore[misc]
 
 def answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str]:
     """Returns greedy answers of a model in training (adapter on, packed attention), of `NEW_TOKENS` tokens at most."""
-    texts = [""] * len(prompts)
+    found: dict[int, tuple[str, bool]] = {}
     with _asked(model):
-        for positions in by_length(tokenizer, prompts, BATCH):
-            found, _ = complete(model, tokenizer, [prompts[at] for at in positions], NEW_TOKENS)
-            for at, text in zip(positions, found, strict=True):
-                texts[at] = text
-    return texts
+        for part in generate.answers(model, tokenizer, prompts, NEW_TOKENS, BATCH):
+            found.update(part)
+    return [found[at][0] for at in range(len(prompts))]
 
 
 @contextlib.contextmanager

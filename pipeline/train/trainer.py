@@ -29,7 +29,8 @@ from pipeline.train.checkpoint import Checkpoint
 from pipeline.train.course import Course
 from pipeline.train.divergence import Verdict
 from pipeline.train.journal import Journal
-from pipeline.train.ladder import Ladder, free
+from pipeline.train.ladder import Ladder
+from pipeline.train.model import release
 from pipeline.train.pack import plan_order, total_steps
 
 
@@ -202,7 +203,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
 
     def _be_frugal(self, model: Any) -> None:
         model.zero_grad()
-        free()
+        release()
         change = self.ladder.down()
         if change is None:
             raise MemoryShortError(

@@ -9,7 +9,8 @@ This module knows no engine.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -34,39 +35,36 @@ class Peer:
             self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout, connector=connector)
         return self._session
 
+    @asynccontextmanager
+    async def _asked(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Lends the answer to a request; what goes wrong on the way is an `EngineError`."""
+        try:
+            async with self._open().request(method, self.base + path, allow_redirects=False, **options) as response:
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise EngineError(f"the model's server cannot be reached: {type(error).__name__}") from error
+
     async def events(self, path: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Posts a request; yields the JSON of each event up to `[DONE]` or the end."""
-        try:
-            async with self._open().post(self.base + path, json=body, allow_redirects=False) as response:
-                if response.status != 200:
-                    raise _refusal(response.status, await _parameter(response))
-                async for data in _data(response):
-                    if data == b"[DONE]":
-                        return
-                    yield _parsed(data)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise EngineError(f"the model's server cannot be reached: {type(error).__name__}") from error
+        async with self._asked("POST", path, json=body) as response:
+            await _accepted(response)
+            async for data in _data(response):
+                if data == b"[DONE]":
+                    return
+                yield _parsed(data)
 
     async def get(self, path: str) -> Any:
         """Returns the JSON of a GET; raises `EngineError` for anything but a 200 within 5 seconds."""
-        try:
-            timeout = aiohttp.ClientTimeout(total=5)
-            async with self._open().get(self.base + path, allow_redirects=False, timeout=timeout) as response:
-                if response.status != 200:
-                    raise EngineError(f"the model's server answered {response.status}")
-                return await response.json(content_type=None)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise EngineError(f"the model's server cannot be reached: {type(error).__name__}") from error
+        async with self._asked("GET", path, timeout=aiohttp.ClientTimeout(total=5)) as response:
+            if response.status != 200:
+                raise EngineError(f"the model's server answered {response.status}")
+            return await response.json(content_type=None)
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
         """Returns the JSON of a POST; raises as `events` does."""
-        try:
-            async with self._open().post(self.base + path, json=body, allow_redirects=False) as response:
-                if response.status != 200:
-                    raise _refusal(response.status, await _parameter(response))
-                return await response.json(content_type=None)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise EngineError(f"the model's server cannot be reached: {type(error).__name__}") from error
+        async with self._asked("POST", path, json=body) as response:
+            await _accepted(response)
+            return await response.json(content_type=None)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -108,9 +106,13 @@ _ARGUMENTS = {"temperature", "top_p", "seed", "max_tokens", "stop", "frequency_p
 _ARGUMENTS |= {"response_format", "messages", "prompt"}
 
 
-def _refusal(status: int, param: str | None) -> EngineError:
+async def _accepted(response: aiohttp.ClientResponse) -> None:
+    """Raises the engine's error for an answer other than 200."""
+    status = response.status
     if status in (400, 413, 422):
-        return RefusedError(f"The model's server refused {param or 'the request'}.", param)
+        param = await _parameter(response)
+        raise RefusedError(f"The model's server refused {param or 'the request'}.", param)
     if status == 429:
-        return BusyError("the model's server is busy")
-    return EngineError(f"the model's server answered {status}")
+        raise BusyError("the model's server is busy")
+    if status != 200:
+        raise EngineError(f"the model's server answered {status}")

@@ -78,7 +78,8 @@ def test_scores_intervals_and_groups(base: Path, run: Run) -> None:
 def test_perplexity_is_that_of_each_row_alone(base: Path, run: Run) -> None:
     found = evaluate(base, run)
     project = make(base)
-    tuned, tokenizer = model.load_tuned(run, project)
+    whole, tokenizer = model.load(project.base_model, project)
+    tuned = model.attach(whole, run.local(model.ADAPTER))
     nats = tokens = letters = 0.0
     for row in heldout.encode(project, tokenizer, heldout.rows(project, run)):
         ids, labels = torch.tensor([row.input_ids]), torch.tensor([row.labels])

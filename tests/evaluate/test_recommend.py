@@ -14,6 +14,7 @@ from pipeline.config import Project, Recommend
 from pipeline.errors import ConfigError, InputError, MissingModelError
 from pipeline.evaluate import recommend
 from pipeline.run import Run
+from pipeline.train import room
 
 from ..train.conftest import make_model, make_rows, make_tokenizer
 
@@ -63,7 +64,7 @@ def values(models: tuple[Path, ...], run: Run, metric: str) -> list[float]:
 def test_the_smallest_that_reaches_the_share_of_the_target(models: tuple[Path, Path], run: Run) -> None:
     small, large = values(models, run, "bits_per_byte")
     assert large < small
-    assert recommend.parameters(str(models[0])) < recommend.parameters(str(models[1]))
+    assert room.parameters(str(models[0])) < room.parameters(str(models[1]))
     between = (small + large) / 2
     for target, chosen, measured in ((between * 0.7, models[1], 2), (small * 0.7001, models[0], 1)):
         asked = project(models[::-1], metric="bits_per_byte", target=target)

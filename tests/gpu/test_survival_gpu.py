@@ -12,7 +12,7 @@ from transformers import set_seed
 
 from pipeline.config import Project
 from pipeline.train import attention, model, qlora, trainer
-from pipeline.train.ladder import Ladder, free
+from pipeline.train.ladder import Ladder
 from pipeline.train.recompute import layers_of, recompute_layers
 
 from .test_train_gpu import base, rows  # noqa: F401  # a fixture
@@ -26,7 +26,7 @@ ROW = 16384
 def whole_card() -> Iterator[None]:
     yield
     torch.cuda.set_per_process_memory_fraction(1.0)
-    free()
+    model.release()
 
 
 def make_loop(place: Path, folder: Path) -> trainer.PackedTrainer:
@@ -58,10 +58,10 @@ def test_out_of_memory_steps_down_and_goes_on(base: Path, tmp_path: Path) -> Non
     expected = losses(first)
     assert first.ladder.reached() is None
     del first
-    free()
+    model.release()
 
     short = make_loop(base, tmp_path / "short")
-    free()
+    model.release()
     limit = torch.cuda.memory_reserved() + needed // 2
     torch.cuda.set_per_process_memory_fraction(limit / torch.cuda.get_device_properties(0).total_memory)
     short.run(None)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import batch
 from pipeline.config import Pii
 from pipeline.errors import MissingModelError
 from pipeline.screen import ner
@@ -103,8 +104,8 @@ def test_people_that_a_model_finds_are_scrubbed_in_its_language_and_places_are_n
 
 
 def test_batches_are_cut_by_their_text() -> None:
-    assert list(ner.groups(["aa", "b", "cccccc", "d", ""], 3)) == [slice(0, 2), slice(2, 3), slice(3, 5)]
-    assert list(ner.groups([], 3)) == []
+    assert list(batch.slices([2, 1, 6, 1, 0], 3)) == [slice(0, 2), slice(2, 3), slice(3, 5)]
+    assert list(batch.slices([], 3)) == []
 
 
 def test_a_model_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_a_conversation_has_the_ids_of_training_whatever_the_tokenizer_cuts(toke
 
 def test_bytes_of_a_sentencepiece_vocabulary(tokenizer: Any) -> None:
     codec = HfCodec(tokenizer)
-    codec._alphabet = None
+    codec._bytes = None
     codec.tokenizer = type("Stub", (), {"convert_ids_to_tokens": lambda _, token: ["▁card", "<0xE2>"][token - 1000]})()
     assert [codec.piece(1000), codec.piece(1001)] == [b" card", b"\xe2"]
 

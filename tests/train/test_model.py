@@ -55,6 +55,6 @@ def test_a_folder_that_holds_something_else_is_a_sentence(tmp_path: Path, tiny: 
         model.load(str(broken), make_project(base=broken))
 
 
-def test_there_is_no_tuned_model_before_training(curated: Run, make_project: Any) -> None:
+def test_there_is_no_adapter_before_training(curated: Run) -> None:
     with pytest.raises(MissingStageError, match=r"jobs\.train"):
-        model.load_tuned(curated, make_project())
+        model.attach(None, curated.local(model.ADAPTER))
