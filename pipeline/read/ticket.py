@@ -11,17 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 from pipeline.errors import InputError
 from pipeline.read.clean import answer_words, own_words
 from pipeline.read.csvfile import Record
 from pipeline.read.markup import plain
 from pipeline.read.rows import RESOLVED, Row, parse_time, people
-from pipeline.read.spotless import ANSWER, MARKUP, MESSAGE, clean_all
 
-BLOCK = 4_000  # records cleaned at once
-BLOCK_TEXT = 4 << 20  # or fewer, with so many characters
 ROLES = ("id", "subject", "description", "answer", "label", "status", "created")
 
 
@@ -81,58 +77,24 @@ class Layout:
         several = (self.names, self.emails, self.phones)
         return Columns(at, *(tuple(i for i, name in enumerate(folded) if name in known) for known in several))
 
-    def _block(self, block: Sequence[Record], columns: Columns) -> Iterator[Row]:
-        """Makes rows column by column."""
-        whole = [fields for _, fields in block if fields is not None]
-
-        def texts(role: str) -> list[str]:
-            at = columns.at[role]
-            return [""] * len(whole) if at is None else [fields[at].strip() for fields in whole]
-
-        def several(positions: Sequence[int]) -> Iterable[tuple[str, ...]]:
-            return (
-                zip(*([fields[at] for fields in whole] for at in positions), strict=True) if positions else repeat(())
-            )
-
-        subjects = clean_all(texts("subject"), plain, MARKUP)
-        prompts = map(question, subjects, clean_all(texts("description"), _message, MESSAGE))
-        none = columns.at["status"] is None
-        made = zip(
-            prompts,
-            clean_all(texts("answer"), _answer, ANSWER),
-            texts("id"),
-            texts("label"),
-            map(parse_time, texts("created")),
-            repeat(None) if none else (status.casefold() in self.resolved for status in texts("status")),
-            map(people, several(columns.names), several(columns.emails), several(columns.phones)),
-            strict=False,  # no columns, no end
-        )
-        for line, fields in block:
-            if fields is None:
-                yield Row(line, readable=False)
-            else:
-                prompt, response, source_id, label, created, resolved, known = next(made)
-                yield Row(line, prompt, response, "qa", source_id, label or None, created, resolved, known)
-
     def rows(self, records: Iterable[Record], columns: Columns) -> Iterator[Row]:
         """Makes a row of every record."""
-        block: list[Record] = []
-        size = 0
-        for record in records:
-            block.append(record)
-            size += 0 if record[1] is None else sum(map(len, record[1]))
-            if len(block) == BLOCK or size > BLOCK_TEXT:
-                yield from self._block(block, columns)
-                block, size = [], 0
-        yield from self._block(block, columns)
-
-
-def _message(text: str) -> str:
-    return own_words(plain(text))
-
-
-def _answer(text: str) -> str:
-    return answer_words(plain(text))
+        for line, fields in records:
+            if fields is None:
+                yield Row(line, readable=False)
+                continue
+            text = {role: "" if at is None else fields[at].strip() for role, at in columns.at.items()}
+            several = (columns.names, columns.emails, columns.phones)
+            yield Row(
+                line,
+                question(plain(text["subject"]), own_words(plain(text["description"]))),
+                answer_words(plain(text["answer"])),
+                source_id=text["id"],
+                label=text["label"] or None,
+                created_at=parse_time(text["created"]),
+                resolved=None if columns.at["status"] is None else text["status"].casefold() in self.resolved,
+                entities=people(*(tuple([fields[at] for at in places]) for places in several)),
+            )
 
 
 def question(subject: str, description: str) -> str:
