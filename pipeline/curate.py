@@ -25,19 +25,14 @@ from rich.console import Console
 from pipeline import assemble, batch, golden
 from pipeline.config import Project
 from pipeline.dedup import index
+from pipeline.formats import FORMATS
 from pipeline.model_fingerprint import model_fingerprint
 from pipeline.progress import Meter
 from pipeline.report import datacard
-from pipeline.run import Run, code_version, fingerprint
+from pipeline.run import Run, fingerprint
 from pipeline.tally import SPLITS, Tally
 
 CARD = "data/README.md"
-CODE = {  # what makes each stage's rows, besides what makes those of the stages before it
-    "read": ("read", "batch.py", "schema.py"),
-    "screen": ("screen", "dedup/exact.py", "lean.py"),
-    "dedup": ("dedup", "golden.py"),
-    "curate": ("assemble.py", "curate.py", "split.py", "tally.py"),
-}
 
 
 @dataclass(frozen=True)
@@ -66,17 +61,19 @@ class _Before:
 
 def _keys(project: Project, inputs: Any, before: _Before, secret: bytes | None) -> _Keys:
     settings = project.curate
-    read = fingerprint(inputs, settings.read.model_dump(), code_version(*CODE["read"]))
+    read = fingerprint(inputs, settings.read.model_dump(), FORMATS["read"])
     screens = [settings.languages, *(part.model_dump() for part in (settings.quality, settings.language, settings.pii))]
     models = [model_fingerprint(name) for name in (settings.language.model, *settings.pii.ner.values()) if name]
     tags = None if secret is None else hashlib.sha256(secret).hexdigest()
-    screen = fingerprint(read, screens, models, tags, code_version(*CODE["screen"]))
-    toxicity = fingerprint(screen, settings.toxicity.model_dump(), [model_fingerprint(settings.toxicity.model)])
+    screen = fingerprint(read, screens, models, tags, FORMATS["screen"])
+    toxicity = fingerprint(
+        screen, settings.toxicity.model_dump(), [model_fingerprint(settings.toxicity.model)], FORMATS["toxicity"]
+    )
     earlier = [known.fingerprint for known in before.rows]
-    dedup = fingerprint(toxicity, settings.dedup.model_dump(), earlier, code_version(*CODE["dedup"]))
+    dedup = fingerprint(toxicity, settings.dedup.model_dump(), earlier, FORMATS["dedup"])
     split = [settings.split.model_dump(), project.seed, before.golden["id"].to_pylist()]
     split += [project.name, settings.licences]
-    curate = fingerprint(dedup, split, code_version(*CODE["curate"], *datacard.WRITTEN_BY))
+    curate = fingerprint(dedup, split, FORMATS["curate"])
     return _Keys(read, screen, toxicity, dedup, curate)
 
 
@@ -111,7 +108,7 @@ def curate(
 
     toxicity = run.manifest("toxicity", keys.toxicity) or _toxicity(project, run, keys.toxicity, screen(), console)
     dedup = run.manifest("dedup", keys.dedup) or _dedup(project, run, keys.dedup, toxicity, before, console)
-    made = datacard.provenance(project, found.files, code_version(*(name for names in CODE.values() for name in names)))
+    made = datacard.provenance(project, found.files)
     metrics = _finish(project, run, keys.curate, [screen(), toxicity, dedup], before.golden, made, console)
     run.delete("stages/read")
     return metrics

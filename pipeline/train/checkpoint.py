@@ -74,7 +74,7 @@ def newest(root: Path, key: str) -> tuple[Checkpoint | None, list[str]]:
 
 def _problem(path: Path, manifest: dict[str, object], key: str) -> str | None:
     if manifest["key"] != key:
-        return "it belongs to other data, settings or code"
+        return "it belongs to other data, settings or formats"
     files = manifest["files"]
     if not isinstance(files, dict):
         return "its manifest lists no files"

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import IntegrityError
 from pipeline.evaluate import heldout
 from pipeline.evaluate.perplexity import perplexity
-from pipeline.run import code_version, fingerprint
+from pipeline.formats import FORMATS
+from pipeline.run import fingerprint
 from pipeline.storage import storage_errors
 from pipeline.train import checkpoint, convert, llamacpp, merge, model, template
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 STAGE = "gguf"
 FOLDER = "model/gguf"
 METRICS = "metrics/gguf.json"
-CODE = tuple(f"train/{name}.py" for name in ("gguf", "convert", "vocabulary", "llamacpp"))  # besides the merge's
 PROBES = (  # what tokenizers disagree about
     "Größe, Straße, Öl und Übermut; naïve café; “quotes” – dashes … €5",
     "emoji 😀👍🏽👩‍👩‍👧 and 日本語 русский عربى",
@@ -53,7 +53,7 @@ def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
     merged = run.require("export")
     llamacpp.require()
     settings = project.export.model_dump(include={"gguf", "gguf_gates", "rows"})
-    key = fingerprint(merged["key"], settings, llamacpp.version(), code_version(*CODE))
+    key = fingerprint(merged["key"], settings, llamacpp.version(), FORMATS[STAGE])
     if run.manifest(STAGE, key) is not None:
         console.print("gguf: finished before")
         return dict(run.read_json(METRICS))

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import ConfigError, GateError, IntegrityError
 from pipeline.evaluate import heldout
 from pipeline.evaluate.perplexity import Judged, judge_all, perplexity
-from pipeline.run import code_version, fingerprint
+from pipeline.formats import FORMATS
+from pipeline.run import fingerprint
 from pipeline.storage import storage_errors
 from pipeline.train import card, checkpoint, model, room, shards, template
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 STAGE = "export"
 MERGED = "model/merged"
 METRICS = "metrics/export.json"
-CODE = ("evaluate", *(f"train/{name}.py" for name in ("merge", "shards", "room", "card")))  # besides the adapter's
 BASES = {"base": "the base as it is on disk", "nf4": "the base as NF4 left it in training"}
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
@@ -54,9 +54,7 @@ def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
     trained = run.require("train")
     evaluated = run.manifest("evaluate")
     inputs = {"train": trained["key"], "evaluate": evaluated["key"] if evaluated else None}
-    key = fingerprint(
-        inputs, project.name, project.export.model_dump(exclude={"gguf", "gguf_gates"}), code_version(*CODE)
-    )
+    key = fingerprint(inputs, project.name, project.export.model_dump(exclude={"gguf", "gguf_gates"}), FORMATS[STAGE])
     if run.manifest(STAGE, key) is not None:
         console.print("export: merged before")
         return dict(run.read_json(METRICS))

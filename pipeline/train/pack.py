@@ -18,8 +18,9 @@ import pyarrow as pa
 
 from pipeline.dedup.tasks import each
 from pipeline.errors import ConfigError, InputError, UserError
+from pipeline.formats import FORMATS
 from pipeline.model_fingerprint import model_fingerprint
-from pipeline.run import code_version, fingerprint, outputs
+from pipeline.run import fingerprint, outputs
 from pipeline.train import general, model, template
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 STAGE = "pack"
 SUMMARY = f"stages/{STAGE}/summary.json"
-CODE = tuple(f"train/{name}.py" for name in ("pack", "template", "general", "model"))
 SHARD_TOKENS = 4 << 20
 SMALL = 10_000
 """Up to so many rows the job's own process tokenises: quicker than starting workers that import transformers (8 s)."""
@@ -88,7 +88,7 @@ def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
         project.train.max_length,
         capacity,
         general.fingerprint_of(project),
-        code_version(*CODE),
+        FORMATS[STAGE],
     )
     finished = run.manifest(STAGE, key)
     if finished is not None:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline.errors import ConfigError, DivergedError
+from pipeline.formats import FORMATS
 from pipeline.model_fingerprint import model_fingerprint
-from pipeline.run import code_version, fingerprint
+from pipeline.run import fingerprint
 from pipeline.storage import storage_errors
 from pipeline.train import checkpoint, launch, model, settle
 from pipeline.train.journal import Journal
@@ -36,11 +37,6 @@ STAGE = "train"
 LINES = launch.LINES
 METRICS = "metrics/train.json"
 CHECKPOINTS = "checkpoints"
-PARTS = (
-    "qlora", "trainer", "course", "divergence", "ladder", "state", "model", "attention", "loss", "fused", "fusable",
-    "kernels",
-)  # fmt: skip
-CODE = tuple(f"train/{name}.py" for name in PARTS)
 
 
 def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
@@ -59,7 +55,7 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
         project.train.model_dump(exclude=settle.HARMLESS),
         project.seed,
         model_fingerprint(str(model.folder(project.base_model))),
-        code_version(*CODE),
+        FORMATS["train"],
     )
     if run.manifest(STAGE, key) is not None:
         console.print("train: finished before")

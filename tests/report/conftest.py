@@ -50,4 +50,4 @@ def metrics(make_working: Any, project: Project) -> dict[str, Any]:
     metrics["split"] = {"pooled": {"": 1, "<small>": 2}, "large_groups": {"groups": 1, "rows": 9, "largest": 9}}
     metrics["split"] |= {"frozen": {"ids": 4, "present": 1, "with_their_group": 2}, "carried": 3}
     files = [input_file("tickets", "tickets|2.csv"), input_file("wiki", "wiki.csv")]
-    return {**metrics, "provenance": datacard.provenance(project, files, "c0de")}
+    return {**metrics, "provenance": datacard.provenance(project, files)}

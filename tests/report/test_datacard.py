@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline import __version__
 from pipeline.config import Project
+from pipeline.formats import FORMATS
 from pipeline.report import datacard
 
 
@@ -59,6 +61,7 @@ def test_the_card_tells_where_the_data_comes_from_and_what_became_of_it(metrics:
         "| train | 20 |",
         "| dedup.threshold | 0.8 |",
         "| toxicity | my-model |",
+        f"solotune {__version__} (formats: read {FORMATS['read']}, screen ",
     ):
         assert line in card
     tables = [block for block in card.split("\n\n") if block.startswith("|")]
@@ -88,13 +91,13 @@ def test_neither_paths_of_this_machine_nor_secrets_are_kept(metrics: dict[str, A
 
 def test_settings_of_other_jobs_are_not_on_the_card(project: Project) -> None:
     other = project.model_copy(update={"serve": project.serve.model_copy(update={"port": 7})})
-    assert datacard.provenance(other, [], "c0de") == datacard.provenance(project, [], "c0de")
+    assert datacard.provenance(other, []) == datacard.provenance(project, [])
 
 
 def test_a_models_content_is_its_version(project: Project, tmp_path: Path) -> None:
-    before = datacard.provenance(project, [], "c0de")["models"]["toxicity"]
+    before = datacard.provenance(project, [])["models"]["toxicity"]
     (tmp_path / "my-model" / "weights").write_bytes(b"other")
-    after = datacard.provenance(project, [], "c0de")["models"]["toxicity"]
+    after = datacard.provenance(project, [])["models"]["toxicity"]
     assert before["name"] == after["name"] == "my-model"
     assert before["version"] != after["version"]
 

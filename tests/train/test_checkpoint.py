@@ -54,7 +54,7 @@ def test_one_of_another_training_is_not_resumed(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, 5, "key", fill)
     found, notes = checkpoint.newest(tmp_path, "another")
     assert found is None
-    assert "other data, settings or code" in notes[0]
+    assert "other data, settings or formats" in notes[0]
     assert checkpoint.newest(tmp_path / "none", "key") == (None, [])
 
 

@@ -142,4 +142,6 @@ def test_another_setting_begins_anew_and_says_so(curated: Run, make: Callable[..
     metrics = qlora.train(make(learning_rate=1e-3), curated, Console(quiet=True))
     assert metrics["steps"][0]["learning_rate"] < 1e-3
     (told,) = metrics["events"]
-    assert told["text"].startswith("began anew; step-00000004 passed over: it belongs to other data, settings or code")
+    assert told["text"].startswith(
+        "began anew; step-00000004 passed over: it belongs to other data, settings or formats"
+    )
