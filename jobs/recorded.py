@@ -38,10 +38,7 @@ WORKS_ON = {
     "report": tuple(DEPENDS),
 }
 LABELS = {"name", "curate.licences"}  # written on cards: a stage made with others is as good
-FREE = {  # change nothing of it
-    *("curate.blocks", "curate.toxicity.batch_tokens", "export.gguf", "export.gguf_gates"),
-    *(f"train.{name}" for name in HARMLESS),
-}
+FREE = {"export.gguf", "export.gguf_gates", *(f"train.{name}" for name in HARMLESS)}  # change nothing of it
 SHOWN = 3  # settings that a message names
 LETTERS = 40  # of a setting's value that a message shows
 
