@@ -10,8 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
+from pipeline.export import merge
 from pipeline.run import Run
-from pipeline.train import merge
 
 
 def exported(folder: Path, model: Path) -> Run:
@@ -28,7 +28,7 @@ def finish(run: Run) -> None:
     """Declares what lies in `model/merged` exported."""
     from transformers import AutoTokenizer
 
-    from pipeline.train.template import template_sha256
+    from pipeline.models.template import template_sha256
 
     stage = run.begin(merge.STAGE, "made")
     digest = template_sha256(AutoTokenizer.from_pretrained(run.local(merge.MERGED)))

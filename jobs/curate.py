@@ -6,8 +6,8 @@ from jobs import Job, main
 
 
 def curate(job: Job) -> None:
-    from pipeline.curate import CARD
-    from pipeline.curate import curate as work
+    from pipeline.curation.curate import CARD
+    from pipeline.curation.curate import curate as work
     from pipeline.report import terminal
 
     terminal.counts(work(job.project, job.run, job.inputs, job.console, job.earlier), job.console)

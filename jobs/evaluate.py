@@ -8,8 +8,8 @@ from jobs import Job, main
 
 
 def evaluate(job: Job) -> None:
-    from pipeline.evaluate.golden import evaluate as work
-    from pipeline.report.quality import HEAD, scores
+    from pipeline.evaluate.evaluate import evaluate as work
+    from pipeline.report.results_section import HEAD, scores
 
     metrics = work(job.project, job.run, job.console)
     table = Table(*HEAD)

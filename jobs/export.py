@@ -6,7 +6,7 @@ from rich.table import Table
 
 from jobs import Job, main
 from pipeline.errors import GateError
-from pipeline.train import gguf, merge
+from pipeline.export import gguf, merge
 
 
 def export(job: Job) -> None:

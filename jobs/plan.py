@@ -46,14 +46,14 @@ def recommend(project: config.Project, run: Run, args: argparse.Namespace) -> No
 
 
 def main() -> None:
-    from pipeline.train import proposal
+    from pipeline.plan import propose
 
     args = arguments()
     with one_line_errors("plan"):
         project = config.load(args.config) if args.config else None
         run = Run.open(place(args.run), make=False) if args.run else None
         if not args.recommend:
-            proposal.show(project, run, args.card or CARDS, args.rows, args.tokens_per_row, args.price, console())
+            propose.show(project, run, args.card or CARDS, args.rows, args.tokens_per_row, args.price, console())
         elif project is None or run is None:
             raise ConfigError("--recommend needs CONFIG and --run: it measures on the run's golden set")
         else:

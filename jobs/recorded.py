@@ -19,8 +19,8 @@ from pydantic import BaseModel
 
 from pipeline.config import Project
 from pipeline.errors import ConfigError
+from pipeline.plan.resolve_auto import HARMLESS
 from pipeline.run import Run
-from pipeline.train.settle import HARMLESS
 
 DEPENDS = {  # what a stage's output depends on, besides the stages before it
     "curate": ("name", "seed", "curate"),

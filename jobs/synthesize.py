@@ -6,7 +6,7 @@ from jobs import Job, main
 
 
 def synthesize(job: Job) -> None:
-    from pipeline.synthesize import synthesize as work
+    from pipeline.synthesis.synthesize import synthesize as work
 
     metrics = work(job.project, job.run, job.console)
     rejected = "   ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in metrics["rejected"].items())

@@ -29,7 +29,7 @@ def train(job: Job) -> None:
 
 
 def preview(job: Job, count: int) -> None:
-    from pipeline.train import preview
+    from pipeline.train.data import preview
 
     preview.show(job.project, job.run, count, job.console)
 

@@ -22,7 +22,7 @@ from pipeline import errors
 from pipeline.config import Project
 from pipeline.errors import IntegrityError, SolotuneError, UserError
 from pipeline.run import Run
-from serve_app import listener
+from serve_app.http import listener
 
 NAME = "solotune"
 LOG = "serve/log"  # in the run folder: the log of requests
@@ -35,12 +35,12 @@ class Gateway:
     """The replica: the port, the engine, and the ASGI application between them."""
 
     async def __init__(self, project: Project, run: Run, store: Path, model: Any = None) -> None:  # type: ignore[misc]
-        from pipeline.screen.pseudonyms import key_of
-        from serve_app import gateway
+        from pipeline.screen.pii.pseudonyms import key_of
         from serve_app.engines.load import load
-        from serve_app.guard import Guard
-        from serve_app.journal import Journal
+        from serve_app.generation.guard import Guard
+        from serve_app.http import gateway
         from serve_app.keys import KeyFile
+        from serve_app.observe.request_log import Journal
 
         settings = project.serve
         self.project, self.run, self.store = project, run, store

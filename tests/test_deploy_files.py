@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from pipeline.config import Serve
-from serve_app import gateway, keys
+from serve_app import keys
 from serve_app.engines.fake import FakeEngine
-from serve_app.metrics import Guarded
+from serve_app.http import gateway
+from serve_app.observe.metrics import Guarded
 from tests.serve_app.client import connect
 
 ROOT = Path(__file__).parent.parent

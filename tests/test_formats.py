@@ -9,8 +9,9 @@ import pytest
 
 import pipeline
 import pipeline.run
-from pipeline import curate, schema
+from pipeline import schema
 from pipeline.config import Project
+from pipeline.curation import curate
 from pipeline.formats import FORMATS
 
 ASSETS = Path(__file__).parent.parent / "assets"

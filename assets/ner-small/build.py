@@ -3,7 +3,7 @@
     python assets/ner-small/build.py --out assets/ner-small
 
 Writes config.cfg, meta.json, tokenizer and ner/ (what `spacy.load(FOLDER)` reads), SHA256 and ordinary.txt, the words
-that no PERSON mark may consist of (`pipeline/screen/persons.py`). Every training text is
+that no PERSON mark may consist of (`pipeline/screen/pii/person_filter.py`). Every training text is
 written by `ner_sentences.py` from the lists and patterns in this folder. Seeded, one thread. It measures nothing:
 `measure_ner.py` does.
 """

@@ -22,7 +22,7 @@ import spacy
 from build import SEED
 from ner_sentences import LABELS, Span, Writer
 
-from pipeline.screen.persons import Conditions
+from pipeline.screen.pii.person_filter import Conditions
 
 FOLDER = Path(__file__).parent
 SAMPLE = FOLDER.parent / "sample"

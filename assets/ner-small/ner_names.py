@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from random import Random
 
-from pipeline.screen.persons import read_lists
+from pipeline.screen.pii.person_filter import read_lists
 
 FOLDER = Path(__file__).parent
 INVENTED = 0.4  # share of names drawn from a Markov chain over an origin's list, so that names are not learned by heart

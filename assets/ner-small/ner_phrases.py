@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ner_names import FOLDER
 
-from pipeline.screen.names import fold
-from pipeline.screen.persons import names, read_lists
+from pipeline.screen.pii.names import fold
+from pipeline.screen.pii.person_filter import names, read_lists
 
 SLOTS = {  # of the other assets -> ours
     "merchant": "org",
@@ -83,7 +83,7 @@ def vocabulary(lang: str) -> list[str]:
 
 
 def ordinary() -> list[str]:
-    """Returns the ordinary words as `pipeline.screen.persons` reads them: folded, no name's word.
+    """Returns the ordinary words as `pipeline.screen.pii.person_filter` reads them: folded, no name's word.
 
     Those of both languages, and after a `=` spaCy's stop words of others that customers in Europe write in.
     """

@@ -3,7 +3,7 @@
 Output contract: `pii_x_stock` on the bundled tickets, pattern recognisers alone; `pii_ner_x_stock` with the bundled NER
 model too, null where it is not there. Both stop with an error where the findings are not those of the stock engine.
 `python -m bench.curation.pii --recall` measures recall and precision by type on the `pii` set of SOLOTUNE_TEST_DATA and
-writes `pipeline/screen/recall.json`, whose figures every run's report states.
+writes `pipeline/screen/pii/recall.json`, whose figures every run's report states.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.curation.sample import LANGUAGES, seconds, tickets
 from pipeline.config import Pii, model_path
-from pipeline.screen.recall import BUNDLED, FILE
+from pipeline.screen.pii.recall import BUNDLED, FILE
 
 CLAIMED = ("EMAIL_ADDRESS", "IBAN_CODE", "CREDIT_CARD", "PHONE_NUMBER", "IP_ADDRESS")
 
@@ -36,8 +36,8 @@ def measure(quick: bool) -> dict[str, float | None]:
 
 def _ratio(settings: Pii, rows: int) -> float:
     """Returns seconds of the stock engine over seconds of the stage, after comparing what both find."""
-    from pipeline.screen.entities import KnownEntities
-    from pipeline.screen.pii import PiiStage, Scrubber, engine
+    from pipeline.screen.pii.entities import KnownEntities
+    from pipeline.screen.pii.scrub import PiiStage, Scrubber, engine
 
     table = tickets(rows)
     stage, scrubber, stock = (
@@ -60,8 +60,8 @@ def _ratio(settings: Pii, rows: int) -> float:
 def recall(path: Path, settings: Pii) -> dict[str, dict[str, float]]:
     """Returns type -> spans, recall (of spans covered whole, by any finding) and precision (of findings that touch a
     span of any type), for the types of the set that the recognisers claim."""
-    from pipeline.screen.pii import Scrubber
-    from pipeline.screen.spans import merge
+    from pipeline.screen.pii.scrub import Scrubber
+    from pipeline.screen.pii.spans import merge
 
     rows = json.loads(path.read_text(encoding="utf-8"))
     found = Scrubber(settings, ("en",)).find_all([row["full_text"] for row in rows], ["en"] * len(rows))
@@ -86,7 +86,7 @@ def recall(path: Path, settings: Pii) -> dict[str, dict[str, float]]:
 
 
 def write_recall(folder: Path) -> None:
-    """Writes the figures that a run's report states, `pipeline/screen/recall.json`; `folder` holds `pii`."""
+    """Writes the figures that a run's report states, `pipeline/screen/pii/recall.json`; `folder` holds `pii`."""
     path = folder / "pii" / "synth_dataset_v2.json"
     named = recall(path, Pii(ner={"en": model_path(BUNDLED)}))
     measured = {

@@ -31,10 +31,10 @@ import pyarrow as pa
 from bench.curation.teacher import corpus, teacher
 from pipeline import schema
 from pipeline.config import Toxicity
-from pipeline.screen import moderate
-from pipeline.screen.early_exit import DEPTHS, calibrate, digest
-from pipeline.screen.encoder import Encoder, Exit
-from pipeline.screen.toxicity import TEXTS, Plan, ToxicityStage
+from pipeline.screen.toxicity import stage as moderate
+from pipeline.screen.toxicity.early_exit import DEPTHS, calibrate, digest
+from pipeline.screen.toxicity.encoder import Encoder, Exit
+from pipeline.screen.toxicity.score import TEXTS, Plan, ToxicityStage
 
 CACHE = Path.home() / ".cache" / "solotune-bench"
 RATES = {"": 0.05, "_half_pc": 0.005}
@@ -209,7 +209,7 @@ class Bench:
         as many toxic ones, it gives the teacher's recorded verdict."""
         import torch
 
-        from pipeline.screen.weights import load
+        from pipeline.screen.toxicity.weights import load
 
         detoxify = load(self._settings.model, "cuda" if torch.cuda.is_available() else "cpu")
         texts = [text for row in rows for text in row if text]

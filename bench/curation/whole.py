@@ -127,8 +127,9 @@ def _stock(rows: list[tuple[str, str]], judge: str) -> Cost:
     """Returns the cost of one row, each part as documented. `judge`: folder of Detoxify's checkpoint."""
     from datasketch import MinHash, MinHashLSH
 
-    from pipeline.screen import language, weights
-    from pipeline.screen.pii import engine
+    from pipeline.screen import language
+    from pipeline.screen.pii.scrub import engine
+    from pipeline.screen.toxicity import weights
 
     identify = language._load(Language().model)
     analyzers = {name: engine(Pii(), name) for name in LANGUAGES}

@@ -35,7 +35,8 @@ def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = Fal
 
     from pipeline.config import Project
     from pipeline.run import Run
-    from pipeline.train import pack, qlora
+    from pipeline.train import qlora
+    from pipeline.train.data import pack
 
     run = Run.open(str(scratch / f"run-{variant.name}-{'ray' if through_ray else 'bare'}-{time.time_ns()}"))
     shape.curated(run, variant.steps * variant.rows_per_step * variant.pack_tokens)

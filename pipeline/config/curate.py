@@ -56,7 +56,7 @@ class Pii(Settings):
     # letter case: the company's own name, its hotline, its support address
     known_entities: bool = True
     score_threshold: Share = 0.4
-    mode: Literal["placeholder", "pseudonym", "hash"] = "placeholder"  # see pipeline/screen/pseudonyms.py
+    mode: Literal["placeholder", "pseudonym", "hash"] = "placeholder"  # see pipeline/screen/pii/pseudonyms.py
     key: PathOrUri | None = None  # of pseudonyms and hashes; null: one of the run's own, in its folder `secret`
     audit_rows: Positive = 1_000  # kept rows that the leak audit reads again
 

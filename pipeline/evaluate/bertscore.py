@@ -24,7 +24,7 @@ class Encoder:
     def __init__(self, name: str, layer: int | None, device: str) -> None:
         from transformers import AutoModel, AutoTokenizer
 
-        from pipeline.train.model import folder
+        from pipeline.models.load import folder
 
         place = folder(name)
         self.layer = -1 if layer is None else layer

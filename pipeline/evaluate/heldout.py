@@ -14,8 +14,8 @@ from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.config import Project
+    from pipeline.models.template import Encoded
     from pipeline.run import Run
-    from pipeline.train.template import Encoded
 
 
 def rows(project: Project, run: Run) -> list[dict[str, Any]]:
@@ -32,7 +32,7 @@ def rows(project: Project, run: Run) -> list[dict[str, Any]]:
 
 def encode(project: Project, tokenizer: Any, found: list[dict[str, Any]]) -> list[Encoded]:
     """Returns the rows as the model sees them in training."""
-    from pipeline.train.template import encode_batch
+    from pipeline.models.template import encode_batch
 
     prompts, responses, kinds = ([row[name] for row in found] for name in ("prompt", "response", "kind"))
     return encode_batch(tokenizer, prompts, responses, project.train.max_length, kinds)

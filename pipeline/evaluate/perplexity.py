@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from pipeline.train.template import Encoded
+    from pipeline.models.template import Encoded
 
 BATCH_TOKENS = 4096  # padded tokens per forward pass
 

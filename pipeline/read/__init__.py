@@ -21,7 +21,7 @@ from pipeline.errors import InputError
 from pipeline.read import freshdesk, markdown, table, zendesk
 from pipeline.read.csvfile import read_header, read_records
 from pipeline.read.files import Discovery, InputFile, discover
-from pipeline.read.places import Span, open_text
+from pipeline.read.open_inputs import Span, open_text
 from pipeline.read.ranges import pieces
 from pipeline.read.rows import PART_ROWS, Row, collect
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from itertools import accumulate, chain
 
 from pipeline.errors import InputError
-from pipeline.read.places import MAX_LINE, Span, open_text, whole_lines
+from pipeline.read.open_inputs import MAX_LINE, Span, open_text, whole_lines
 from pipeline.read.rows import UNDEFINED
 
 DELIMITERS = ",;\t"

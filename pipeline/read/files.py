@@ -22,7 +22,7 @@ from pipeline.config import Columns, Read
 from pipeline.errors import InputError
 from pipeline.read import freshdesk, table, zendesk
 from pipeline.read.csvfile import read_header
-from pipeline.read.places import Span, below, examine, locate
+from pipeline.read.open_inputs import Span, below, examine, locate
 from pipeline.read.ticket import Layout
 
 Format = Literal["zendesk", "freshdesk", "csv", "jsonl", "parquet", "markdown"]

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.read.csvfile import MAX_RECORD, Header, read_header, record_starts
 from pipeline.read.files import InputFile
-from pipeline.read.places import Span, open_bytes, whole_lines
+from pipeline.read.open_inputs import Span, open_bytes, whole_lines
 from pipeline.read.table import parquet_spans
 
 PIECE = 32 << 20  # bytes of a text

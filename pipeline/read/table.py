@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from pipeline.config import Columns
 from pipeline.errors import InputError
 from pipeline.read.csvfile import Record
-from pipeline.read.places import Span, open_random, whole_lines
+from pipeline.read.open_inputs import Span, open_random, whole_lines
 from pipeline.read.rows import RESOLVED, UNDEFINED, Row, parse_time, people
 
 SAMPLE = 1_000  # JSON lines whose keys count as the file's columns

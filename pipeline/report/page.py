@@ -13,7 +13,9 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.config import Project
-from pipeline.report import curation, findings, planning, quality
+from pipeline.curation import findings
+from pipeline.plan import tables
+from pipeline.report import curation_section, results_section
 from pipeline.report.elements import card
 from pipeline.report.elements import table as listing
 from pipeline.report.plots import bars, lines
@@ -90,7 +92,7 @@ def _tiles(found: dict[str, Any]) -> str:
 
 def _curation(found: dict[str, Any]) -> str:
     curate = found.get("curate")
-    return _missing("Curation", "curate") if curate is None else curation.section(curate)
+    return _missing("Curation", "curate") if curate is None else curation_section.section(curate)
 
 
 def _synthesis(found: dict[str, Any]) -> str:
@@ -130,12 +132,12 @@ def _training(found: dict[str, Any]) -> str:
     cards = [
         card("Loss", lines([("training", loss), ("validation", held)], "step", "loss")),
         card("Facts", f"<table>{table}</table>"),
-        *([card("Planned and actual", planning.comparison(train["plan"]))] if "plan" in train else []),
+        *([card("Planned and actual", tables.comparison(train["plan"]))] if "plan" in train else []),
         card("Learning rate", lines(rate, "step", "learning rate")),
         card("Gradient norm", lines(norm, "step", "gradient norm")),
     ]
     if answers := [line for line in train["events"] if line["event"] == "samples"]:
-        cards.append(card("Answers on the way", quality.answers(answers), wide=True))
+        cards.append(card("Answers on the way", results_section.answers(answers), wide=True))
     if happened := [line for line in train["events"] if line["event"] != "samples"]:
         rows = [(f"{line['step']:,}", line["text"]) for line in happened]
         cards.append(card("What happened on the way", listing(("after step", "what"), rows, words=2), wide=True))
@@ -150,12 +152,12 @@ def _curve(lines: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
 
 def _evaluation(found: dict[str, Any]) -> str:
     evaluate = found.get("evaluate")
-    return _missing("Evaluation", "evaluate") if evaluate is None else quality.evaluation(evaluate)
+    return _missing("Evaluation", "evaluate") if evaluate is None else results_section.evaluation(evaluate)
 
 
 def _export(found: dict[str, Any]) -> str:
     export = found.get("export")
-    return _missing("Export", "export") if export is None else quality.export(export, found.get("gguf"))
+    return _missing("Export", "export") if export is None else results_section.export(export, found.get("gguf"))
 
 
 def _samples(found: dict[str, Any]) -> str:

@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.report import findings, words
+from pipeline import wording
+from pipeline.curation import findings
 
 if TYPE_CHECKING:
-    from pipeline.why import Story
+    from pipeline.explain.story import Story
 
 COLUMNS = 6  # sources that fit beside one another
 
@@ -24,7 +25,7 @@ def counts(metrics: Mapping[str, Any], console: Console) -> None:
     """Prints the content of `metrics/curate.json`; the sources have a column each where they fit."""
     sources = metrics["sources"]
     shown = sources if 1 < len(sources) <= COLUMNS else {}
-    table = Table("stage", "rows", "threshold", *map(escape, shown), words.counted(len(sources), "source"))
+    table = Table("stage", "rows", "threshold", *map(escape, shown), wording.counted(len(sources), "source"))
     for column in table.columns[2:]:
         column.justify = "right"
     for name in ("read", "kept"):
@@ -36,7 +37,7 @@ def counts(metrics: Mapping[str, Any], console: Console) -> None:
         numbers = [*(found["by_source"].get(source, 0) for source in shown), found["rows"]]
         table.add_row(
             found["stage"],
-            words.plain(found["reason"]),
+            wording.plain(found["reason"]),
             limit,
             *(f"{number:,}" if number else "" for number in numbers),
         )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pipeline.batch import RowStage
     from pipeline.config import Curate
-    from pipeline.screen.entities import KnownEntities
+    from pipeline.screen.pii.entities import KnownEntities
 
 
 def build(
@@ -26,9 +26,9 @@ def build(
     without it the rule `shared_answer` is not run.
     """
     from pipeline.screen.language import LanguageStage
-    from pipeline.screen.pii import PiiStage
-    from pipeline.screen.quality import QualityStage
-    from pipeline.screen.shared import SharedAnswerStage
+    from pipeline.screen.pii.scrub import PiiStage
+    from pipeline.screen.quality.rules import QualityStage
+    from pipeline.screen.quality.shared_answers import SharedAnswerStage
 
     limit = curate.quality.shared_answer
     with light(curate):
@@ -43,7 +43,7 @@ def build(
 def light(curate: Curate) -> AbstractContextManager[None]:
     """Returns a context that hides what the search for personal data does not need: patterns need neither torch nor
     transformers, and an NER model only when it is a transformer."""
-    from pipeline.lean import without
-    from pipeline.screen.ner import needs_torch
+    from pipeline.hide_imports import without
+    from pipeline.screen.pii.ner import needs_torch
 
     return without(*() if any(map(needs_torch, curate.pii.ner.values())) else ("torch", "transformers"))

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ReclaimedError, SolotuneError, WorkerLostError
-from pipeline.train import settle, trackers
-from pipeline.train.journal import Journal, Line, following
-from pipeline.train.reclaim import Notice, on_sigterm
+from pipeline.plan import resolve_auto
+from pipeline.train.loop import trackers
+from pipeline.train.loop.event_log import Journal, Line, following
+from pipeline.train.loop.preemption import Notice, on_sigterm
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,7 +116,7 @@ def died(cause: BaseException) -> bool:
 
 
 def _planned(run: Run) -> dict[str, Any] | None:
-    return dict(run.read_json(settle.PLAN)) if run.exists(settle.PLAN) else None
+    return dict(run.read_json(resolve_auto.PLAN)) if run.exists(resolve_auto.PLAN) else None
 
 
 def teller(steps: int, planned: dict[str, Any] | None, console: Console) -> Callable[[Line], None]:
@@ -136,7 +137,7 @@ def teller(steps: int, planned: dict[str, Any] | None, console: Console) -> Call
                 told = time.monotonic()
                 left = timedelta(seconds=round((steps - line["step"]) * seconds / count))
                 rate = tokens / max(seconds, 1e-9)
-                share = settle.mfu(planned, rate) if planned is not None else None
+                share = resolve_auto.mfu(planned, rate) if planned is not None else None
                 speed = f"{rate:,.0f} tokens/s" + (f", {share:.0%} of the peak" if share else "")
                 console.print(f"{place}  loss {_number(line['loss'])}  {speed}  {left} left")
 

@@ -20,12 +20,15 @@ import pyarrow as pa
 from pipeline.errors import ConfigError, DivergedError
 from pipeline.formats import FORMATS
 from pipeline.model_fingerprint import model_fingerprint
+from pipeline.models import load
+from pipeline.plan import resolve_auto
 from pipeline.run import fingerprint
 from pipeline.storage import storage_errors
-from pipeline.train import checkpoint, launch, model, settle
-from pipeline.train.journal import Journal
-from pipeline.train.pack import PACKED, SUMMARY, pack, total_steps
-from pipeline.train.reclaim import Notice
+from pipeline.train import launch
+from pipeline.train.data.pack import PACKED, SUMMARY, pack, total_steps
+from pipeline.train.loop import checkpoint
+from pipeline.train.loop.event_log import Journal
+from pipeline.train.loop.preemption import Notice
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,34 +49,34 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     `ConfigError`, `StorageError`.
     """
     run.local()
-    given, (project, chosen) = project, settle.settle(project, run, console)
+    given, (project, chosen) = project, resolve_auto.settle(project, run, console)
     packed = pack(project, run, console)
     counts = run.read_json(SUMMARY)["train"]
-    project = settle.batch(project, counts)
+    project = resolve_auto.batch(project, counts)
     key = fingerprint(
         packed["key"],
-        project.train.model_dump(exclude=settle.HARMLESS),
+        project.train.model_dump(exclude=resolve_auto.HARMLESS),
         project.seed,
-        model_fingerprint(str(model.folder(project.base_model))),
+        model_fingerprint(str(load.folder(project.base_model))),
         FORMATS["train"],
     )
     if run.manifest(STAGE, key) is not None:
         console.print("train: finished before")
         return dict(run.read_json(METRICS))
     stage = run.begin(STAGE, key)
-    planned = settle.facts(given, project, chosen, counts)
-    run.put_json(stage, settle.PLAN, planned)
-    console.print(settle.sentence(planned))
+    planned = resolve_auto.facts(given, project, chosen, counts)
+    run.put_json(stage, resolve_auto.PLAN, planned)
+    console.print(resolve_auto.sentence(planned))
     steps = total_steps(counts["packed_rows"], project.train)
     facts = launch.fit(work, {"project": project, "run": run, "key": key}, steps, console)
     summary = _summary(run, facts)
-    metrics = {**summary, "plan": settle.against(planned, summary)}
+    metrics = {**summary, "plan": resolve_auto.against(planned, summary)}
     if metrics["stopped"] is not None:
         run.write_json(METRICS, metrics)  # for the report; the stage stays unfinished
         raise DivergedError(metrics["stopped"])
     run.put_json(stage, METRICS, metrics)
-    folder = run.local(model.ADAPTER)
-    run.add(stage, [f"{model.ADAPTER}/{path.relative_to(folder).as_posix()}" for path in checkpoint.files_of(folder)])
+    folder = run.local(load.ADAPTER)
+    run.add(stage, [f"{load.ADAPTER}/{path.relative_to(folder).as_posix()}" for path in checkpoint.files_of(folder)])
     run.add(stage, [LINES])
     run.commit(stage, {"pack": packed["key"]}, {"steps": len(metrics["steps"])})
     return metrics
@@ -134,19 +137,22 @@ def work(settings: dict[str, Any]) -> None:
     import torch
     from transformers import set_seed
 
-    from pipeline.train import attention, fused, sampling, trainer
-    from pipeline.train.ladder import memory_errors
+    from pipeline.train.kernels import fused_lora, packed_attention
+    from pipeline.train.loop import sample_answers, trainer
+    from pipeline.train.loop.oom import memory_errors
 
     project, run = settings["project"], settings["run"]
     resumed = resume(run, settings["key"])
-    device = model.device()
+    device = load.device()
     if device == "cpu":
         torch.set_num_threads(settings["threads"])
     set_seed(project.seed)
-    causal, tokenizer = model.load(project.base_model, project, project.train.quantise, device, attention.register())
+    causal, tokenizer = load.load(
+        project.base_model, project, project.train.quantise, device, packed_attention.register()
+    )
     adapted, rows = add_adapter(causal, project), _packed(run, "train")
     if device == "cuda":  # a CPU gains nothing from it
-        fused.fuse(adapted)
+        fused_lora.fuse(adapted)
     notice = Notice(project.train.reclaim, run.local(launch.SIGNALLED))
     loop = trainer.PackedTrainer(
         adapted,
@@ -161,13 +167,13 @@ def work(settings: dict[str, Any]) -> None:
         notice=notice.given,
     )
     if project.train.samples:
-        loop.add_callback(sampling.Sampler(tokenizer, _questions(run, project.train.samples), loop.journal))
+        loop.add_callback(sample_answers.Sampler(tokenizer, _questions(run, project.train.samples), loop.journal))
     with notice.watching(), memory_errors():
         loop.run(resumed)
     ended = loop.course.ended
     if ended is None:
         kept = loop.course.adopt()
-        _write_adapter(run.local(model.ADAPTER), adapted, tokenizer)
+        _write_adapter(run.local(load.ADAPTER), adapted, tokenizer)
     trainable, total = adapted.get_nb_trainable_parameters()
     facts = {
         "parameters": total,
@@ -188,8 +194,8 @@ def _questions(run: Run, count: int) -> list[str]:
 
 def _ladder(adapted: Any, project: Project, tokens: int) -> Any:
     """Returns what the training does when memory runs out, from the settings it starts with."""
-    from pipeline.train.ladder import Ladder
-    from pipeline.train.recompute import layers_of, recompute_layers
+    from pipeline.train.kernels.gradient_checkpointing import layers_of, recompute_layers
+    from pipeline.train.loop.oom import Ladder
 
     causal = adapted.get_base_model()
     layers, depth = len(layers_of(causal)), project.train.recompute
@@ -220,9 +226,9 @@ def add_adapter(causal: Any, project: Project) -> Any:
     """
     from peft import LoraConfig, get_peft_model
 
-    from pipeline.train import loss
-    from pipeline.train.plan import adapted
-    from pipeline.train.recompute import recompute_layers
+    from pipeline.plan.cost_model import adapted
+    from pipeline.train.kernels import loss
+    from pipeline.train.kernels.gradient_checkpointing import recompute_layers
 
     loss.check_head(causal.config)
     lora = project.train.lora
@@ -238,7 +244,7 @@ def add_adapter(causal: Any, project: Project) -> Any:
     depth = project.train.recompute  # `auto` is settled by now; where nobody did, every layer: that fits most
     recompute_layers(causal, None if isinstance(depth, str) else depth)
     try:
-        with model.quiet_peft():
+        with load.quiet_peft():
             return get_peft_model(causal, config)
     except ValueError as error:
         raise ConfigError(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from pipeline.errors import SolotuneError
-from serve_app.codec import Codec
+from serve_app.engines.codec import Codec
 
 FinishReason = Literal["stop", "length"]
 Option = Literal["seed", "logprobs", "penalties", "json"]

@@ -33,13 +33,14 @@ def find(project: Project, run: Run) -> Exported:
     """
     from transformers import GenerationConfig
 
-    from pipeline.train import merge, model, template
+    from pipeline.export import merge
+    from pipeline.models import load, template
 
     run.require(merge.STAGE)
     folder = run.local(merge.MERGED)
     if not folder.is_dir():
         raise MissingModelError(f"{folder} is gone: run `jobs.export` again")
-    tokenizer = model.load_tokenizer(str(folder), project)
+    tokenizer = load.load_tokenizer(str(folder), project)
     served = template.template_sha256(tokenizer)
     if served != run.read_json(merge.METRICS)["template_sha256"]:
         raise IntegrityError(
@@ -52,6 +53,6 @@ def find(project: Project, run: Run) -> Exported:
         folder=folder,
         tokenizer=tokenizer,
         stop_ids=frozenset(template.stop_ids(tokenizer, SimpleNamespace(generation_config=own))),
-        max_context=min(model.positions(str(folder)), settings.max_input_tokens + settings.max_new_tokens),
+        max_context=min(load.positions(str(folder)), settings.max_input_tokens + settings.max_new_tokens),
         created=int(folder.stat().st_mtime),
     )

@@ -21,9 +21,9 @@ from typing import Any
 from pipeline.config import Project
 from pipeline.errors import IntegrityError, MissingModelError
 from pipeline.run import Run
-from serve_app.codec import HfCodec
 from serve_app.engines import Chunk, EngineError, FinishReason, Generation, Logprob, Option, RefusedError, exported
-from serve_app.engines.http import Peer
+from serve_app.engines.codec import HfCodec
+from serve_app.engines.event_stream import Peer
 
 FOLDER = "model/gguf"
 INSTALL = "pip install 'solotune[gguf]' (CPU), or a CUDA wheel of xllamacpp: see its README"

@@ -22,9 +22,9 @@ from typing import Any
 
 from pipeline.config import Project
 from pipeline.run import Run
-from serve_app.codec import HfCodec
 from serve_app.engines import Chunk, EngineError, FinishReason, Generation, Option, exported
-from serve_app.engines.batch import Ask, Forget, Made, Model
+from serve_app.engines.codec import HfCodec
+from serve_app.engines.hf_process import Ask, Forget, Made, Model
 
 GREEDY_BELOW = 1e-3  # temperatures: smaller ones are greedy but for rounding
 ENDING = 5.0  # seconds that the process gets to end by itself
@@ -34,7 +34,7 @@ class HfEngine:
     """Loads `model/merged` of a run and generates in another process. See `Engine`.
 
     Raises `MissingStageError` before `export`, `IntegrityError` when the model's chat template is not the one that was
-    exported, what `pipeline.train.model.load` raises, and `EngineError` when the model does not load otherwise.
+    exported, what `pipeline.models.load.load` raises, and `EngineError` when the model does not load otherwise.
     """
 
     def __init__(self, project: Project, run: Run) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 from pipeline.config import Project
 from pipeline.errors import ConfigError, MissingModelError
 from pipeline.run import Run
-from serve_app.codec import HfCodec
 from serve_app.engines import Chunk, EngineError, Generation, Logprob, Option, exported
+from serve_app.engines.codec import HfCodec
 from serve_app.engines.vllm import arguments, finish, refused, sampling
 
 INSTALL = "pip install 'ray[llm]==2.60.*' (Linux with an NVIDIA GPU)"

@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.config import Project
 from pipeline.errors import ConfigError
 from serve_app.engines import Chunk, EngineError, FinishReason, Generation, Option
-from serve_app.engines.http import Peer
+from serve_app.engines.event_stream import Peer
 
 TEXTS, CHATS = "/completions", "/chat/completions"
 

@@ -17,7 +17,6 @@ from typing import Any
 from pipeline.config import Project
 from pipeline.errors import MissingModelError
 from pipeline.run import Run
-from serve_app.codec import HfCodec
 from serve_app.engines import (
     TOP_LOGPROBS,
     Chunk,
@@ -29,6 +28,7 @@ from serve_app.engines import (
     RefusedError,
     exported,
 )
+from serve_app.engines.codec import HfCodec
 
 STEP_TOKENS = 8192  # of a forward pass: vLLM's own choice for a service on a large card
 INSTALL = "pip install 'vllm==0.24.*' (Linux with an NVIDIA GPU)"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Pii
-from pipeline.screen.pii import Scrubber, engine
+from pipeline.screen.pii.scrub import Scrubber, engine
 
 pytestmark = pytest.mark.cluster
 DATA = Path(os.environ.get("SOLOTUNE_TEST_DATA", "/nonexistent"))

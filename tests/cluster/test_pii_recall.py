@@ -11,7 +11,7 @@ import pytest
 
 from bench.curation import pii
 from pipeline.config import Pii, model_path
-from pipeline.screen import recall
+from pipeline.screen.pii import recall
 
 pytestmark = pytest.mark.cluster
 DATA = os.environ.get("SOLOTUNE_TEST_DATA")

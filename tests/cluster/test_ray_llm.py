@@ -44,7 +44,7 @@ def test_it_gives_what_the_hf_engine_gives(http: httpx.Client) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from pipeline.train.template import chat_prompt
+    from pipeline.models.template import chat_prompt
 
     tokenizer = AutoTokenizer.from_pretrained(ASSETS / "tiny-base")
     ids = chat_prompt(tokenizer, MESSAGES)

@@ -18,7 +18,7 @@ from pipeline import schema
 from pipeline.config import Language, Quality, load
 from pipeline.read import discover, read
 from pipeline.screen.language import LanguageStage
-from pipeline.screen.quality import QualityStage
+from pipeline.screen.quality.rules import QualityStage
 
 ROOT = Path(__file__).parents[2]
 DATA = os.environ.get("SOLOTUNE_TEST_DATA")

@@ -34,9 +34,11 @@ import yaml
 from rich.console import Console
 
 from pipeline.config import Project
+from pipeline.models import load
 from pipeline.run import Run
-from pipeline.train import model, pack, qlora
-from pipeline.train.journal import HAPPENED
+from pipeline.train import qlora
+from pipeline.train.data import pack
+from pipeline.train.loop.event_log import HAPPENED
 from tests.cluster.nodes import QUIET, ROOT, end, outside
 
 ATTEMPTS = 6  # how often the training is started before the trial counts as failed
@@ -85,7 +87,7 @@ def outcome(place: Path) -> dict[str, Any]:
     """Returns what must be the same: the curve, with full precision, and the adapter's bytes."""
     run = Run.open(str(place))
     lines = [line for line in qlora.read_lines(run) if line.get("event") not in HAPPENED]
-    adapter = run.local(model.ADAPTER) / "adapter_model.safetensors"
+    adapter = run.local(load.ADAPTER) / "adapter_model.safetensors"
     return {
         "curve": [{name: value for name, value in line.items() if name != "seconds"} for line in lines],
         "adapter": adapter.read_bytes() if adapter.is_file() else b"",
@@ -238,7 +240,7 @@ def bench(folder: Path, ray: bool) -> Iterator[Bench]:
     """The model, the packed rows, and two undisturbed trainings that must agree."""
     import torch
 
-    from tests.train.conftest import begin_curated, make_model
+    from tests.small_model import begin_curated, make_model
 
     torch.set_num_threads(1)  # so that a fork is safe: no pool of threads is ever made
     base = make_model(folder / "base")
@@ -248,8 +250,8 @@ def bench(folder: Path, ray: bool) -> Iterator[Bench]:
     run = begin_curated(folder / "curated")
     pack.pack(project, run, Console(quiet=True))
     shared = Bench(folder, project, folder / "curated", ray)
-    qlora.add_adapter(model.load(str(base), project)[0], project)  # imports what a fork then need not import again
-    import pipeline.train.trainer  # noqa: F401
+    qlora.add_adapter(load.load(str(base), project)[0], project)  # imports what a fork then need not import again
+    import pipeline.train.loop.trainer  # noqa: F401
 
     outcomes = []
     for number in range(2):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.evaluate.bootstrap import intervals
-from pipeline.evaluate.metrics import ratio
+from pipeline.evaluate.text_metrics import ratio
 
 
 def difference(base: float, tuned: float) -> float:

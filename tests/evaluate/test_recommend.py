@@ -13,10 +13,9 @@ from pipeline import batch, schema
 from pipeline.config import Project, Recommend
 from pipeline.errors import ConfigError, InputError, MissingModelError
 from pipeline.evaluate import recommend
+from pipeline.models import memory
 from pipeline.run import Run
-from pipeline.train import room
-
-from ..train.conftest import make_model, make_rows, make_tokenizer
+from tests.small_model import make_model, make_rows, make_tokenizer
 
 QUIET = Console(quiet=True)
 
@@ -64,7 +63,7 @@ def values(models: tuple[Path, ...], run: Run, metric: str) -> list[float]:
 def test_the_smallest_that_reaches_the_share_of_the_target(models: tuple[Path, Path], run: Run) -> None:
     small, large = values(models, run, "bits_per_byte")
     assert large < small
-    assert room.parameters(str(models[0])) < room.parameters(str(models[1]))
+    assert memory.parameters(str(models[0])) < memory.parameters(str(models[1]))
     between = (small + large) / 2
     for target, chosen, measured in ((between * 0.7, models[1], 2), (small * 0.7001, models[0], 1)):
         asked = project(models[::-1], metric="bits_per_byte", target=target)
@@ -85,7 +84,7 @@ def test_rouge_counts_upwards(models: tuple[Path, Path], run: Run) -> None:
 
 
 def test_a_model_without_a_template_is_asked_with_the_default(models: tuple[Path, Path], run: Run) -> None:
-    from pipeline.train.template import DEFAULT
+    from pipeline.models.template import DEFAULT
 
     asked = project(models)
     assert recommend._template(asked, str(models[1])) is None

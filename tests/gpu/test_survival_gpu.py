@@ -11,11 +11,13 @@ import torch
 from transformers import set_seed
 
 from pipeline.config import Project
-from pipeline.train import attention, model, qlora, trainer
-from pipeline.train.ladder import Ladder
-from pipeline.train.recompute import layers_of, recompute_layers
-
-from .test_train_gpu import base, rows  # noqa: F401  # a fixture
+from pipeline.models import load
+from pipeline.train import qlora
+from pipeline.train.kernels import packed_attention
+from pipeline.train.kernels.gradient_checkpointing import layers_of, recompute_layers
+from pipeline.train.loop import trainer
+from pipeline.train.loop.oom import Ladder
+from tests.gpu.test_train_gpu import base, rows  # noqa: F401  # a fixture
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -26,14 +28,14 @@ ROW = 16384
 def whole_card() -> Iterator[None]:
     yield
     torch.cuda.set_per_process_memory_fraction(1.0)
-    model.release()
+    load.release()
 
 
 def make_loop(place: Path, folder: Path) -> trainer.PackedTrainer:
     train = {"pack_tokens": ROW, "rows_per_step": 2, "epochs": 2, "recompute": 0, "lora": {"r": 4, "dropout": 0.0}}
     project = Project.model_validate({"name": "gpu", "base_model": str(place), "train": train})
     set_seed(0)
-    causal, _ = model.load(str(place), project, "nf4", "cuda", attention.register())
+    causal, _ = load.load(str(place), project, "nf4", "cuda", packed_attention.register())
     adapted = qlora.add_adapter(causal, project)
     folder.mkdir()
     layers = len(layers_of(causal))
@@ -58,10 +60,10 @@ def test_out_of_memory_steps_down_and_goes_on(base: Path, tmp_path: Path) -> Non
     expected = losses(first)
     assert first.ladder.reached() is None
     del first
-    model.release()
+    load.release()
 
     short = make_loop(base, tmp_path / "short")
-    model.release()
+    load.release()
     limit = torch.cuda.memory_reserved() + needed // 2
     torch.cuda.set_per_process_memory_fraction(limit / torch.cuda.get_device_properties(0).total_memory)
     short.run(None)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.screen.encoder import Encoder
+from pipeline.screen.toxicity.encoder import Encoder
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 ASSET = Path(__file__).parents[2] / "assets" / "toxicity-small"

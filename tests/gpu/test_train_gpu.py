@@ -13,7 +13,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
 from pipeline.config import Project
-from pipeline.train import attention, loss, model, pack, qlora, trainer
+from pipeline.models import load
+from pipeline.train import qlora
+from pipeline.train.data import pack
+from pipeline.train.kernels import loss, packed_attention
+from pipeline.train.loop import trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -63,8 +67,8 @@ def test_the_packed_kernel_agrees_with_the_cpu(base: Path) -> None:
     project = Project.model_validate({"name": "gpu", "base_model": str(base)})
     row = trainer.PackedRows(rows(20), np.arange(1))[0]
     with torch.no_grad():
-        slow, _ = model.load(str(base), project, attention=attention.register())
-        fast, _ = model.load(str(base), project, device="cuda", attention=attention.register())
+        slow, _ = load.load(str(base), project, attention=packed_attention.register())
+        fast, _ = load.load(str(base), project, device="cuda", attention=packed_attention.register())
         expected, got = summed(slow, row, "cpu"), summed(fast, row, "cuda")
     assert got == pytest.approx(expected, rel=0.01)
 
@@ -73,7 +77,7 @@ def make_loop(base: Path, place: Path, **train: Any) -> trainer.PackedTrainer:
     settings = {"max_length": 256, "pack_tokens": 512, "rows_per_step": 2, "learning_rate": 5e-3, **train}
     project = Project.model_validate({"name": "gpu", "base_model": str(base), "train": settings})
     set_seed(0)
-    causal, _ = model.load(str(base), project, "nf4", "cuda", attention.register())
+    causal, _ = load.load(str(base), project, "nf4", "cuda", packed_attention.register())
     adapted = qlora.add_adapter(causal, project)
     place.mkdir(exist_ok=True)
     return trainer.PackedTrainer(

@@ -184,8 +184,8 @@ def test_excel_names_the_delimiter_in_the_first_line(table: Any, first: str) -> 
 
 
 def test_a_line_above_the_bound_is_one_damaged_record(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.read.places.MAX_LINE", 1000)
-    monkeypatch.setattr("pipeline.read.places.TEXT", 64)
+    monkeypatch.setattr("pipeline.read.open_inputs.MAX_LINE", 1000)
+    monkeypatch.setattr("pipeline.read.open_inputs.TEXT", 64)
     for end in ("\n", "\r\n", "\r"):
         for length in (970, 999, 1000, 1001, 1500, 5000):
             long = f"{'x' * length},b{end}"

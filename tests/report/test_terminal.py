@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from pipeline.explain.story import Step, Story
 from pipeline.report import terminal
-from pipeline.why import Step, Story
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline import screen
 from pipeline.config import Curate, Quality
-from pipeline.screen.entities import KnownEntities
+from pipeline.screen.pii.entities import KnownEntities
 
 
 def test_builds_the_stages_of_the_first_pass_in_order() -> None:
@@ -27,7 +27,7 @@ def test_shared_answers_are_judged_where_they_were_counted() -> None:
 
 def test_importing_the_modules_imports_no_model_library() -> None:
     code = (
-        "import sys, pipeline.screen.language, pipeline.screen.quality, pipeline.screen.pii, pipeline.screen.toxicity\n"
+        "import sys, pipeline.screen.language, pipeline.screen.quality.rules, pipeline.screen.pii.scrub, pipeline.screen.toxicity.score\n"
         "print(sorted({'torch', 'transformers', 'presidio_analyzer', 'spacy', 'fasttext'} & set(sys.modules)))"
     )
     root = Path(__file__).parents[2]

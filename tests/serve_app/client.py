@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 
 from pipeline.config import Serve
-from serve_app import gateway, keys
+from serve_app import keys
+from serve_app.http import gateway
 
 KEY = "sk-solotune-test"
 KEYRING = keys.Keyring([keys.Key(sha256=keys.digest(KEY), scopes=("chat", "metrics", "admin"), created="")])

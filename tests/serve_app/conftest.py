@@ -16,8 +16,8 @@ import pytest
 from bench.exported import finish
 from pipeline.config import Project
 from pipeline.run import Run
-from serve_app.codec import HfCodec
 from serve_app.engines import Chunk, EngineError, Generation, Logprob, Option
+from serve_app.engines.codec import HfCodec
 
 TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'system' and not loop.first %}{{ raise_exception('order') }}{% endif %}"

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.models.template import chat_prompt
 from pipeline.run import Run
-from pipeline.train.template import chat_prompt
 from serve_app import app, keys
 
 pytestmark = [

@@ -118,7 +118,7 @@ def test_clients_that_leave_leave_nothing() -> None:
 
 
 def test_a_client_that_does_not_read_loses_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve_app.door.GRACE", 0.3)
+    monkeypatch.setattr("serve_app.http.middleware.GRACE", 0.3)
     with service(0.0, 0, concurrency=1, queue=1, deadline=0.7, stream_interval=0.0) as (engine, app, base):
         place = urlsplit(base)
         with socket.socket() as slow:

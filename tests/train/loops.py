@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.config import Project
+from pipeline.models import load
 from pipeline.run import Run
-from pipeline.train import attention, journal, model, qlora, trainer
+from pipeline.train import qlora
+from pipeline.train.kernels import packed_attention
+from pipeline.train.loop import event_log, trainer
 
 
 class Killed(BaseException):
@@ -17,7 +20,7 @@ def loop(project: Project, run: Run, kill_after: int | None = None, **options: A
     from transformers import set_seed
 
     set_seed(project.seed)
-    causal, _ = model.load(project.base_model, project, project.train.quantise, attention=attention.register())
+    causal, _ = load.load(project.base_model, project, project.train.quantise, attention=packed_attention.register())
     made = trainer.PackedTrainer(
         qlora.add_adapter(causal, project),
         project.train,
@@ -44,5 +47,5 @@ def lines(run: Run) -> list[dict[str, Any]]:
     return [
         {name: value for name, value in line.items() if name != "seconds"}
         for line in qlora.read_lines(run)
-        if line.get("event") not in journal.HAPPENED
+        if line.get("event") not in event_log.HAPPENED
     ]

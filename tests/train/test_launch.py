@@ -14,9 +14,11 @@ from rich.console import Console
 
 from pipeline.config import Project
 from pipeline.errors import DivergedError, ReclaimedError, WorkerLostError
+from pipeline.plan import resolve_auto
 from pipeline.report.page import page
 from pipeline.run import Run
-from pipeline.train import launch, qlora, settle, trainer
+from pipeline.train import launch, qlora
+from pipeline.train.loop import trainer
 
 Once = Callable[..., BaseException | None]
 
@@ -24,7 +26,7 @@ Once = Callable[..., BaseException | None]
 @pytest.fixture
 def make(make_project: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Project]:
     """Makes projects that train for a few steps, in this process where no test says otherwise."""
-    monkeypatch.setattr(settle, "find_card", lambda: None)
+    monkeypatch.setattr(resolve_auto, "find_card", lambda: None)
     monkeypatch.setattr(launch, "_once", here)
 
     def made(**train: Any) -> Project:

@@ -11,8 +11,10 @@ import pytest
 from rich.console import Console
 
 from pipeline.errors import ConfigError
+from pipeline.export import merge
+from pipeline.models import load
 from pipeline.run import Run
-from pipeline.train import merge, model, qlora
+from pipeline.train import qlora
 
 
 @pytest.mark.ray
@@ -26,9 +28,9 @@ def test_train_and_export_and_skip(curated: Run, make_project: Any, ray_session:
     assert metrics["tokens_per_second"] > 0
     assert metrics["resumed_from"] is None
     assert "step     4/4  loss" in said.getvalue()
-    adapter = curated.local(model.ADAPTER)
+    adapter = curated.local(load.ADAPTER)
     assert {path.name for path in adapter.iterdir()} >= {"adapter_model.safetensors", "tokenizer.json"}
-    assert curated.require("train")["outputs"].keys() >= {f"{model.ADAPTER}/adapter_model.safetensors", qlora.METRICS}
+    assert curated.require("train")["outputs"].keys() >= {f"{load.ADAPTER}/adapter_model.safetensors", qlora.METRICS}
     assert all(base["passed"] for base in merge.export(project, curated, Console(quiet=True))["bases"].values())
 
     said = io.StringIO()

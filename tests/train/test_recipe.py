@@ -15,11 +15,14 @@ from transformers import set_seed
 from pipeline import schema
 from pipeline.config import Project
 from pipeline.errors import ConfigError, InputError
+from pipeline.models import load as model
+from pipeline.models import template
 from pipeline.run import Run
-from pipeline.train import general, model, pack, qlora, template, trainer
-
-from .conftest import make_rows
-from .loops import lines, loop
+from pipeline.train import qlora
+from pipeline.train.data import general_rows, pack
+from pipeline.train.loop import trainer
+from tests.small_model import make_rows
+from tests.train.loops import lines, loop
 
 QUIET = Console(quiet=True)
 
@@ -186,10 +189,10 @@ def test_a_real_book_is_mixed_in(curated: Run, make_project: Any) -> None:
 
 
 def test_rows_the_run_has_curated_are_not_added_again(book: Path, make_project: Any) -> None:
-    rows = general.available(make_project(), str(book), set())
+    rows = general_rows.available(make_project(), str(book), set())
     ids = rows["id"].to_pylist()
     assert len(set(ids)) == len(ids) == 40
-    rest = general.available(make_project(), str(book), set(ids[:5]))
+    rest = general_rows.available(make_project(), str(book), set(ids[:5]))
     assert rest["id"].to_pylist() == ids[5:]
 
 
@@ -200,10 +203,10 @@ def test_the_last_row_drawn_is_the_first_to_reach_the_share() -> None:
         labels = [[template.IGNORED, 1, 1]] * part.num_rows
         return pa.table({"labels": pa.array(labels, pa.list_(pa.int32()))})
 
-    drawn, encoded, counts = general.draw(rows, 0.5, own_tokens=5, encode=encode)
+    drawn, encoded, counts = general_rows.draw(rows, 0.5, own_tokens=5, encode=encode)
     assert drawn.num_rows == encoded.num_rows == counts["rows"] == 3
     assert counts["supervised_tokens"] == 6
-    assert general.draw(rows, 0.5, own_tokens=0, encode=encode)[2]["rows"] == 0
+    assert general_rows.draw(rows, 0.5, own_tokens=0, encode=encode)[2]["rows"] == 0
 
 
 def test_two_batch_sizes_are_refused() -> None:

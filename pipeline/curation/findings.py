@@ -1,0 +1,153 @@
+"""What a curation measured about itself, in sentences: for the page and for the data card alike.
+
+Output contract: plain text, not escaped; each function takes the part of `metrics/curate.json` that it puts into words
+and says nothing that is not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.wording import counted, personal
+
+Metrics = Mapping[str, Any]
+Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]  # head and rows
+NAMED = 12  # labels that a sentence lists
+
+
+def totals(metrics: Metrics) -> tuple[int, int]:
+    """Returns how many rows were read and how many kept."""
+    read, kept = (sum(source[name] for source in metrics["sources"].values()) for name in ("read", "kept"))
+    return read, kept
+
+
+def labels(metrics: Metrics) -> Table:
+    """Returns the head and the rows of the table of labels, the most frequent first."""
+    splits = metrics["labels"]
+    names = sorted({name for counts in splits.values() for name in counts})
+    names.sort(key=lambda name: -sum(counts.get(name, 0) for counts in splits.values()))
+    rows = [(name or "(none)", *(counts.get(name, 0) for counts in splits.values())) for name in names]
+    return ("label", *splits), rows
+
+
+def personal_by_source(metrics: Metrics, types: Sequence[str]) -> Table:
+    """Returns the head and the rows of the table of personal details replaced."""
+    sources = metrics["pii_by_source"]
+    rows = [(personal(kind), *(found.get(kind, 0) for found in sources.values())) for kind in types]
+    return ("type", *sources), [*rows, ("rows with any", *(metrics["pii_rows"][source] for source in sources))]
+
+
+def share(value: float) -> str:
+    """Returns a share as a percentage that does not round to all or nothing what is neither."""
+    digits = 0 if value in (0, 1) else 1 if 0.01 <= value <= 0.99 else 2
+    return f"{100 * value:.{digits}f} %"
+
+
+def recall(value: float, interval: Sequence[float] | None) -> str:
+    """Returns a recall with its 95 % interval, where there is one."""
+    if not interval:
+        return share(value)
+    return f"{share(value)} (95 % interval {share(interval[0])} to {share(interval[1])})"
+
+
+def near_duplicates(dedup: Metrics) -> list[str]:
+    """Returns sentences on the near duplicates: how many were compared, how many of those there are were found."""
+    sentences = [
+        f"{counted(dedup['candidates'], 'pair')} compared word by word, {dedup['edges']:,} of them alike enough; "
+        f"{counted(dedup['identical'], 'more row')} had exactly the words of another. No row is dropped on an estimate."
+    ]
+    if earlier := dedup.get("earlier"):
+        sentences.append(f"Compared with {counted(earlier, 'row')} of earlier runs or golden sets as well.")
+    audit = dedup.get("audit")
+    if audit and audit["pairs"]:
+        found = recall(audit["recall"], audit["interval"])
+        sentences.append(
+            f"Audit: {counted(audit['rows'], 'row')} compared with all others have {counted(audit['pairs'], 'pair')} "
+            f"alike enough, of which {audit['found']:,} were found: recall {found}. In "
+            f"{counted(audit['both_kept'], 'pair')} both rows are kept."
+        )
+    elif audit:
+        sentences.append(f"Audit: {counted(audit['rows'], 'row')} compared with all others: no pair is alike enough.")
+    if audit and audit["edges_checked"]:
+        sentences.append(
+            f"{audit['edges_right']:,} of {counted(audit['edges_checked'], 'similarity', 'similarities')} computed "
+            "once more from the texts are right."
+        )
+    capped = dedup.get("capped")
+    if capped and capped["buckets"]:
+        sentences.append(
+            f"{counted(capped['buckets'], 'bucket')} held more than {capped['cap']:,} rows, the largest "
+            f"{capped['largest']:,}: of these not all were compared with one another, which the audit includes."
+        )
+    return sentences
+
+
+def toxicity(part: Metrics) -> list[str]:
+    """Returns sentences on the screen before the toxicity model, and on what it may have missed."""
+    if part["screen"] is None:
+        return [f"The toxicity model scored every text: {part['scored']:,}."]
+    layers = part["screen"]["layers"]
+    where = f"after {counted(layers, 'layer')} of it" if layers else "on its word embeddings"
+    sentences = [
+        f"The toxicity model scored {part['scored']:,} of {counted(part['texts'], 'text')}; the others were passed "
+        f"{where}, by a screen fitted in this run."
+    ]
+    if part["recall"] is not None:
+        sentences.append(
+            "Of the rows that the model would drop "
+            f"{recall(part['recall'], part['recall_interval'])} are dropped, by an audit of "
+            f"{counted(part['audited'], 'row')} that the screen had passed; at most {part['missed_at_most']:,.0f} "
+            "toxic rows are left."
+        )
+    return sentences
+
+
+def leaks(part: Metrics) -> list[str]:
+    """Returns sentences on what a second, stricter search still finds in kept rows, and on what that means."""
+    rows = counted(part["rows"], "kept row")
+    if not part["types"]:
+        return [f"A second, stricter search of {rows} finds nothing more."]
+    found = ", ".join(f"{personal(kind)} {part['types'][kind]['findings']:,}" for kind in sorted(part["types"]))
+    return [
+        f"A second, stricter search of {rows} finds something in {part['rows_with_findings']:,}: {found}.",
+        "This is more than was missed: the search is built to find too much, such as an order number for a phone "
+        "number. Each kind has rows to look at.",
+    ]
+
+
+def split(part: Metrics) -> list[str]:
+    """Returns sentences on how labels and groups came to lie in the splits."""
+    sentences = []
+    if pooled := part["pooled"]:
+        largest = sorted(pooled.items(), key=lambda item: (-item[1], item[0]))
+        names = [f"{name or 'no label'} ({rows:,})" for name, rows in largest[:NAMED]]
+        names += [f"{len(largest) - NAMED:,} more"] if largest[NAMED:] else []
+        sentences.append(
+            f"{counted(len(pooled), 'label')} too small to be divided alone, so divided together: {', '.join(names)}."
+        )
+    large = part["large_groups"]
+    if large["groups"]:
+        sentences.append(
+            f"{counted(large['groups'], 'group')} of near duplicates, {large['rows']:,} rows, are too large for "
+            "validation or golden set and train whole."
+        )
+    frozen = part["frozen"]
+    if frozen["ids"]:
+        sentences.append(
+            f"{counted(frozen['ids'], 'id')} frozen as golden by earlier runs: {frozen['present']:,} are in this dump, "
+            f"with {frozen['with_their_group']:,} more of their groups."
+        )
+    if carried := part.get("carried"):
+        sentences.append(f"{counted(carried, 'golden row')} of earlier dumps are carried over.")
+    return sentences
+
+
+def audits(metrics: Metrics) -> list[str]:
+    """Returns a line for each audit that the run has made, for a terminal."""
+    parts = (
+        ("near duplicates", "dedup", near_duplicates),
+        ("toxicity", "toxicity", toxicity),
+        ("leaks", "leaks", leaks),
+    )
+    return [f"{title}: {' '.join(tell(metrics[key]))}" for title, key, tell in parts if key in metrics]

@@ -1,0 +1,173 @@
+"""Base against tuned on the golden set.
+
+Output contract: `metrics/evaluate.json`: `{base, tuned}` with every metric's score, `intervals`, `groups` by label and
+language, how the base was `held`, `forgetting` on general text, `harness`, what was `skipped` and why, `rows`,
+`generated`, `samples`; committed as stage `evaluate`. Base and tuned are one loaded model with the adapter off and on,
+so they differ in nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from typing import Any
+
+from rich.console import Console
+
+from pipeline import batch
+from pipeline.config import Project
+from pipeline.errors import MissingModelError
+from pipeline.evaluate import bootstrap, comparison, general_text, harness, heldout
+from pipeline.evaluate.perplexity import Judged, answer_bytes, judge, judge_all, perplexity
+from pipeline.evaluate.text_metrics import ratio
+from pipeline.formats import FORMATS
+from pipeline.model_fingerprint import model_fingerprint
+from pipeline.models import generate
+from pipeline.progress import Meter
+from pipeline.run import Run, fingerprint
+
+METRICS = "metrics/evaluate.json"
+
+
+def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
+    """Measures base and tuned model on the golden set; returns the content of `metrics/evaluate.json`."""
+    curated, trained = run.require("curate"), run.require("train")
+    settings = project.evaluate
+    text = [model_fingerprint(str(file)) for file in general_text.files(settings.general)] if settings.general else []
+    parts = (curated["key"], trained["key"], settings.model_dump(), project.seed, text, harness.installed())
+    key = fingerprint(*parts, FORMATS["evaluate"])
+    if run.manifest("evaluate", key) is not None:
+        console.print("  finished before: nothing has changed since")
+        return dict(run.read_json(METRICS))
+    rows = heldout.rows(project, run)
+    chosen = [row for row in rows if row["kind"] == "qa"][: settings.rows]
+    stage = run.begin("evaluate", key)
+    metrics: dict[str, Any] = {}
+    with Meter(console, "base and tuned on the golden set", 2 * (len(rows) + len(chosen))) as meter:
+        for step in batch.stream(lambda: _measure(project, run, rows, chosen)):
+            meter.advance(step.get("rows", 0))
+            metrics.update(step.get("metrics", {}))
+    for name, sentence in metrics["skipped"].items():
+        console.print(f"  {comparison.NAMES.get(name, name)} skipped: {sentence}")
+    run.put_json(stage, METRICS, metrics)
+    run.commit(stage, inputs=trained["key"], rows={"golden": len(rows)})
+    return metrics
+
+
+def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> Iterator[dict[str, Any]]:
+    """Runs where the hardware is; yields `{rows}` as they are done and `{metrics}` last."""
+    from pipeline.models.template import template_sha256
+
+    settings = project.evaluate
+    model, tokenizer, held = _load(project, run)
+    examples = heldout.encode(project, tokenizer, rows)
+    texts = general_text.pieces(project, tokenizer) if settings.general else []
+    judged: dict[str, list[Judged]] = {}
+    answers: dict[str, list[str]] = {}
+    ended: dict[str, float] = {}
+    remembered: dict[str, list[Judged]] = {}
+    tasks: dict[str, Any] = {}
+    for name in ("base", "tuned"):
+        with model.disable_adapter() if name == "base" else contextlib.nullcontext():
+            found: dict[int, Judged] = {}
+            for part in judge(model, examples, tokenizer.pad_token_id):
+                found.update(part)
+                yield {"rows": len(part)}
+            judged[name] = [found[at] for at in range(len(rows))]
+            remembered[name] = judge_all(model, texts, tokenizer.pad_token_id)
+            answers[name], ended[name] = yield from _answered(project, model, tokenizer, chosen)
+            if settings.lm_eval and harness.installed():
+                tasks[name] = harness.scores(model, tokenizer, settings.lm_eval, settings.lm_eval_limit)
+    references = [row["response"] for row in chosen]
+    made = comparison.of_losses(judged["base"], judged["tuned"], answer_bytes(tokenizer, examples))
+    skipped = {}
+    if chosen:
+        made += comparison.of_answers(references, answers["base"], answers["tuned"], settings.exact_match_words)
+        try:
+            made += _bertscore(project, references, answers)
+        except MissingModelError as error:
+            skipped["bertscore"] = str(error)
+    if settings.lm_eval and not harness.installed():
+        skipped["harness"] = harness.MISSING
+    metrics = comparison.summary(made, rows, settings.bootstrap, project.seed)
+    metrics |= {"rows": len(rows), "generated": len(chosen), "ended": ended, "skipped": skipped}
+    metrics |= {
+        "harness": tasks,
+        "forgetting": _forgetting(project, remembered),
+        "template": template_sha256(tokenizer),
+    }
+    metrics |= {"held": held}
+    yield {"metrics": {**metrics, "samples": _samples(chosen[: settings.samples], answers)}}
+
+
+def _load(project: Project, run: Run) -> tuple[Any, Any, str]:
+    """Returns the base with the run's adapter, its tokenizer, and how the base is held: as on disk where that fits the
+    device, else as training held it."""
+    from pipeline.models import load as model
+    from pipeline.models import memory
+
+    quantise = None if memory.fits(project.base_model, 2) else project.train.quantise
+    causal, tokenizer = model.load(project.base_model, project, quantise, model.device())
+    return model.attach(causal, run.local(model.ADAPTER)), tokenizer, quantise or "whole"
+
+
+def _answered(
+    project: Project, model: Any, tokenizer: Any, chosen: list[Any]
+) -> Generator[dict[str, Any], None, tuple[list[str], float]]:
+    """Returns greedy answers in the order of the rows, and the share that the model ended by itself."""
+    found: dict[int, tuple[str, bool]] = {}
+    for part in generate.answers(model, tokenizer, [row["prompt"] for row in chosen], project.evaluate.max_new_tokens):
+        found.update(part)
+        yield {"rows": len(part)}
+    ended = sum(whole for _, whole in found.values())
+    return [found[at][0] for at in range(len(chosen))], ended / max(1, len(chosen))
+
+
+def _bertscore(project: Project, references: list[str], answers: dict[str, list[str]]) -> list[comparison.Measure]:
+    """Returns the measure; raises `MissingModelError` with the sentence to tell where there is no encoder."""
+    from pipeline.evaluate.bertscore import Encoder
+    from pipeline.models.load import device
+
+    settings = project.evaluate
+    if settings.bertscore is None:
+        raise MissingModelError("name an encoder as evaluate.bertscore")
+    encoder = Encoder(settings.bertscore, settings.bertscore_layer, device())
+    base, tuned = (encoder.counts(references, answers[name]) for name in ("base", "tuned"))
+    return [comparison.Measure("bertscore", base, tuned, ratio)]
+
+
+def _forgetting(project: Project, judged: dict[str, list[Judged]]) -> dict[str, Any] | None:
+    """Returns perplexity on general text of base and tuned, their change with its interval, and whether it is flagged;
+    None where no text was named."""
+    if not judged["base"]:
+        return None
+    measure = comparison.of_losses(judged["base"], judged["tuned"], [1] * len(judged["base"]))[0]
+    sums = measure.base.sum(0), measure.tuned.sum(0)
+    base, tuned = (perplexity(nats, int(tokens)) for nats, tokens in sums)
+    found = bootstrap.intervals(
+        measure.base, measure.tuned, measure.score, measure.change, project.evaluate.bootstrap, project.seed
+    )
+    change = measure.change(base, tuned)
+    return {
+        "pieces": len(judged["base"]),
+        "tokens": int(sums[0][1]),
+        "base": base,
+        "tuned": tuned,
+        "change": change,
+        "interval": found["change"],
+        "gate": project.evaluate.forgetting_gate,
+        "flagged": change > project.evaluate.forgetting_gate,
+    }
+
+
+def _samples(rows: list[Any], answers: dict[str, list[str]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": row["id"],
+            "prompt": row["prompt"],
+            "reference": row["response"],
+            "base": answers["base"][at],
+            "tuned": answers["tuned"][at],
+        }
+        for at, row in enumerate(rows)
+    ]

@@ -1,0 +1,65 @@
+"""General text, to see whether tuning made the model forget what it knew.
+
+Output contract: a file or folder of text (.md, .txt whole; .jsonl and .parquet by their column `text`) becomes pieces
+of at most `train.max_length` tokens, as plain text without a template, every token but the first supervised; which
+pieces are measured the project's seed decides. The text stays where it is.
+This module measures nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.config import Project
+    from pipeline.models.template import Encoded
+
+SUFFIXES = (".md", ".txt", ".jsonl", ".parquet")
+
+
+def files(place: str) -> list[Path]:
+    """Returns the files that would be read, sorted; raises `InputError` where there is none."""
+    path = Path(place)
+    found = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+    if not found or any(file.suffix not in SUFFIXES for file in found):
+        raise InputError(f"evaluate.general: no text at {place}; {', '.join(SUFFIXES)} are read")
+    return found
+
+
+def pieces(project: Project, tokenizer: Any) -> list[Encoded]:
+    """Returns `evaluate.general_rows` pieces of the text that `evaluate.general` names."""
+    from pipeline.models.template import IGNORED, Encoded
+
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    width = project.train.max_length - len(start)
+    found = []
+    for file in files(str(project.evaluate.general)):
+        for text in _texts(file):
+            ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+            found += [start + ids[at : at + width] for at in range(0, len(ids) - 1, width)]
+    if not found:
+        raise InputError(f"evaluate.general: the text at {project.evaluate.general} is empty")
+    random.Random(project.seed).shuffle(found)
+    chosen = found[: project.evaluate.general_rows]
+    return [Encoded(ids, [IGNORED, *ids[1:]], truncated=False) for ids in chosen]
+
+
+def _texts(file: Path) -> Iterator[str]:
+    if file.suffix in {".md", ".txt"}:
+        yield file.read_text(encoding="utf-8", errors="replace")
+        return
+    if file.suffix == ".jsonl":
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    else:
+        import pyarrow.parquet as pq
+
+        rows = pq.read_table(file).to_pylist()
+    if rows and "text" not in rows[0]:
+        raise InputError(f"evaluate.general: {file} has no column `text`")
+    yield from (str(row["text"]) for row in rows)

@@ -1,0 +1,154 @@
+"""The stage `gguf`: the merged model as files for llama.cpp, each proven before it counts.
+
+Output contract: `model/gguf/NAME-KIND.gguf` for every kind of `export.gguf` that passed, and `metrics/gguf.json` about
+all of them. A file passes when llama.cpp loads it, gives rendered conversations the token ids that training gave them,
+and reaches the merged model's perplexity on the same golden rows within the kind's gate, from llama.cpp's own logits.
+One that fails is deleted and told, each time the job is run: nothing is published that was not measured.
+This module does not merge, and does not serve.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import IntegrityError
+from pipeline.evaluate import heldout
+from pipeline.evaluate.perplexity import perplexity
+from pipeline.export import gguf_convert, llamacpp, merge
+from pipeline.formats import FORMATS
+from pipeline.models import load, template
+from pipeline.run import fingerprint
+from pipeline.storage import storage_errors
+from pipeline.train.loop import checkpoint
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.config import Project
+    from pipeline.models.template import Encoded
+    from pipeline.run import Run
+
+STAGE = "gguf"
+FOLDER = "model/gguf"
+METRICS = "metrics/gguf.json"
+PROBES = (  # what tokenizers disagree about
+    "Größe, Straße, Öl und Übermut; naïve café; “quotes” – dashes … €5",
+    "emoji 😀👍🏽👩‍👩‍👧 and 日本語 русский عربى",
+    "def f(x):\n\treturn x  ** 2   # two  blanks\r\n\n\n\nif a>=b: pass",
+    "3.14159 1,234,567 IBAN DE89 3704 0044 0532 0130 00 2026-11-24T10:00",
+    "it's we'll I'M don't <EMAIL_ADDRESS> [INST] </s> <s> trailing  ",
+    "a\u00a0b\u200bc\tTAB e\u0301 \u00e9 ﬁ",
+)
+
+
+def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
+    """Converts, quantises, measures and publishes, or finds it done; returns `metrics/gguf.json`.
+
+    Raises `MissingStageError` before the merge, `MissingModelError` without the packages, `ConfigError` for a model
+    that cannot be converted. A file that misses its gate raises nothing here: see `problems`.
+    """
+    merged = run.require("export")
+    llamacpp.require()
+    settings = project.export.model_dump(include={"gguf", "gguf_gates", "rows"})
+    key = fingerprint(merged["key"], settings, llamacpp.version(), FORMATS[STAGE])
+    if run.manifest(STAGE, key) is not None:
+        console.print("gguf: finished before")
+        return dict(run.read_json(METRICS))
+    stage = run.begin(STAGE, key)
+    place, temporary = run.local(FOLDER), run.local(FOLDER).with_name(".gguf.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    with storage_errors(str(place)):
+        temporary.mkdir(parents=True)
+        facts = _make(project, run, temporary, console)
+        checkpoint.publish(temporary, place)
+    run.add(stage, [f"{FOLDER}/{path.name}" for path in checkpoint.files_of(place)])
+    run.put_json(stage, METRICS, facts)
+    run.commit(stage, {"export": merged["key"]}, {"files": len(checkpoint.files_of(place))})
+    return facts
+
+
+def problems(facts: dict[str, Any]) -> str | None:
+    """Returns one sentence about the files that were not published, None where all were."""
+    failed = [f"{file['kind']}: {file['problem']}" for file in facts["files"] if file["problem"]]
+    return f"not published: {'; '.join(failed)}" if failed else None
+
+
+def _make(project: Project, run: Run, folder: Path, console: Console) -> dict[str, Any]:
+    """Fills the folder with the files that pass; returns the facts about all."""
+    source = run.local(merge.MERGED)
+    tokenizer = load.load_tokenizer(str(source), project)
+    golden = heldout.rows(project, run)[: project.export.rows]
+    examples = heldout.encode(project, tokenizer, golden)
+    exported = run.read_json(merge.METRICS)
+    reference = exported["bases"][exported["chosen"]]["perplexity"]
+    paths = {kind: folder / f"{project.name}-{kind}.gguf" for kind in ("f16", *project.export.gguf)}
+    gguf_convert.convert(source, paths["f16"], tokenizer, project.name)
+    files: list[dict[str, Any]] = []
+    for kind in project.export.gguf:
+        started, target = time.monotonic(), paths[kind]
+        if kind != "f16":
+            llamacpp.quantise(paths["f16"], target, kind)
+        found: dict[str, Any] = {"kind": kind, "bytes": target.stat().st_size, "types": types(target)}
+        found |= measure(target, tokenizer, golden, examples, reference, getattr(project.export.gguf_gates, kind))
+        found["seconds"] = round(time.monotonic() - started, 1)
+        console.print(f"gguf: {kind}: {found['problem'] or _praise(found)}")
+        files.append(found)
+    for kind in paths.keys() - {file["kind"] for file in files if not file["problem"]}:
+        paths[kind].unlink()
+    return {"merged_perplexity": reference, "rows": len(golden), "runtime": llamacpp.version(), "files": files}
+
+
+def types(path: Path) -> dict[str, int]:
+    """Returns how many tensors of a GGUF file are of which type: fallbacks from a k-quant show here."""
+    from gguf import GGUFReader
+
+    return dict(Counter(tensor.tensor_type.name for tensor in GGUFReader(path).tensors).most_common())
+
+
+def _praise(found: dict[str, Any]) -> str:
+    return f"perplexity {found['perplexity']:.4g} ({found['change']:+.2%}), same token ids"
+
+
+def measure(
+    path: Path, tokenizer: Any, golden: list[dict[str, Any]], examples: list[Encoded], reference: float, gate: float
+) -> dict[str, Any]:
+    """Returns a file's `perplexity`, its `change` against `reference`, `unlike` (texts with other token ids) and the
+    `problem` for which it must not be published, None without one."""
+    blank: dict[str, Any] = {"perplexity": None, "change": None, "unlike": None, "gate": gate}
+    try:
+        with llamacpp.Runtime(path, max(len(row.input_ids) for row in examples)) as runtime:
+            unlike = _unlike(runtime, tokenizer, golden)
+            if unlike:
+                told = f"{len(unlike)} texts have other token ids than in training, such as {unlike[0]}"
+                return {**blank, "unlike": len(unlike), "problem": told}
+            nats, tokens = 0.0, 0
+            for row in examples:
+                first = next((at for at, label in enumerate(row.labels) if label != template.IGNORED), None)
+                if first is not None:
+                    losses = runtime.losses(row.input_ids, first)
+                    nats, tokens = nats + float(losses.sum()), tokens + len(losses)
+    except IntegrityError as error:
+        return {**blank, "problem": str(error)}
+    own = perplexity(nats, tokens)
+    change = own / reference - 1
+    told = f"perplexity {own:.4g} is {change:+.2%} off the merged model's {reference:.4g}, and {gate:.1%} is allowed"
+    passed = math.isfinite(own) and abs(change) <= gate
+    return {"perplexity": own, "change": change, "unlike": 0, "gate": gate, "problem": None if passed else told}
+
+
+def _unlike(runtime: llamacpp.Runtime, tokenizer: Any, golden: list[dict[str, Any]]) -> list[str]:
+    """Returns which conversations llama.cpp cuts into other tokens: ids of rows, numbers of probes; never text."""
+    texts = {f"probe {number}": text for number, text in enumerate(PROBES)}
+    texts |= {f"row {row['id']}": f"{row['prompt']}\n{row['response']}" for row in golden}
+    found = []
+    for name, text in texts.items():
+        asked = [{"role": "user", "content": text}]
+        rendered = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+        if runtime.tokenize(rendered) != template.chat_prompt(tokenizer, asked):
+            found.append(name)
+    return found

@@ -1,0 +1,123 @@
+"""A Hugging Face tokenizer as the vocabulary of a GGUF file.
+
+Output contract: `write` puts into the file's metadata what llama.cpp needs to make the same token ids: tokens with
+their types, merges and the name of the word splitter (byte-level BPE), or scores (SentencePiece BPE), the special
+tokens and the chat template. `tokenizer.json` alone is read: it is what training used. A tokenizer that llama.cpp has
+no equal for is a `ConfigError`.
+This module does not prove that the ids are equal: `gguf` compares them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ConfigError
+from pipeline.models.template import stop_token, template_text
+
+_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+SPLITTERS = {  # what cuts a text into words before byte-level BPE -> llama.cpp's name for it (`tokenizer.ggml.pre`)
+    ("gpt2",): "gpt-2",
+    ("digits", "gpt2"): "smollm",
+    (rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{_REST}",): "llama-bpe",
+    (rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_REST}",): "qwen2",
+}
+# not here: tekken, whose marks (e + combining acute) llama.cpp cuts elsewhere (ggml 0.12)
+_NEVER = -1e9  # score of a token that no merge makes
+
+
+def write(writer: Any, folder: Path, tokenizer: Any, size: int) -> None:
+    """Adds the tokenizer of a model folder to a `gguf.GGUFWriter`; `size` is the number of the model's embeddings.
+
+    Raises `ConfigError` for a kind of tokenizer or a word splitter that llama.cpp is not known to have.
+    """
+    rules = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    model = rules["model"]
+    if model["type"] != "BPE":
+        raise ConfigError(
+            f"export.gguf: {folder.name} has a {model['type']} tokenizer; BPE and SentencePiece BPE are known"
+        )
+    texts, types = _tokens(rules, size)
+    if model.get("byte_fallback"):
+        writer.add_tokenizer_model("llama")
+        writer.add_tokenizer_pre("default")
+        writer.add_token_list(texts)
+        writer.add_token_scores(_scores(model, texts))
+        writer.add_add_space_prefix(_prefixes_every_part(rules))
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(_splitter(rules, folder))
+        writer.add_token_list(texts)
+        writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]])
+    writer.add_token_types(types)
+    _specials(writer, tokenizer)
+
+
+def _tokens(rules: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
+    """Returns each embedding's token and its type; an embedding that no token has is padding."""
+    from gguf import TokenType
+
+    model = rules["model"]
+    texts = [f"[PAD{number}]" for number in range(size)]
+    types = [TokenType.UNUSED] * size
+    for text, number in model["vocab"].items():
+        byte = model.get("byte_fallback") and len(text) == 6 and text.startswith("<0x") and text.endswith(">")
+        texts[number], types[number] = text, TokenType.BYTE if byte else TokenType.NORMAL
+    for token in rules["added_tokens"]:
+        special = TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
+        texts[token["id"]], types[token["id"]] = token["content"], special
+    if model.get("unk_token") in model["vocab"]:
+        types[model["vocab"][model["unk_token"]]] = TokenType.UNKNOWN
+    return texts, [int(kind) for kind in types]
+
+
+def _scores(model: dict[str, Any], texts: list[str]) -> list[float]:
+    """Returns SentencePiece scores: the earlier a token's first merge, the higher. llama.cpp merges by them."""
+    rank: dict[str, int] = {}
+    for number, pair in enumerate(model["merges"]):
+        rank.setdefault("".join(pair.split(" ") if isinstance(pair, str) else pair), number)
+    return [-float(rank[text]) if text in rank else _NEVER for text in texts]
+
+
+def _prefixes_every_part(rules: dict[str, Any]) -> bool:
+    """Whether a blank is put before the text and after every special token, and not only before the first word."""
+    steps = [rules.get("normalizer") or {}, rules.get("pre_tokenizer") or {}]
+    steps += [step for outer in steps for step in (outer.get("normalizers") or outer.get("pretokenizers") or [])]
+    return any(step.get("type") == "Prepend" or step.get("prepend_scheme") == "always" for step in steps)
+
+
+def _splitter(rules: dict[str, Any], folder: Path) -> str:
+    outer = rules.get("pre_tokenizer") or {}
+    found: list[str] = []
+    for step in outer.get("pretokenizers") or [outer]:
+        match step:
+            case {"type": "Split", "pattern": {"Regex": regex}}:
+                found.append(regex)
+            case {"type": "Digits", "individual_digits": True}:
+                found.append("digits")
+            case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": use}:
+                found += ["gpt2"] if use else []
+            case _:
+                found.append(json.dumps(step))
+    name = SPLITTERS.get(tuple(found))
+    if name is None:
+        raise ConfigError(
+            f"export.gguf: {folder.name} splits words in a way that llama.cpp is not known to have: {found}"
+        )
+    return name
+
+
+def _specials(writer: Any, tokenizer: Any) -> None:
+    """The template alone decides about BOS, as in training: nothing is added by the tokenizer."""
+    for name in ("bos", "eos", "unk", "pad"):
+        number = getattr(tokenizer, f"{name}_token_id")
+        if number is not None:
+            getattr(writer, f"add_{name}_token_id")(number)
+    stop = stop_token(tokenizer).id
+    if stop != tokenizer.eos_token_id:
+        writer.add_eot_token_id(stop)
+    writer.add_add_bos_token(False)
+    writer.add_add_eos_token(False)
+    writer.add_chat_template(template_text(tokenizer))

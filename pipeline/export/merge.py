@@ -1,0 +1,275 @@
+"""The stage `export`: base and adapter become one model that plain transformers loads.
+
+Output contract: `model/merged/` holds the base's tensors, where the adapter has a say W + scale * B @ A computed in
+float32; its configuration without any quantisation; the tokenizer with the template it was trained with; a generation
+configuration that knows the stop tokens; a model card. The adapter was trained on an NF4 base, so there are two bases
+to merge into, the one on disk and the dequantised one: both are built, each is compared with the adapter on its own
+base on the same golden rows, and of those that pass the gates the one with the lower perplexity is published. None is
+published unless every adapter tensor was used exactly once and every number is finite.
+This module does not quantise: `gguf` does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ConfigError, GateError, IntegrityError
+from pipeline.evaluate import heldout
+from pipeline.evaluate.perplexity import Judged, judge_all, perplexity
+from pipeline.export import model_card
+from pipeline.formats import FORMATS
+from pipeline.models import load as model
+from pipeline.models import memory, safetensors_io, template
+from pipeline.run import fingerprint
+from pipeline.storage import storage_errors
+from pipeline.train.loop import checkpoint
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+
+    from pipeline.config import Project
+    from pipeline.models.template import Encoded
+    from pipeline.run import Run
+
+STAGE = "export"
+MERGED = "model/merged"
+METRICS = "metrics/export.json"
+BASES = {"base": "the base as it is on disk", "nf4": "the base as NF4 left it in training"}
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+
+Weigh = Callable[[str, "torch.Tensor"], "torch.Tensor"]
+"""Takes a tensor's name and its content on disk; returns what the adapter is added to."""
+
+
+def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
+    """Merges, checks and publishes, or finds it done; returns `metrics/export.json`.
+
+    Raises `MissingStageError` before `train`, `ConfigError` for a base that is itself quantised, `IntegrityError` for
+    an adapter that does not fit, `GateError` when no merged model is as good as the adapter; then nothing is published.
+    """
+    trained = run.require("train")
+    evaluated = run.manifest("evaluate")
+    inputs = {"train": trained["key"], "evaluate": evaluated["key"] if evaluated else None}
+    key = fingerprint(inputs, project.name, project.export.model_dump(exclude={"gguf", "gguf_gates"}), FORMATS[STAGE])
+    if run.manifest(STAGE, key) is not None:
+        console.print("export: merged before")
+        return dict(run.read_json(METRICS))
+    stage = run.begin(STAGE, key)
+    place = run.local(MERGED)
+    with storage_errors(str(place)):
+        facts, chosen = _best(project, run, console)
+        folder = _temporary(run, chosen)
+        (folder / "README.md").write_text(model_card.merged(project, run, facts), encoding="utf-8")
+        checkpoint.publish(folder, place)
+    outputs = [f"{MERGED}/{path.relative_to(place).as_posix()}" for path in checkpoint.files_of(place)]
+    run.add(stage, outputs)
+    facts |= {"bytes": sum(stage.outputs.values()), "files": [Path(path).name for path in outputs]}
+    run.write_bytes(f"{model.ADAPTER}/README.md", model_card.adapter(project, run, facts).encode())
+    run.add(stage, [f"{model.ADAPTER}/README.md"])
+    run.put_json(stage, METRICS, facts)
+    run.commit(stage, inputs, {"tensors": facts["tensors"]})
+    return facts
+
+
+def _temporary(run: Run, name: str) -> Path:
+    return run.local(MERGED).with_name(f".merged-{name}.tmp")
+
+
+def _best(project: Project, run: Run, console: Console) -> tuple[dict[str, Any], str]:
+    """Builds and measures a merge into each base; returns the facts, and whose merge is left in its folder."""
+    tokenizer = model.load_tokenizer(str(run.local(model.ADAPTER)), project)
+    examples = heldout.encode(project, tokenizer, heldout.rows(project, run)[: project.export.rows])
+    measured: dict[str, dict[str, Any]] = {}
+    facts: dict[str, Any] = {}
+    best = None
+    for name in BASES if project.train.quantise == "nf4" else ["base"]:
+        folder = _temporary(run, name)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        facts, expected = _build(project, run, name, folder, examples, tokenizer.pad_token_id)
+        got = _judged(str(folder), project, examples, tokenizer.pad_token_id)
+        found = measured[name] = compare(expected, got, project)
+        console.print(f"export: merged into {BASES[name]}: {found['sentence']}")
+        if found["passed"] and (best is None or found["perplexity"] < measured[best]["perplexity"]):
+            best = name
+    for name in measured:
+        if name != best:
+            shutil.rmtree(_temporary(run, name))
+    if best is None:
+        told = "; ".join(found["sentence"] for found in measured.values())
+        raise GateError(
+            f"no merged model is as good as the adapter ({told}): nothing was published. "
+            "With export.dtype: float32 nothing is lost by rounding"
+        )
+    return {**facts, "rows": len(examples), "bases": measured, "chosen": best}, best
+
+
+def compare(expected: list[Judged], got: list[Judged], project: Project) -> dict[str, Any]:
+    """Returns a merged model against its adapter on the same tokens, and whether it passes the gates."""
+    tokens = sum(len(row.losses) for row in expected)
+    reference = perplexity(sum(float(row.losses.sum()) for row in expected), tokens)
+    own = perplexity(sum(float(row.losses.sum()) for row in got), tokens)
+    same = sum(int((a.tops == b.tops).sum()) for a, b in zip(expected, got, strict=True))
+    change, top1 = own / reference - 1, same / max(1, tokens)
+    gates = project.export
+    passed = math.isfinite(own) and abs(change) <= gates.perplexity_gate and top1 >= gates.top1_gate
+    sentence = (
+        f"perplexity {own:.4g} against {reference:.4g} ({change:+.2%}, at most {gates.perplexity_gate:.1%} allowed), "
+        f"first choice equal for {top1:.2%} of {tokens:,} tokens (at least {gates.top1_gate:.0%})"
+    )
+    return {
+        "perplexity": own,
+        "adapter_perplexity": reference,
+        "change": change,
+        "top1": top1,
+        "tokens": tokens,
+        "passed": passed,
+        "sentence": sentence,
+    }
+
+
+def _build(
+    project: Project, run: Run, name: str, folder: Path, examples: list[Encoded], pad: int
+) -> tuple[dict[str, Any], list[Judged]]:
+    """Fills the folder with the merge into one of the bases, then measures the adapter on that base."""
+    device, dtype = memory.place(project.base_model)
+    quantise = project.train.quantise if name == "nf4" else None
+
+    def load() -> Any:
+        return model.load(project.base_model, project, quantise, device, dtype=dtype)[0]
+
+    if quantise is None:  # what does not fit is found out before a model is loaded
+        facts = _merge(project, run, folder, lambda _, weight: weight)
+        causal = load()
+    else:
+        logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # that it lacks a faster kernel
+        causal = load()
+        facts = _merge(project, run, folder, _dequantised(causal))
+    adapted = model.attach(causal, run.local(model.ADAPTER))
+    expected = judge_all(adapted, examples, pad)
+    del adapted, causal
+    model.release()
+    return facts, expected
+
+
+def _dequantised(causal: Any) -> Weigh:
+    """Returns a function that gives the weights that training saw: what its 4-bit layers stand for."""
+    from bitsandbytes.functional import dequantize_4bit
+
+    layers = {f"{name}.weight": layer.weight for name, layer in causal.named_modules() if _is_nf4(layer)}
+
+    def weigh(name: str, weight: torch.Tensor) -> torch.Tensor:
+        layer = layers.get(name)
+        return weight if layer is None else dequantize_4bit(layer.data, layer.quant_state).float().cpu()
+
+    return weigh
+
+
+def _is_nf4(layer: Any) -> bool:
+    return getattr(getattr(layer, "weight", None), "quant_state", None) is not None
+
+
+def _judged(name: str, project: Project, examples: list[Encoded], pad: int) -> list[Judged]:
+    device, dtype = memory.place(name)
+    whole, _ = model.load(name, project, device=device, dtype=dtype)
+    found = judge_all(whole, examples, pad)
+    del whole
+    model.release()
+    return found
+
+
+def _merge(project: Project, run: Run, target: Path, weigh: Weigh) -> dict[str, Any]:
+    """Fills the target folder, all but the card; returns the facts for `metrics/export.json`."""
+    import torch
+
+    base, adapter = model.folder(project.base_model), run.local(model.ADAPTER)
+    config = json.loads((base / "config.json").read_text())
+    if "quantization_config" in config:
+        raise ConfigError(f"{project.base_model} is quantised itself: name the unquantised model as base_model")
+    deltas = Deltas(adapter)
+    writer = safetensors_io.Shards(target)
+    for name, tensor in safetensors_io.read(base):
+        kind = torch.float32 if project.export.dtype == "float32" and tensor.is_floating_point() else tensor.dtype
+        merged = deltas.apply(name, weigh(name, tensor)).to(kind)
+        if merged.is_floating_point() and not torch.isfinite(merged).all():
+            raise IntegrityError(f"merged tensor {name} holds NaN or infinite numbers: nothing was published")
+        writer.add(name, merged)
+    deltas.require_all_used()
+    writer.close()
+    if project.export.dtype == "float32":
+        config["dtype"] = "float32"
+        config.pop("torch_dtype", None)
+    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    for name in _TOKENIZER:
+        if (adapter / name).is_file():
+            shutil.copyfile(adapter / name, target / name)
+    for licence in sorted(base.glob("LICENSE*")):
+        shutil.copyfile(licence, target / licence.name)
+    tokenizer = _generation(base, adapter, target)
+    return {
+        "parameters": writer.parameters,
+        "tensors": writer.tensors,
+        "dtype": str(writer.dtype).removeprefix("torch."),
+        "template_sha256": template.template_sha256(tokenizer),
+    }
+
+
+def _generation(base: Path, adapter: Path, target: Path) -> Any:
+    """Writes the base's generation configuration with this tokenizer's stop and pad tokens; returns the tokenizer."""
+    from transformers import AutoTokenizer, GenerationConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    own = base / "generation_config.json"
+    generation = GenerationConfig.from_pretrained(base) if own.is_file() else GenerationConfig()
+    stops = generation.eos_token_id
+    known = set(stops if isinstance(stops, list) else [stops]) | {tokenizer.eos_token_id}
+    known.add(template.stop_token(tokenizer).id)
+    generation.eos_token_id = sorted(token for token in known if token is not None)
+    generation.pad_token_id = tokenizer.pad_token_id
+    generation.save_pretrained(target)
+    return tokenizer
+
+
+class Deltas:
+    """A LoRA adapter, rank-stabilised or DoRA too, as what it makes of each weight; remembers what has been used."""
+
+    def __init__(self, adapter: Path) -> None:
+        from safetensors.torch import load_file
+
+        settings = json.loads((adapter / "adapter_config.json").read_text())
+        special = [name for name in ("rank_pattern", "alpha_pattern") if settings.get(name)]
+        if settings["peft_type"] != "LORA" or settings.get("bias", "none") != "none" or special:
+            raise IntegrityError(f"{adapter} is not a plain LoRA adapter ({', '.join(special) or 'peft_type, bias'})")
+        rank = settings["r"]
+        self.scale = settings["lora_alpha"] / (math.sqrt(rank) if settings.get("use_rslora") else rank)
+        self.left = load_file(adapter / "adapter_model.safetensors")
+
+    def apply(self, name: str, weight: torch.Tensor) -> torch.Tensor:
+        """Returns the base tensor with its share of the adapter, in float32; others come back as they are.
+
+        DoRA (Liu et al. 2024) gives each row of the sum the length it has learnt.
+        """
+        stem = "base_model.model." + name.removesuffix(".weight")
+        down, up = self.left.pop(f"{stem}.lora_A.weight", None), self.left.pop(f"{stem}.lora_B.weight", None)
+        length = self.left.pop(f"{stem}.lora_magnitude_vector", None)
+        if down is None or up is None:
+            if down is not None or up is not None:
+                raise IntegrityError(f"the adapter has half a pair for {name}")
+            return weight
+        if (up.shape[0], down.shape[1]) != tuple(weight.shape):
+            raise IntegrityError(f"the adapter's shape for {name} is not the base's: it belongs to another model")
+        whole = weight.float() + self.scale * (up.float() @ down.float())
+        return whole if length is None else whole * (length.float() / whole.norm(dim=1)).unsqueeze(1)
+
+    def require_all_used(self) -> None:
+        """Raises `IntegrityError` when the base had no weight for some tensor of the adapter."""
+        if self.left:
+            some = ", ".join(sorted(self.left)[:3])
+            raise IntegrityError(f"{len(self.left)} adapter tensors fit no tensor of the base, such as {some}")

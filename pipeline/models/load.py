@@ -1,0 +1,188 @@
+"""Loading a language model: from a folder or from the hub's cache, whole or NF4-quantised, with or without an adapter.
+
+Output contract: `load` returns a model in evaluation mode on its device (bf16 on CUDA, float32 on a CPU) and its
+tokenizer. A name that exists as a folder never touches the network; a hub name is looked up, and downloaded where the
+machine is online. Weights that cannot be had are a `MissingModelError`, never a different model.
+This module does not attach a new adapter, train or generate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.errors import ConfigError, MissingModelError, MissingStageError
+from pipeline.models.template import prepare_tokenizer
+
+if TYPE_CHECKING:
+    from pipeline.config import Project
+
+ADAPTER = "model/adapter"
+_WANTED = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "LICENSE*", "README.md"]
+
+
+def device() -> str:
+    """Returns `cuda` where this process sees a GPU, else `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def release() -> None:
+    """Hands memory that nothing holds any more back to the accelerator."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def folder(name: str) -> Path:
+    """Returns the local folder of a model: the path itself, or the hub's snapshot in this machine's cache.
+
+    Raises `MissingModelError` for a path that is not there, and for a hub name that is neither cached nor reachable.
+    """
+    path = Path(name)
+    if path.is_absolute() and path.is_dir():
+        return path
+    if path.is_absolute() or name.startswith("."):
+        raise MissingModelError(f"no model folder at {name}: put the weights there or name another model")
+    if name.count("/") != 1:
+        raise MissingModelError(f"{name} is no folder, seen from the configuration file, and no hub name (org/model)")
+    import httpx
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_WANTED))
+    except errors.GatedRepoError as error:
+        raise MissingModelError(
+            f"{name} needs its licence accepted: do so on its page, then log in with `hf auth login`"
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        raise MissingModelError(
+            f"the hub has no model {name} that this machine may read, and seen from the configuration file there is no "
+            "such folder"
+        ) from error
+    except (
+        errors.LocalEntryNotFoundError,
+        errors.OfflineModeIsEnabled,
+        errors.HfHubHTTPError,
+        httpx.HTTPError,
+    ) as error:
+        raise MissingModelError(
+            f"{name} is not in this machine's cache and the hub cannot be reached: download it where there is a "
+            f"network (`hf download {name}`); seen from the configuration file there is no such folder either"
+        ) from error
+
+
+def positions(name: str) -> int:
+    """Returns the most tokens a sequence may have for a model; raises `MissingModelError` for a folder without one."""
+    config = folder(name) / "config.json"
+    if not config.is_file():
+        raise MissingModelError(f"{config.parent} holds no model: config.json is missing")
+    return int(json.loads(config.read_text()).get("max_position_embeddings") or sys.maxsize)
+
+
+def load_tokenizer(name: str, project: Project) -> Any:
+    """Returns the tokenizer with the project's template and a safe pad token; loads no weights.
+
+    Raises `ConfigError` for one with more tokens than the model has embeddings (an adapter's model is the base), and
+    what `prepare_tokenizer` raises.
+    """
+    from transformers import AutoTokenizer
+
+    place = folder(name)
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    size = _embeddings(place if (place / "config.json").is_file() else folder(project.base_model))
+    beyond = {number: text for text, number in tokenizer.get_vocab().items() if number >= size}
+    if beyond:
+        raise ConfigError(
+            f"the tokenizer of {name} has tokens without an embedding, such as `{beyond[min(beyond)]}` (id "
+            f"{min(beyond)}, the model has {size} embeddings): take them out of its files or name a model that has them"
+        )
+    return prepare_tokenizer(tokenizer, project)
+
+
+def _embeddings(place: Path) -> int:
+    """Returns how many tokens a model folder's configuration has embeddings for."""
+    from transformers import AutoConfig
+
+    try:
+        return int(AutoConfig.from_pretrained(place).get_text_config().vocab_size)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{place} cannot be loaded as a causal language model: {error}") from error
+
+
+def load(
+    name: str,
+    project: Project,
+    quantise: Literal["nf4"] | None = None,
+    device: str = "cpu",
+    attention: str = "sdpa",
+    dtype: Any = None,
+) -> tuple[Any, Any]:
+    """Loads a causal language model and its tokenizer, with the project's template; returns both.
+
+    `dtype` (of what is not quantised) is bf16 on CUDA and float32 on a CPU unless given. NF4 is double-quantised and
+    computes in that type. Raises `MissingModelError`, or `ConfigError` for a folder that holds no such model.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers.utils import logging
+
+    place = folder(name)
+    if not (place / "config.json").is_file():
+        raise MissingModelError(f"{place} holds no model: config.json is missing")
+    tokenizer = load_tokenizer(name, project)
+    dtype = dtype or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
+    options: dict[str, Any] = {}
+    if quantise == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            place, dtype=dtype, device_map={"": device}, attn_implementation=attention, local_files_only=True, **options
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{name} cannot be loaded as a causal language model: {error}") from error
+    _never_repack(model)
+    return model.eval(), tokenizer
+
+
+def _never_repack(model: Any) -> None:
+    """Keeps bitsandbytes from repacking 4-bit weights in a no-grad pass on AVX512-BF16 CPUs.
+
+    After such a pass most LoRA gradients are exactly zero, silently (bitsandbytes 0.50, `Linear4bit.forward`).
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def attach(model: Any, adapter: Path) -> Any:
+    """Returns the model with a saved adapter, in evaluation mode."""
+    from peft import PeftModel
+
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise MissingStageError(f"{adapter} holds no adapter: run `jobs.train` on this run folder first")
+    with quiet_peft():
+        return PeftModel.from_pretrained(model, str(adapter)).eval()
+
+
+@contextlib.contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Silences peft 0.21 where it reads `is_gradient_checkpointing`, which transformers 5.23 has renamed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

@@ -1,0 +1,224 @@
+"""Plan before run: what fits a card, how fast it will be, and what of it is therefore chosen.
+
+Output contract: `choose` returns the fastest `Plan` whose predicted memory fits the card, None where none does. Figures
+are predictions: `PLAIN` and `FUSED` hold every coefficient and nothing else is tuned, so a new measurement is put in
+there and nowhere else. `docs/training.md` shows the measurements behind them and how far off the model is for each.
+This module loads no weights, looks at no GPU and reads no run folder: `settle` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pipeline.plan.catalogue import Card, Shape
+
+if TYPE_CHECKING:
+    from pipeline.config import Lora, Train
+
+GIB = 2**30
+SIZES = (1024, 2048, 3072, 4096, 6144, 8192, 12288, 16384)
+"""Tokens per packed row that `auto` tries: measured gains end at the last."""
+
+QV = ("q_proj", "v_proj")
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """What was measured. Bytes are per token and layer, to be multiplied by the width they are named after."""
+
+    # memory: the layers of transformers and peft
+    quantised: float = 0.516  # bytes per NF4 parameter, double-quantised scales included
+    unquantised: float = 2.0  # bytes per bf16 parameter: embeddings, output matrix, or everything without NF4
+    trained: float = 16.0  # bytes per adapter parameter: float32 weight, gradient, two moments of AdamW
+    norms: float = 4.0  # x hidden: the inputs of both norms in bf16
+    adapted: float = 2.0  # x width of an adapter's input in bf16, once for all adapters that share it
+    attention: float = 2.0  # x widths of query, key, value and output in bf16
+    mlp: float = 6.0  # x intermediate: gate, its activation and up in bf16
+    mlp_adapted: float = 0.5  # x intermediate, when down_proj is adapted
+    dropout: float = 1.0  # x width of an adapter's input, for each adapter: its mask
+    kept: float = 2.0  # x hidden: all that a recomputed layer keeps, its input
+    working: float = 16.0  # x hidden, once: the loss's chunk and the gradients on their way through one layer
+    fragments: float = 1.06  # what the allocator holds over what it has handed out
+    context_gib: float = 0.6  # the CUDA context and the libraries' workspaces
+    # speed, in multiples of the time that the matrix products take at the card's peak
+    products: float = 1.15  # how long they really take: scales with the card's peak
+    traffic: float = 0.224  # norms, activations, dequantising: scales with the bandwidth
+    adapter: float = 0.043  # for each adapted linear layer of a block: small products, scales with the bandwidth
+    unpack: float = 2.5  # bytes that dequantising moves per parameter, once in every pass over the layers
+    launch: float = 0.00027  # seconds per layer and pass that a micro-batch costs whatever its size
+    balance: float = 989e12 * 0.8 / 4.8e12  # FLOP per byte of the card that they were measured on, an H200
+
+
+PLAIN = Coefficients()
+FUSED = Coefficients(  # with `fused`: a norm is repeated, gate and up are kept alone, block scales are dequantised
+    quantised=0.5625, adapted=0.0, mlp=4.0, mlp_adapted=0.0, fragments=1.03, traffic=0.176, adapter=0.033
+)
+
+
+def coefficients(lora: Lora) -> Coefficients:
+    """Returns what was measured for the layers that this recipe trains with: `fused` takes no dropout and no DoRA."""
+    return PLAIN if lora.dropout or lora.dora else FUSED
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to train on one card. `gib` is torch's peak as `max_memory_allocated` counts it, `total_gib` all that the
+    card must hold; `mfu` counts 4 FLOP per parameter and token, none for recomputing."""
+
+    card: str
+    card_gib: float
+    pack_tokens: int
+    recompute: int
+    layers: int
+    gib: float
+    total_gib: float
+    tokens_per_second: float
+    mfu: float
+    assumed: str | None = None
+
+    def hours(self, tokens: float) -> float:
+        return tokens / self.tokens_per_second / 3600
+
+
+def adapted(lora: Lora) -> tuple[str, ...]:
+    """Returns the names of the linear layers that get an adapter."""
+    if lora.targets == "qv":
+        return QV
+    if lora.targets == "all-linear":
+        return ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    return tuple(lora.targets)
+
+
+def given(settings: Train, shape: Shape) -> tuple[int | None, int | None]:
+    """Returns the tokens per packed row and the recompute depth that the settings fix, None for `auto`."""
+    depth = (
+        {"auto": None, "all": shape.layers}[settings.recompute]
+        if isinstance(settings.recompute, str)
+        else (settings.recompute)
+    )
+    return None if isinstance(settings.pack_tokens, str) else settings.pack_tokens, depth
+
+
+def trainable(shape: Shape, lora: Lora) -> int:
+    """Returns how many parameters the adapters have."""
+    found = [shape.matrices[name] for name in adapted(lora) if name in shape.matrices]
+    return shape.layers * lora.r * sum(out + into for out, into in found)
+
+
+def weights_gib(shape: Shape, lora: Lora, quantise: Literal["nf4"] | None, m: Coefficients) -> float:
+    """Returns the memory of the base and, with gradients and optimiser states, of the adapters."""
+    base = shape.linear * (m.quantised if quantise else m.unquantised)
+    rest = (shape.parameters - shape.linear) * m.unquantised
+    return (base + rest + trainable(shape, lora) * m.trained) / GIB
+
+
+def layer_bytes(shape: Shape, lora: Lora, m: Coefficients) -> float:
+    """Returns what a layer that does not recompute keeps for each token."""
+    names = set(adapted(lora))
+    widths = {name: into for name, (_, into) in shape.matrices.items()}
+    query, kv = shape.matrices["q_proj"][0], shape.matrices["k_proj"][0]
+    shared = sum(bool(names & group) for group in ({"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}))
+    return (
+        m.norms * shape.hidden
+        + m.adapted * shape.hidden * shared
+        + m.attention * 2 * (query + kv)
+        + (m.mlp + (m.mlp_adapted if "down_proj" in names else 0.0)) * shape.intermediate
+        + (m.dropout * sum(widths[name] for name in names if name in widths) if lora.dropout else 0.0)
+    )
+
+
+def peak_gib(
+    shape: Shape,
+    lora: Lora,
+    tokens: int,
+    recompute: int,
+    quantise: Literal["nf4"] | None,
+    m: Coefficients,
+) -> float:
+    """Returns the predicted peak of allocated memory, for micro-batches of `tokens` and `recompute` bottom layers that
+    keep nothing.
+
+    The upper layers' activations are free again when the first recomputed layer makes its own.
+    """
+    whole, input_alone = layer_bytes(shape, lora, m), m.kept * shape.hidden
+    upper = (shape.layers - recompute) * whole
+    kept = recompute * input_alone + max(upper, whole) + m.working * shape.hidden
+    return weights_gib(shape, lora, quantise, m) + tokens * kept / GIB
+
+
+def total_gib(peak: float, m: Coefficients) -> float:
+    """Returns what the card must hold for a peak of allocated memory."""
+    return peak * m.fragments + m.context_gib
+
+
+def flop_per_token(shape: Shape) -> float:
+    """Returns 4 FLOP per parameter in a matrix product: forward, and backward through activations. Frozen weights get
+    no gradient; attention itself and adapters count for nothing at a few hundred tokens per example."""
+    return 4.0 * (shape.linear + shape.head)
+
+
+def rate(shape: Shape, lora: Lora, tokens: int, recompute: int, card: Card, m: Coefficients) -> float:
+    """Returns predicted tokens per second. Two parts of the time scale apart: matrix products with the card's peak, the
+    rest with its bandwidth."""
+    passes = 2.0 + recompute / shape.layers
+    flop = flop_per_token(shape) + 2.0 * shape.linear * recompute / shape.layers
+    modules = sum(name in shape.matrices for name in adapted(lora))
+    traffic = (m.traffic + m.adapter * modules) / (m.balance * card.bandwidth)
+    each = flop * (m.products / card.peak + traffic)
+    fixed = passes * (m.launch * shape.layers + m.unpack * shape.linear / card.bandwidth)
+    return tokens / (tokens * each + fixed)
+
+
+def assess(
+    shape: Shape,
+    lora: Lora,
+    card: Card,
+    pack_tokens: int,
+    recompute: int,
+    quantise: Literal["nf4"] | None = "nf4",
+    m: Coefficients | None = None,
+) -> Plan:
+    """Returns the plan with just these choices, whether it fits or not. `m`: the recipe's own unless given."""
+    m = m or coefficients(lora)
+    peak = peak_gib(shape, lora, pack_tokens, recompute, quantise, m)
+    speed = rate(shape, lora, pack_tokens, recompute, card, m)
+    mfu = speed * flop_per_token(shape) / card.peak
+    return Plan(
+        card.name,
+        card.gib,
+        pack_tokens,
+        recompute,
+        shape.layers,
+        round(peak, 2),
+        round(total_gib(peak, m), 2),
+        round(speed, 1),
+        round(mfu, 4),
+        card.assumed,
+    )
+
+
+def choose(
+    shape: Shape,
+    lora: Lora,
+    card: Card,
+    max_length: int,
+    pack_tokens: int | None = None,
+    recompute: int | None = None,
+    quantise: Literal["nf4"] | None = "nf4",
+    m: Coefficients | None = None,
+) -> Plan | None:
+    """Returns the fastest plan that fits, None where none does; what is given is not chosen.
+
+    Packed rows hold the longest example. Of equally fast plans the one with smaller packed rows is taken.
+    """
+    sizes = [pack_tokens] if pack_tokens else sorted({size for size in SIZES if size > max_length} | {max_length})
+    best: Plan | None = None
+    for size in sizes:
+        for count in range(shape.layers + 1) if recompute is None else (recompute,):
+            found = assess(shape, lora, card, size, count, quantise, m)
+            if found.total_gib <= card.gib:
+                if best is None or found.tokens_per_second > best.tokens_per_second:
+                    best = found
+                break
+    return best

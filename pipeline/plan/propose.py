@@ -1,0 +1,86 @@
+"""What `jobs.plan` answers: every preset, and the configuration's own model, on every card asked for.
+
+Output contract: prints the licence and size check once and a table per card. Presets are planned with the
+configuration's recipe and free choice of packed rows and recompute depth; its own base model with its own settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from pipeline.config import Project, Train
+from pipeline.errors import ConfigError
+from pipeline.export.model_card import licence_of
+from pipeline.plan import catalogue, cost_model, estimate, tables
+from pipeline.plan.catalogue import Preset
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.plan.catalogue import Card, Shape
+    from pipeline.plan.cost_model import Plan
+    from pipeline.run import Run
+
+
+def show(
+    project: Project | None,
+    run: Run | None,
+    cards: Sequence[str],
+    rows: int | None,
+    tokens_per_row: int | None,
+    price: float | None,
+    console: Console,
+) -> None:
+    """Prints the answer. Raises `ConfigError`, `MissingModelError` or `MissingStageError`."""
+    wanted = [catalogue.card(name) for name in cards]
+    settings = project.train if project else Train()
+    work = estimate.work_of(run, rows, tokens_per_row)
+    measured = estimate.correction(run) if run else None
+    own = _own(project)
+    lora = settings.lora
+    targets = lora.targets if isinstance(lora.targets, str) else ", ".join(lora.targets)
+    console.print(
+        f"{work.basis}: {work.tokens:,} tokens x {settings.epochs:g} epochs; LoRA r={lora.r} on {targets}, examples of "
+        f"at most {settings.max_length:,} tokens, base in {'NF4' if settings.quantise else 'bf16'}",
+        markup=False,
+    )
+    tables.models([*own, *catalogue.PRESETS], console)
+    for card in wanted:
+        found = [(model.name, _own_plan(model.shape, settings, card)) for model in own]
+        found += [(preset.name, _plan(preset.shape, settings, card)) for preset in catalogue.PRESETS]
+        factor = measured[1] if measured and measured[0] == card.name else 1.0
+        tables.plans(card, found, work.tokens * settings.epochs, price, factor, console)
+        if factor != 1.0:
+            console.print(f"speed measured in {escape(run.uri if run else '')} on this card: {factor:.2f} x the plan's")
+    if lora.dora:
+        console.print("DoRA's own memory and time are not in these figures: expect more of both.")
+
+
+def _own(project: Project | None) -> list[Preset]:
+    """Returns the configuration's base model as a preset of its own, with the licence that its card names; nothing for
+    one that is a preset."""
+    if project is None or any(preset.hub == project.base_model for preset in catalogue.PRESETS):
+        return []
+    shape, place = catalogue.shape_of(project.base_model), catalogue.folder_of(project.base_model)
+    if shape is None or place is None:
+        raise ConfigError(f"{project.base_model} is not Llama-like: its memory cannot be predicted")
+    licence = licence_of(place)
+    named = Path(project.base_model).name
+    note = "its card names no licence: see its files" if licence == "other" else ""
+    free = "-nc" not in licence
+    return [Preset(f"{named} (base_model)", "on this machine", licence, shape, commercial=free, note=note)]
+
+
+def _plan(shape: Shape, settings: Train, card: Card) -> Plan | None:
+    return cost_model.choose(shape, settings.lora, card, settings.max_length, quantise=settings.quantise)
+
+
+def _own_plan(shape: Shape, settings: Train, card: Card) -> Plan | None:
+    tokens, depth = cost_model.given(settings, shape)
+    if tokens is not None and depth is not None:
+        return cost_model.assess(shape, settings.lora, card, tokens, depth, settings.quantise)
+    return cost_model.choose(shape, settings.lora, card, settings.max_length, tokens, depth, settings.quantise)

@@ -1,0 +1,183 @@
+"""What `auto` means in this run: the planner's choice for the card that is really there, and what became of the plan.
+
+Output contract: `settle` returns the project with numbers where `auto` stood; `metrics/plan.json` is written when the
+training begins and `against` puts it beside what was measured. A run that goes on on another card keeps its packed rows
+as long as they fit there, so its checkpoints stay valid; only the recompute depth changes, which changes no gradient.
+This module predicts nothing (`plan` does) and starts no training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ConfigError
+from pipeline.models import load
+from pipeline.plan import catalogue, cost_model
+from pipeline.run import fingerprint
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.config import Project
+    from pipeline.plan.catalogue import Card, Shape
+    from pipeline.plan.cost_model import Plan
+    from pipeline.run import Run
+
+PLAN = "metrics/plan.json"
+CPU_ROW = 1024
+"""Tokens per packed row on a CPU, unless one example may be longer: there is nothing to fill."""
+HARMLESS = {"recompute", "checkpoint_minutes", "restarts", "reclaim", "samples", "trackers"}
+"""Settings that do not change what is learnt: a training goes on from its checkpoints when they change."""
+UNMEASURED = 3
+"""Steps left out of a measured rate: the first ones also compile and allocate."""
+
+
+def find_card() -> Card | None:
+    """Returns the GPU that Ray will give the training, with the memory that is free on it; None on a CPU."""
+    import ray
+
+    if ray.cluster_resources().get("GPU", 0) < 1:
+        return None
+
+    def look() -> tuple[str, float, float] | None:
+        import torch
+
+        if not torch.cuda.is_available():
+            return None
+        free, total = torch.cuda.mem_get_info()
+        return torch.cuda.get_device_name(), free / 2**30, total / 2**30
+
+    found = ray.get(ray.remote(num_cpus=0, num_gpus=1)(look).remote())
+    if found is None:
+        return None
+    name, free, total = found
+    card = catalogue.card_of(name, total)
+    return replace(card, gib=min(total, free + cost_model.PLAIN.context_gib))  # `look` has a context as well
+
+
+def settle(project: Project, run: Run, console: Console) -> tuple[Project, Plan | None]:
+    """Returns the project with `pack_tokens` and `recompute` as numbers, and the plan (None on a CPU).
+
+    Raises `ConfigError` where `auto` finds nothing that fits the card, or cannot plan this kind of model.
+    """
+    card = find_card()
+    shape = catalogue.shape_of(str(load.folder(project.base_model)))
+    settings = project.train
+    if card is None or shape is None:
+        if card is not None and "auto" in (settings.pack_tokens, settings.recompute):
+            raise ConfigError(f"train: {project.base_model} is not Llama-like: give pack_tokens and recompute")
+        row = max(CPU_ROW, settings.max_length) if settings.pack_tokens == "auto" else settings.pack_tokens
+        return _with(project, row, 0 if settings.recompute == "auto" else settings.recompute), None
+    chosen = _choose(project, run, shape, card)
+    if chosen.total_gib > card.gib:
+        console.print(f"plan: these settings may not fit: {chosen.total_gib:.1f} of {card.gib:.1f} GiB predicted")
+    if card.assumed:
+        console.print(f"plan: {card.name} is not in the table of cards: speed is predicted as for {card.assumed}")
+    return _with(project, chosen.pack_tokens, chosen.recompute), chosen
+
+
+def _choose(project: Project, run: Run, shape: Shape, card: Card) -> Plan:
+    settings = project.train
+    tokens, depth = cost_model.given(settings, shape)
+    if tokens is not None and depth is not None:
+        return cost_model.assess(shape, settings.lora, card, tokens, depth, settings.quantise)
+    before = run.read_json(PLAN) if run.exists(PLAN) else {}
+    kept = before["pack_tokens"] if before and before["key"] == _key(project) else None
+    for size in (tokens or kept, tokens):
+        found = cost_model.choose(shape, settings.lora, card, settings.max_length, size, depth, settings.quantise)
+        if found is not None:
+            return found
+    least = cost_model.assess(
+        shape, settings.lora, card, tokens or settings.max_length, shape.layers, settings.quantise
+    )
+    raise ConfigError(
+        f"{project.base_model} does not fit this {card.name}: {least.total_gib:.1f} GiB at least, {card.gib:.1f} there "
+        "are. Take a smaller model, a smaller max_length, or fewer adapters (lora.targets: qv)"
+    )
+
+
+def _key(project: Project) -> str:
+    """Returns what a plan's packed rows belong to: the settings that the user gave, but for the depth."""
+    return fingerprint(project.base_model, project.train.model_dump(mode="json", exclude=HARMLESS))
+
+
+def _with(project: Project, tokens: int, depth: int | str) -> Project:
+    settings = project.train.model_copy(update={"pack_tokens": tokens, "recompute": depth})
+    return project.model_copy(update={"train": settings})
+
+
+def batch(project: Project, packed: dict[str, Any]) -> Project:
+    """Returns the project with `rows_per_step` for the batch size it names; `packed` counts the training rows."""
+    settings = project.train
+    row = packed["tokens"] / packed["packed_rows"], packed["examples"] / packed["packed_rows"]
+    for wanted, each in zip((settings.batch_tokens, settings.batch_examples), row, strict=True):
+        if wanted is not None:
+            settings = settings.model_copy(
+                update={"rows_per_step": max(1, round(wanted / each)), "batch_tokens": None, "batch_examples": None}
+            )
+    return project.model_copy(update={"train": settings})
+
+
+def facts(given: Project, settled: Project, chosen: Plan | None, packed: dict[str, Any]) -> dict[str, Any]:
+    """Returns the content of `metrics/plan.json`: what was chosen for which card, and what is to be expected."""
+    settings = settled.train
+    tokens = round(packed["tokens"] * settings.epochs)
+    common = {
+        "key": _key(given),
+        "pack_tokens": settings.pack_tokens,
+        "recompute": settings.recompute,
+        "rows_per_step": settings.rows_per_step,
+        "tokens": tokens,
+    }
+    if chosen is None:
+        nothing = dict.fromkeys(("tokens_per_second", "hours", "gib", "mfu"))
+        return {**common, "card": "CPU", **nothing}
+    return {**common, **asdict(chosen), "hours": round(chosen.hours(tokens), 4)}
+
+
+def sentence(planned: dict[str, Any]) -> str:
+    """Returns the plan as a line of a log."""
+    text = f"plan: {planned['card']}, rows of {planned['pack_tokens']:,} tokens"
+    if planned["hours"] is None:
+        return f"{text}, {planned['tokens']:,} tokens to train; no prediction for a CPU"
+    return (
+        f"{text}, {planned['recompute']} of {planned['layers']} layers recomputed: {planned['gib']:.1f} of "
+        f"{planned['card_gib']:.1f} GiB, {planned['tokens_per_second']:,.0f} tokens/s, {planned['tokens']:,} tokens in "
+        f"{planned['hours']:.2f} h"
+    )
+
+
+def measured(lines: list[dict[str, Any]]) -> float | None:
+    """Returns tokens per second of the steps so far, the first ones left out; None before there are any."""
+    steps = [line for line in lines if "loss" in line][UNMEASURED:]
+    seconds = sum(line["seconds"] for line in steps)
+    return sum(line["tokens"] for line in steps) / seconds if seconds else None
+
+
+def mfu(planned: dict[str, Any], tokens_per_second: float) -> float | None:
+    """Returns which share of the card's peak a speed is, as the plan counts it; None on a CPU."""
+    if planned["tokens_per_second"] is None:
+        return None
+    return round(float(planned["mfu"]) * tokens_per_second / float(planned["tokens_per_second"]), 4)
+
+
+def against(planned: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+    """Returns the plan beside what `metrics/train.json` measured: `{planned, actual}` of the same figures, and
+    what was chosen."""
+    names = ("card", "pack_tokens", "recompute", "rows_per_step")
+    return {
+        "chosen": {name: planned[name] for name in names},
+        "planned": {
+            "tokens_per_second": planned["tokens_per_second"],
+            "hours": planned["hours"],
+            "peak_memory_gib": planned["gib"],
+            "mfu": planned["mfu"],
+        },
+        "actual": {
+            "tokens_per_second": metrics["tokens_per_second"],
+            "hours": round(metrics["seconds"] / 3600, 4),
+            "peak_memory_gib": metrics["peak_memory_gib"],
+            "mfu": mfu(planned, metrics["tokens_per_second"]),
+        },
+    }

@@ -1,0 +1,88 @@
+"""Plans as tables: for a terminal a model per line and a card per table, for the page planned against actual.
+
+Output contract: `plans` and `models` print, `comparison` returns HTML; every figure is the planner's or measured by the
+training. This module plans nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Columns
+
+from pipeline.plan.catalogue import Card, Preset
+from pipeline.plan.cost_model import Plan
+from pipeline.report.elements import paragraph, table
+
+
+def plans(
+    card: Card,
+    found: Sequence[tuple[str, Plan | None]],
+    tokens: float,
+    price: float | None,
+    factor: float,
+    console: Console,
+) -> None:
+    """Prints what each model takes on one card; `tokens` are those of all epochs, `price` is per hour, `factor`
+    corrects the predicted speed."""
+    head = ["tokens/row", "recomputed", "GiB", "tokens/s", "MFU", "hours"]
+    lines = Columns("model", *head, *(["EUR"] if price is not None else []))
+    lines.title, lines.title_justify = f"{escape(card.name)}, {card.gib:.1f} GiB", "left"
+    for column in lines.columns[1:]:
+        column.justify = "right"
+    for name, plan in found:
+        if plan is None:
+            lines.add_row(escape(name), "[red]does not fit[/]")
+            continue
+        hours = plan.hours(tokens) / factor
+        cells = [
+            f"{plan.pack_tokens:,}",
+            f"{plan.recompute} of {plan.layers}",
+            f"{plan.total_gib:.1f}" + (" [red]too much[/]" if plan.total_gib > card.gib else ""),
+            f"{plan.tokens_per_second * factor:,.0f}",
+            f"{plan.mfu * factor:.0%}",
+            f"{hours:.2f}",
+        ]
+        lines.add_row(escape(name), *cells, *([f"{hours * price:.2f}"] if price is not None else []))
+    console.print(lines)
+
+
+def models(presets: Sequence[Preset], console: Console) -> None:
+    """Prints the licence and size check."""
+    lines = Columns("model", "on the hub", "parameters", "licence", "check")
+    lines.columns[2].justify = "right"
+    for preset in presets:
+        said = "; ".join(preset.warnings)
+        colour = "green" if not said else "red" if not preset.commercial else "yellow"
+        size = f"{preset.shape.parameters / 1e9:.1f} B"
+        lines.add_row(preset.name, preset.hub, size, preset.licence, f"[{colour}]{escape(said or 'fine')}[/]")
+    console.print(lines)
+
+
+def comparison(found: Mapping[str, Any]) -> str:
+    """Returns the part `plan` of `metrics/train.json` as HTML."""
+    chosen = found["chosen"]
+    depth = chosen["recompute"]
+    layers = "every layer" if depth == "all" else f"{depth} layers" if depth else "no layer"
+    rows = []
+    for name, title, digits in (
+        ("tokens_per_second", "tokens per second", 0),
+        ("hours", "hours", 2),
+        ("peak_memory_gib", "peak memory, GiB", 2),
+        ("mfu", "share of the card's peak", 3),
+    ):
+        planned, actual = found["planned"][name], found["actual"][name]
+        if actual is None:
+            continue
+        change = "" if not planned else f"{100 * (actual / planned - 1):+.0f} %"
+        rows.append(
+            (title, "not predicted" if planned is None else f"{planned:,.{digits}f}", f"{actual:,.{digits}f}", change)
+        )
+    note = (
+        f"{chosen['card']}: packed rows of {chosen['pack_tokens']:,} tokens, {chosen['rows_per_step']} to a step, "
+        f"{layers} recomputed."
+    )
+    return table(("", "planned", "actual", "difference"), rows) + paragraph([note])

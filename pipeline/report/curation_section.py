@@ -1,0 +1,174 @@
+"""The page's section on curation: for whoever must answer for the data, and for whoever paid for it.
+
+Output contract: HTML made of `metrics/curate.json` alone. What a run did not measure is not there: a part is shown only
+where the metrics have its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from pipeline import wording
+from pipeline.curation import findings
+from pipeline.report.elements import card, folded, paragraph, table
+from pipeline.report.plots import bars, histogram, scores
+
+Metrics = Mapping[str, Any]
+LABELS = 15  # rows of the label table before the rest folds
+
+
+def section(curate: Metrics) -> str:
+    """Returns the whole section."""
+    splits = ", ".join(f"{n:,} {split}" for split, n in curate["splits"].items())
+    cards = [_funnel(curate), _reasons(curate), *_language(curate), *_personal(curate), *_audits(curate)]
+    cards += [*_lengths(curate), _labels(curate), _provenance(curate)]
+    body = f'{_sources(curate)}<div class="grid2">{"".join(cards)}</div>'
+    return f'<h2>Curation</h2><p class="lead">{splits} rows.</p>{body}'
+
+
+def _sources(curate: Metrics) -> str:
+    sources = curate["sources"]
+    reasons = sorted({reason for source in sources.values() for reason in source["rejected"]})
+    rows = [
+        [name, source["read"], source["kept"], *(source["rejected"].get(reason, 0) for reason in reasons)]
+        for name, source in sources.items()
+    ]
+    head = ["source", "read", "kept", *map(wording.plain, reasons)]
+    return f'<div class="card sources"><h3>Every row is kept or rejected for one reason</h3>{table(head, rows)}</div>'
+
+
+def _funnel(curate: Metrics) -> str:
+    steps = [(wording.FUNNEL.get(step["stage"], step["stage"]), step["rows"]) for step in curate["funnel"]]
+    return card("From rows read to rows kept", bars(steps))
+
+
+def _reasons(curate: Metrics) -> str:
+    rows = [
+        (
+            wording.reason(found["reason"]),
+            found["stage"],
+            "" if found["threshold"] is None else f"{found['threshold']:g}",
+            found["rows"],
+        )
+        for found in curate["reasons"]
+    ]
+    body = table(("the row", "stage", "threshold", "rows"), rows, words=2) if rows else '<p class="none">none</p>'
+    return card("Why rows were rejected", body)
+
+
+def _language(curate: Metrics) -> list[str]:
+    kept = sorted(curate["languages"].items(), key=lambda item: -item[1])
+    body = bars([(wording.language(code), n) for code, n in kept])
+    if rejected := curate["languages_rejected"]:
+        worst = sorted(rejected.items(), key=lambda item: -item[1])
+        body += "<h4>of rejected rows</h4>" + bars([(wording.language(code), n) for code, n in worst], tone="b")
+    note = (
+        "How sure the language is, among the expected ones.",
+        "Rejected rows right of the line were taken by another stage.",
+    )
+    plot = _scores(curate, "lang_score", "language.threshold")
+    return [card("Languages of the rows kept", body), card("Language score", plot + paragraph(note))]
+
+
+def _scores(curate: Metrics, name: str, setting: str) -> str:
+    found, threshold = curate["scores"][name], curate["provenance"]["settings"][setting]
+    series = [(fate, found[fate]["counts"]) for fate in ("kept", "rejected")]
+    return scores(found["kept"]["edges"], series, threshold)
+
+
+def _personal(curate: Metrics) -> list[str]:
+    types = sorted(curate["pii"].items(), key=lambda item: -item[1])
+    body = bars([(wording.personal(kind), n) for kind, n in types], tone="c")
+    touched, (_, kept) = sum(curate["pii_rows"].values()), findings.totals(curate)
+    body += paragraph([f"{wording.counted(touched, 'kept row')} of {kept:,} had any."])
+    if "leaks" in curate:
+        body += "<h4>leak audit</h4>" + paragraph(findings.leaks(curate["leaks"])) + _leaks(curate["leaks"]["types"])
+    cards = [card("Personal details replaced, by type", body)]
+    if len(curate["pii_by_source"]) > 1:
+        shown = findings.personal_by_source(curate, [kind for kind, _ in types])
+        cards.append(card("Personal details, by source", table(*shown)))
+    return [*cards, _reference(curate["provenance"]["pii_recall"])]
+
+
+def _reference(measured: Metrics) -> str:
+    rows = [
+        (wording.personal(kind), found["spans"], f"{found['recall']:.3f}", f"{found['precision']:.3f}")
+        for kind, found in measured["types"].items()
+    ]
+    note = (
+        f"Of {measured['texts']:,} made English texts ({measured['set']}), never trained on: the share of spans",
+        "covered whole, and of findings that touch one. Not measured on this data, nor in German.",
+    )
+    head = ("type", "spans", "recall", "precision")
+    return card("What the recognisers find in a reference set", table(head, rows) + paragraph(note))
+
+
+def _leaks(types: Metrics) -> str:
+    if not types:
+        return ""
+    rows = [
+        (wording.personal(kind), found["findings"], f"{found['rows_per_1000']:,.1f}") for kind, found in types.items()
+    ]
+    ids = [
+        (wording.personal(kind), " ".join(name[:12] for name in found["first_ids"])) for kind, found in types.items()
+    ]
+    look = folded("rows to look at", table(("what", "ids, for jobs.why RUN ID --text"), ids, words=2))
+    return table(("what", "found", "rows in 1,000"), rows) + look
+
+
+def _audits(curate: Metrics) -> list[str]:
+    cards, plot = [], ""
+    if any(sum(scored["counts"]) for scored in curate["scores"]["toxicity"].values()):
+        plot = _scores(curate, "toxicity", "toxicity.threshold")
+    note = paragraph(findings.toxicity(curate["toxicity"])) if "toxicity" in curate else ""
+    if plot or note:
+        cards.append(card("Toxicity of the rows scored", plot + note))
+    if "dedup" in curate:
+        found = findings.near_duplicates(curate["dedup"])
+        cards.append(card("Near duplicates", "".join(paragraph([sentence]) for sentence in found)))
+    return cards
+
+
+def _labels(curate: Metrics) -> str:
+    head, rows = findings.labels(curate)
+    body = table(head, rows[:LABELS]) if rows else '<p class="none">none</p>'
+    if rows[LABELS:]:
+        body += folded(f"{len(rows) - LABELS:,} more labels", table(head, rows[LABELS:]))
+    if "split" in curate and (sentences := findings.split(curate["split"])):
+        body += paragraph(sentences)
+    return card("Labels in each split", body, wide=True)
+
+
+def _lengths(curate: Metrics) -> list[str]:
+    return [
+        card(f"Length of the {name}s", histogram(found["edges"], found["counts"], "words"))
+        for name, found in sorted(curate["lengths"].items())
+    ]
+
+
+def _provenance(curate: Metrics) -> str:
+    made = curate["provenance"]
+    models = [(role, model["name"], model["version"]) for role, model in made["models"].items()]
+    settings = [(f"curate.{name}", wording.setting(value)) for name, value in made["settings"].items()]
+    licences = [
+        (source, licence, sum(file["source"] == source for file in made["inputs"]))
+        for source, licence in made["licences"].items()
+    ]
+    files = [(file["path"], file["source"], file["blake2b"], file["bytes"]) for file in made["inputs"]]
+    lead = (
+        f"{escape(wording.version(made))}, seed {made['seed']}. The data card "
+        "is <code>data/README.md</code>; what became of a row: <code>python -m jobs.why RUN ROW</code>."
+    )
+    body = (
+        f'<p class="note">{lead}</p>'
+        + table(("source", "licence", "files"), licences, words=2)
+        + table(("model for", "name", "version or BLAKE2b"), models, words=3)
+        + folded(wording.counted(len(settings), "setting"), table(("setting", "value"), settings, words=2))
+        + folded(
+            f"{wording.counted(len(files), 'input file')} with BLAKE2b digests",
+            table(("file", "source", "BLAKE2b-128", "bytes"), files, words=3),
+        )
+    )
+    return card("What this was made of", body, wide=True)

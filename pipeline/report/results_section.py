@@ -1,0 +1,166 @@
+"""The page's sections on what came out: answers on the way, evaluation, forgetting, merge, files for llama.cpp.
+
+Output contract: HTML made of `metrics/{train,evaluate,export,gguf}.json` alone, every score with its interval, every
+gate with what it allowed; what was skipped or not published is a sentence. Of rows it shows the validation questions
+that were answered during training (`train.samples`), no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.evaluate.comparison import LOWER_IS_BETTER, NAMES
+from pipeline.report.elements import card, folded, paragraph, table
+from pipeline.wording import language
+
+_SHOWN = ("perplexity", "rouge_l", "chrf", "exact_match")  # of a group
+
+
+def change(name: str, base: float, tuned: float) -> str:
+    """Returns by how much a score has changed: relative where lower is better, else the difference."""
+    if name in LOWER_IS_BETTER:
+        return f"{tuned / base - 1:+.1%}" if base else "none"
+    return f"{tuned - base:+.3g}"
+
+
+def span(name: str, limits: list[float]) -> str:
+    """Returns the interval of a change in words."""
+    form = "+.1%" if name in LOWER_IS_BETTER else "+.3g"
+    return f"{limits[0]:{form}} to {limits[1]:{form}}"
+
+
+HEAD = ("golden set", "base", "tuned", "change", "95 % interval")
+
+
+def scores(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Returns a row for `HEAD` for each metric of `metrics/evaluate.json`."""
+    base, tuned = found["base"], found["tuned"]
+    return [
+        (
+            title,
+            f"{base[name]:,.4g}",
+            f"{tuned[name]:,.4g}",
+            change(name, base[name], tuned[name]),
+            span(name, found["intervals"][name]["change"]),
+        )
+        for name, title in NAMES.items()
+        if name in base
+    ]
+
+
+def evaluation(found: dict[str, Any]) -> str:
+    """Returns the section of `metrics/evaluate.json`."""
+    notes = [
+        f"Losses are of {found['rows']:,} golden rows, answers of {found['generated']:,}, greedy. Intervals are from "
+        "resampled rows, the same for both. Lower is better for perplexity and bits per byte, higher for the rest."
+    ]
+    if found["held"] == "nf4":
+        notes.append("The base did not fit this machine as it is: both models were measured on the 4-bit base.")
+    if found["generated"]:
+        ended = found["ended"]
+        notes.append(
+            f"Of its answers the base ended {ended['base']:.0%} by itself, the tuned model {ended['tuned']:.0%}."
+        )
+    notes += [f"{NAMES.get(name, name)} skipped: {told}." for name, told in found["skipped"].items()]
+    cards = [card("Base against tuned", table(HEAD, scores(found)) + paragraph(notes), wide=True)]
+    cards += [card(f"By {title}", _groups(found["groups"][field], field)) for field, title in _grouped(found)]
+    if found["forgetting"]:
+        cards.append(card("General text", _forgetting(found["forgetting"])))
+    if found["harness"]:
+        cards.append(card("LM Evaluation Harness", _harness(found["harness"])))
+    return f'<h2>Evaluation</h2><div class="grid2">{"".join(cards)}</div>'
+
+
+def _grouped(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for field, title in (("lang", "language"), ("label", "label")):
+        if field in found["groups"]:
+            yield field, title
+
+
+def _groups(groups: dict[str, Any], field: str) -> str:
+    names = [name for name in _SHOWN if any(name in group["base"] for group in groups.values())]
+    rows = []
+    for value, group in groups.items():
+        cells = []
+        for name in names:
+            if name in group["base"]:
+                limits = group["change"].get(name)
+                told = change(name, group["base"][name], group["tuned"][name])
+                cells.append(f"{told} ({span(name, limits)})" if limits else told)
+            else:
+                cells.append("")
+        rows.append((language(value) if field == "lang" else value, group["rows"], *cells))
+    body = table(("", "rows", *(f"{NAMES[name]}, change" for name in names)), rows)
+    return body if len(rows) <= 8 else folded(f"{len(rows)} groups", body)
+
+
+def _forgetting(found: dict[str, Any]) -> str:
+    rows = [("perplexity", f"{found['base']:.4g}", f"{found['tuned']:.4g}", f"{found['change']:+.1%}")]
+    low, high = found["interval"]
+    told = (
+        "It has forgotten some of what the base knew: mix in general text, or train less."
+        if found["flagged"]
+        else "It has kept what the base knew."
+    )
+    note = f"{found['pieces']:,} pieces, {found['tokens']:,} tokens; change {low:+.1%} to {high:+.1%}, flagged above"
+    return table(("", "base", "tuned", "change"), rows) + paragraph([f"{note} {found['gate']:+.0%}.", told])
+
+
+def _harness(found: dict[str, Any]) -> str:
+    rows = [
+        (task, name, f"{found['base'][task][name]:.4g}", f"{value:.4g}")
+        for task, values in found["tuned"].items()
+        for name, value in values.items()
+    ]
+    return table(("task", "metric", "base", "tuned"), rows, words=2)
+
+
+def answers(events: list[dict[str, Any]]) -> str:
+    """Returns what the model answered at each evaluation of its training, question by question."""
+    parts = []
+    for at, question in enumerate(events[0]["questions"]):
+        rows = [(f"{event['step']:,}", event["answers"][at] or "(nothing)") for event in events]
+        parts.append(folded(question, table(("after step", "answer"), rows, words=2)))
+    return "".join(parts)
+
+
+def export(found: dict[str, Any], files: dict[str, Any] | None) -> str:
+    """Returns the section of `metrics/export.json` and, where there are such files, `metrics/gguf.json`."""
+    rows = [
+        (
+            "on disk" if name == "base" else "as NF4 left it",
+            f"{base['adapter_perplexity']:.4g}",
+            f"{base['perplexity']:.4g}",
+            f"{base['change']:+.2%}",
+            f"{base['top1']:.2%}",
+            "shipped" if name == found["chosen"] else "passed" if base["passed"] else "failed",
+        )
+        for name, base in found["bases"].items()
+    ]
+    head = ("merged into the base", "adapter", "merged", "change", "same first choice", "")
+    note = f"Perplexity on {found['rows']:,} golden rows. {found['parameters']:,} parameters in {found['dtype']}."
+    cards = card("Merge", table(head, rows) + paragraph([note]))
+    return f'<h2>Export</h2><div class="grid2">{cards}{"" if files is None else _files(files)}</div>'
+
+
+def _files(found: dict[str, Any]) -> str:
+    rows = []
+    for file in found["files"]:
+        measured = file["perplexity"] is not None
+        types = ", ".join(f"{count} {kind}" for kind, count in file["types"].items())
+        rows.append(
+            (
+                file["kind"],
+                types,
+                f"{file['bytes'] / 1e6:,.1f} MB",
+                f"{file['perplexity']:.4g}" if measured else "",
+                f"{file['change']:+.2%}" if measured else "",
+                f"{file['gate']:.1%}",
+                "no" if file["problem"] else "yes",
+            )
+        )
+    head = ("file", "tensors", "size", "perplexity", "change", "allowed", "published")
+    notes = [f"The merged model's perplexity on the same rows is {found['merged_perplexity']:.4g}; {found['runtime']}."]
+    notes += [f"{file['kind']}: {file['problem']}." for file in found["files"] if file["problem"]]
+    return card("Files for llama.cpp", table(head, rows, words=2) + paragraph(notes), wide=True)

@@ -1,0 +1,1 @@
+"""Personal data: found, replaced, and looked for again."""

@@ -1,0 +1,117 @@
+"""The leak audit: kept rows read again by a second, stricter pass, and what that still finds.
+
+Output contract: `audit` returns how many rows it read and, by type, how many findings, in how many rows per 1,000, and
+the ids of the first rows; never text. The rows are those with the smallest ids: ids are content hashes, so this is a
+random sample that is the same in every run. The second pass calls every recogniser for every text at any score, and
+looks for what none of them claims: seven digits or more, addresses and IBANs in odd forms, a name after a title,
+greeting or closing, and every word of a known name. It is built to find too much: its counts are an upper bound for a
+person to look at, row by row, and not a rate of errors.
+This module changes no row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.config import Pii
+from pipeline.screen.pii.entities import KnownEntities
+from pipeline.screen.pii.names import EVERYDAY, GENERIC, PARTICLES, WORD, fold, forms
+
+ROWS_NAMED = 20  # ids listed for each type
+COLUMNS = ["id", "lang", "prompt", "response"]
+REPLACED = re.compile(r"<[A-Z][A-Z0-9_]*(?:[_:][a-p]+)?>")  # placeholder, pseudonym, hash
+DATE = re.compile(r"\b\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2})\b|\b\d{4}-\d{2}-\d{2}\b")  # not a number of anybody
+NUMBERS = {
+    "DIGITS": re.compile(r"\d(?:[ ./()–-]{0,3}\d){6,}"),
+    "ADDRESS_LIKE": re.compile(
+        r"[^\s@<>]+\s?(?:@|[(\[] ?at ?[)\]])\s?[\w-]+|\b[\w.-]+ at [\w-]+ (?:dot|punkt) [a-z]{2,}\b", re.IGNORECASE
+    ),
+    "IBAN_LIKE": re.compile(r"\b[a-z]{2}\d{2}(?:[ .-]?[a-z0-9]{2,4}){3,8}\b", re.IGNORECASE),
+}
+_NAME = r"([A-ZÄÖÜ][\w'’-]+)"
+NAMES = {
+    "NAME_AFTER_TITLE": re.compile(rf"\b(?:Herrn?|Frau|Familie|Mr|Mrs|Ms|Miss|Dr|Prof)\.?[ \n]+{_NAME}"),
+    "NAME_AFTER_GREETING": re.compile(rf"\b(?:Dear|Hi|Hello|Hey|Hallo|Moin|Liebe[rs]?|Guten Tag)[ ,]+{_NAME}"),
+    "NAME_AFTER_CLOSING": re.compile(
+        r"(?i:gr(?:ü|ue)(?:ß|ss)en?|gru(?:ß|ss)|regards|sincerely|wishes|thanks|thank you|danke|cheers)[,.!]?\s*\n+\s*"
+        + _NAME
+    ),
+}
+OF_TEAMS = frozenset(map(fold, GENERIC)) | {"your", "ihr", "ihre", "euer", "the"}
+
+
+def audit(tables: Iterable[pa.Table], settings: Pii, languages: Sequence[str], known: KnownEntities) -> dict[str, Any]:
+    """Reads `settings.audit_rows` of the kept rows again.
+
+    `tables`: kept rows (`COLUMNS` of RECORD), one after another; no more than two tables' worth is held.
+    """
+    sampled = sample(tables, settings.audit_rows)
+    counts: Counter[str] = Counter()
+    rows: dict[str, list[str]] = defaultdict(list)
+    search = _Strict(settings, languages, known)
+    for row in sampled.to_pylist():
+        found = Counter(search.types(f"{row['prompt']}\n\n{row['response']}", row["lang"]))
+        counts += found
+        for kind in found:
+            rows[kind].append(row["id"])
+    types = {
+        kind: {
+            "findings": counts[kind],
+            "rows": len(rows[kind]),
+            "rows_per_1000": round(1000 * len(rows[kind]) / sampled.num_rows, 3),
+            "first_ids": rows[kind][:ROWS_NAMED],
+        }
+        for kind in sorted(counts)
+    }
+    return {
+        "rows": sampled.num_rows,
+        "rows_with_findings": len({i for ids in rows.values() for i in ids}),
+        "types": types,
+    }
+
+
+def sample(tables: Iterable[pa.Table], rows: int) -> pa.Table:
+    """Returns the rows with the smallest ids, in order of id."""
+    held = pa.table({name: pa.array([], pa.string()) for name in COLUMNS})
+    for table in tables:
+        held = pa.concat_tables([held, table.select(COLUMNS).cast(held.schema)])
+        held = held.sort_by("id").slice(0, rows).combine_chunks()
+    return held
+
+
+class _Strict:
+    """The second pass."""
+
+    def __init__(self, settings: Pii, languages: Sequence[str], known: KnownEntities) -> None:
+        from pipeline.screen.pii.recognisers import allowed, is_allowed
+        from pipeline.screen.pii.scrub import engine
+
+        self._engines = {language: engine(settings, language) for language in languages}
+        self._default, self._known = languages[0], known
+        self._allowed, self._is_allowed = allowed(settings.allow_list), is_allowed(settings.allow_list)
+
+    def types(self, text: str, language: str | None) -> Iterator[str]:
+        """Yields the type of every finding in a text; what has been replaced is taken out first."""
+        text = REPLACED.sub("…", text)
+        language = language if language in self._engines else self._default
+        results = self._engines[language].analyze(
+            text, language, score_threshold=0, allow_list=self._allowed, allow_list_match="regex"
+        )
+        yield from (result.entity_type for result in results)
+        for kind, pattern in NUMBERS.items():
+            yield from (kind for _ in pattern.finditer(DATE.sub("…", text)))
+        for kind, pattern in NAMES.items():
+            names = (match[1] for match in pattern.finditer(text))
+            yield from (kind for name in names if fold(name) not in OF_TEAMS and not self._is_allowed(name))
+        yield from ("KNOWN_NAME" for word in WORD.findall(text) if self._is_known(word) and not self._is_allowed(word))
+
+    def _is_known(self, word: str) -> bool:
+        """Whether a capitalised word is a part of anybody's name that is no everyday word."""
+        return word[0].isupper() and any(
+            form in self._known.words for form in forms(word) if len(form) > 2 and form not in EVERYDAY | PARTICLES
+        )

@@ -1,0 +1,187 @@
+"""Personal data: Presidio's recognisers, NER and the dump's known entities, replaced by placeholders or keyed tags.
+
+Output contract: `PiiStage` replaces every finding in `prompt` and `response` of unmarked rows by `<TYPE>` (or by a tag,
+see `pseudonyms`) and writes `pii`, the types found in reading order, prompt first. It marks nothing and leaves `id` as
+it is. `Scrubber` does one text, for whoever must treat text exactly as the training data was treated. Types: those of
+`recognisers.NEEDS`, those of `curate.pii.patterns`, PERSON from the known entities, and the configured `entities` from
+the language's NER model. A finding that is, as a whole, a member of `curate.pii.allow_list` is none.
+Findings equal those of a stock `AnalyzerEngine` with the same recognisers (`engine` builds it, tests and the benchmark
+compare): a batch's distinct texts are held against the recognisers' necessary conditions as columns, and a recogniser
+is called, directly, for the few texts in which it can find something.
+This module does not find names of third parties without an NER model, and does not know what a text means.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import schema
+from pipeline.config import Pii
+from pipeline.screen.pii.entities import KnownEntities
+from pipeline.screen.pii.spans import Finding, merge, replace
+
+FEW = 16  # texts
+
+
+class Scrubber:
+    """Finds and replaces personal data. Holds the recognisers, and one NER model per language that has one."""
+
+    def __init__(self, settings: Pii, languages: Sequence[str], key: bytes | None = None) -> None:
+        """`key`: of the modes that need one, see `pseudonyms.key_of`; raises `MissingModelError`, `ConfigError`."""
+        from pipeline.screen.pii import ner
+        from pipeline.screen.pii.pseudonyms import naming
+        from pipeline.screen.pii.recognisers import ANY, NEEDS, expressions, is_allowed, recognisers
+
+        self._settings, self._languages = settings, tuple(languages)
+        self._name = naming(settings, key)
+        self._any, self._is_allowed = ANY, is_allowed(settings.allow_list)
+        found = recognisers(languages[0], settings.patterns)
+        self._gated = [(NEEDS[each.supported_entities[0]], each) for each in found[: len(NEEDS)]]
+        self._own = [(expressions(each), each) for each in found[len(NEEDS) :]]
+        self._ner = {
+            language: ner.load(language, model, settings.entities)
+            for language, model in settings.ner.items()
+            if language in languages
+        }
+
+    def find_all(self, texts: Sequence[str], languages: Sequence[str | None]) -> dict[int, list[Finding]]:
+        """Returns the findings, which may overlap, of the texts that have any, by position.
+
+        `languages`: one per text; an unknown one counts as the first of the project's.
+        """
+        places: dict[tuple[str, str | None], list[int]] = {}  # a text that recurs in a language is treated once
+        for at, text_and_language in enumerate(zip(texts, languages, strict=True)):
+            places.setdefault(text_and_language, []).append(at)
+        distinct = [text for text, _ in places]
+        results: dict[int, list[Any]] = {}
+        self._match(distinct, results)
+        self._recognise(distinct, [language for _, language in places], results)
+        where = list(places.values())
+        settled = ((where[number], self._settle(distinct[number], found)) for number, found in results.items())
+        return {at: [*findings] for positions, findings in settled if findings for at in positions}
+
+    def _match(self, texts: Sequence[str], results: dict[int, list[Any]]) -> None:
+        """Adds what the pattern recognisers find."""
+        possible = where(self._any, texts)
+        left = [texts[number] for number in possible]
+        for needs, recogniser in self._gated:
+            for at in where(needs, left):
+                _add(results, possible[at], recogniser.analyze(left[at], recogniser.supported_entities))
+        for searches, recogniser in self._own:
+            for number, text in enumerate(texts):
+                if any(search(text) for search in searches):
+                    _add(results, number, recogniser.analyze(text, recogniser.supported_entities))
+
+    def _recognise(self, texts: Sequence[str], languages: Sequence[str | None], results: dict[int, list[Any]]) -> None:
+        """Adds what the NER models find."""
+        spoken = [language if language in self._languages else self._languages[0] for language in languages]
+        for language, model in self._ner.items():
+            numbers = [number for number, name in enumerate(spoken) if name == language]
+            for number, found in zip(numbers, model.find_all([texts[number] for number in numbers]), strict=True):
+                _add(results, number, found)
+
+    def _settle(self, text: str, results: list[Any]) -> list[Finding]:
+        """Returns results as `AnalyzerEngine` does: over the threshold, none inside its better, none allowed."""
+        from presidio_analyzer import EntityRecognizer
+
+        certain = [result for result in results if result.score >= self._settings.score_threshold]
+        kept = EntityRecognizer.remove_duplicates(certain)
+        return self.personal(text, [Finding(each.start, each.end, each.entity_type, each.score) for each in kept])
+
+    def personal(self, text: str, findings: Iterable[Finding]) -> list[Finding]:
+        """Returns the findings in a text that the allow list does not allow."""
+        return [finding for finding in findings if not self._is_allowed(text[finding.start : finding.end])]
+
+    def find(self, text: str, language: str | None = None) -> list[Finding]:
+        """Returns the findings in one text, which may overlap."""
+        return self.find_all([text], [language]).get(0, [])
+
+    def replace(self, text: str, findings: Iterable[Finding]) -> tuple[str, list[str]]:
+        """Returns the text with placeholders, or tags, and the types replaced, in reading order."""
+        merged = merge(findings)
+        return replace(text, merged, self._name), [finding.type for finding in merged]
+
+    def scrub(self, text: str, language: str | None = None, others: Iterable[Finding] = ()) -> tuple[str, list[str]]:
+        """Finds and replaces in one text; `others` adds findings."""
+        return self.replace(text, [*self.find(text, language), *others])
+
+
+def where(needs: str, texts: Sequence[str]) -> list[int]:
+    """Returns the positions of the texts in which an expression matches, RE2's way or, for a few texts, Python's.
+
+    RE2 compiles it at every call. Where the two differ (`\\w` beyond ASCII) a condition is necessary either way.
+    """
+    if len(texts) < FEW:
+        search = re.compile(needs).search
+        return [at for at, text in enumerate(texts) if search(text)]
+    return list(np.flatnonzero(pc.match_substring_regex(pa.array(texts, pa.string()), needs)).tolist())
+
+
+def _add(results: dict[int, list[Any]], number: int, found: list[Any]) -> None:
+    if found:
+        results.setdefault(number, []).extend(found)
+
+
+class PiiStage:
+    """Scrubs `prompt` and `response`; one instance per actor."""
+
+    def __init__(self, settings: Pii, languages: Sequence[str], known: KnownEntities, key: bytes | None = None) -> None:
+        self._known = known if settings.known_entities else KnownEntities()
+        self._own = settings.known_entities
+        self._scrubber = Scrubber(settings, languages, key)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        rows = np.flatnonzero(schema.unmarked(table))
+        chosen = table.take(pa.array(rows))
+        types: list[list[str]] = [[] for _ in rows]
+        for name in ("prompt", "response"):
+            texts = [text or "" for text in chosen[name].to_pylist()]
+            changed = self._scrub(texts, chosen, types)
+            table = _written(table, name, rows[list(changed)], list(changed.values()))
+        return _written(table, "pii", rows, types)
+
+    def _scrub(self, texts: list[str], chosen: pa.Table, types: list[list[str]]) -> dict[int, str]:
+        """Returns the new texts of the rows that change, and adds the types replaced to `types`."""
+        found = self._scrubber.find_all(texts, chosen["lang"].to_pylist())
+        if self._own:
+            for at, findings in self._known.find_all(texts, chosen["entities"]).items():
+                found.setdefault(at, []).extend(self._scrubber.personal(texts[at], findings))
+        changed = {}
+        for at in sorted(found):
+            changed[at], replaced = self._scrubber.replace(texts[at], found[at])
+            types[at] += replaced
+        return changed
+
+
+def _written(table: pa.Table, name: str, rows: np.ndarray, values: list[Any]) -> pa.Table:
+    """Returns the table with new values in some rows of one column."""
+    column = table[name].to_pylist()
+    for row, value in zip(rows.tolist(), values, strict=True):
+        column[row] = value
+    return schema.replaced(table, name, column)
+
+
+def engine(settings: Pii, language: str) -> Any:
+    """Returns the stock `AnalyzerEngine` of one language: exactly our recognisers, and the configured NER model.
+
+    `Scrubber` does without it; the tests and the benchmark hold it to this one, and the leak audit uses it as it is.
+    """
+    from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+    from presidio_analyzer.nlp_engine import NoOpNlpEngine
+
+    from pipeline.screen.pii import ner
+    from pipeline.screen.pii.recognisers import recognisers
+
+    found = recognisers(language, settings.patterns)
+    nlp = NoOpNlpEngine([{"lang_code": language, "model_name": "none"}])
+    if model := settings.ner.get(language):
+        nlp, recogniser = ner.load(language, model, settings.entities).stock(language)
+        found.append(recogniser)
+    registry = RecognizerRegistry(recognizers=found, supported_languages=[language])
+    return AnalyzerEngine(registry=registry, nlp_engine=nlp, supported_languages=[language])

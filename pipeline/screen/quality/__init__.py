@@ -1,0 +1,1 @@
+"""Quality: texts that no model should learn from."""

@@ -1,0 +1,1 @@
+"""Toxicity: Detoxify, with a screen that lets harmless texts leave early."""

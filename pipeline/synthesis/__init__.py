@@ -1,0 +1,1 @@
+"""Self-instruct: new questions for answers that people gave."""

@@ -1,0 +1,1 @@
+"""What a training reads: packed rows, general-domain rows, a preview of both."""

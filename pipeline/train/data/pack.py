@@ -1,0 +1,223 @@
+"""The stage `pack`: curated rows become packed rows of tokens, many examples side by side in one.
+
+Output contract: `stages/pack/{train,val}-NNNNN.parquet`, one packed row per table row: `input_ids` and `labels` (int32,
+at most `pack_tokens`, no padding) and `seq_lengths` (int32, they add up to the row). `stages/pack/summary.json` counts
+rows, tokens, truncations and names the rows whose whole answer was cut away: those alone are left out. The same rows
+give the same bytes, whatever blocks they arrive in: they are sorted by id, then packed best-fit decreasing.
+This module does not shuffle, and no example is split over two packed rows.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.dedup.tasks import each
+from pipeline.errors import ConfigError, InputError, UserError
+from pipeline.formats import FORMATS
+from pipeline.model_fingerprint import model_fingerprint
+from pipeline.models import load, template
+from pipeline.run import fingerprint, outputs
+from pipeline.train.data import general_rows
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.config import Project, Train
+    from pipeline.run import Run, Stage
+
+STAGE = "pack"
+SUMMARY = f"stages/{STAGE}/summary.json"
+SHARD_TOKENS = 4 << 20
+SMALL = 10_000
+"""Up to so many rows the job's own process tokenises: quicker than starting workers that import transformers (8 s)."""
+
+ENCODED = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("labels", pa.list_(pa.int32()), nullable=False),
+        pa.field("truncated", pa.bool_(), nullable=False),
+    ]
+)
+_COLUMNS = ["id", "kind", "prompt", "response"]
+PACKED = pa.schema([pa.field(name, pa.list_(pa.int32())) for name in ("input_ids", "labels", "seq_lengths")])
+
+
+class Tokenise:
+    """Makes of a table with `id`, `kind`, `prompt` and `response` an `ENCODED` table, row for row."""
+
+    def __init__(self, project: Project) -> None:
+        self.tokenizer = load.load_tokenizer(project.base_model, project)
+        self.max_length = project.train.max_length
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        prompts, responses = table["prompt"].to_pylist(), table["response"].to_pylist()
+        kinds = table["kind"].to_pylist()
+        rows = template.encode_batch(self.tokenizer, prompts, responses, self.max_length, kinds)
+        columns = [
+            table["id"].cast(pa.string()).combine_chunks(),
+            pa.array([row.input_ids for row in rows], ENCODED.field("input_ids").type),
+            pa.array([row.labels for row in rows], ENCODED.field("labels").type),
+            pa.array([row.truncated for row in rows], pa.bool_()),
+        ]
+        return pa.Table.from_arrays(columns, schema=ENCODED)
+
+
+def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
+    """Runs the stage, or finds it finished; returns its manifest.
+
+    Raises `MissingStageError` before `curate`, `ConfigError` for lengths that cannot be, `InputError` when no training
+    row is left.
+    """
+    capacity = int(project.train.pack_tokens)  # `auto` is settled by now
+    if project.train.max_length > capacity:
+        raise ConfigError("train.max_length must not exceed train.pack_tokens: an example is never split")
+    if project.train.max_length > (limit := load.positions(project.base_model)):
+        raise ConfigError(f"train.max_length: {project.base_model} takes no more than {limit} tokens")
+    curated, made = run.require("curate"), run.manifest("synthesize")
+    inputs = {"curate": curated["key"], "synthesize": made["key"] if made else None}
+    tokenise = Tokenise(project)
+    key = fingerprint(
+        inputs,
+        template.template_sha256(tokenise.tokenizer),
+        model_fingerprint(str(load.folder(project.base_model))),
+        project.train.max_length,
+        capacity,
+        general_rows.fingerprint_of(project),
+        FORMATS[STAGE],
+    )
+    finished = run.manifest(STAGE, key)
+    if finished is not None:
+        console.print(f"pack: finished before, {finished['rows']['train']} packed rows")
+        return finished
+    stage = run.begin(STAGE, key)
+    sources = {split: outputs(curated, f"data/{split}") for split in ("train", "val")}
+    sources["train"] += outputs(made, "data/synthetic") if made else []
+    few = sum(curated["rows"].values()) + (sum(made["rows"].values()) if made else 0) <= SMALL
+    encoded = {split: _encoded(project, run, paths, tokenise if few else None) for split, paths in sources.items()}
+    encoded["train"], mixed = _mix(project, run, stage, encoded["train"], tokenise)
+    summary: dict[str, Any] = {}
+    for split, rows in encoded.items():
+        packed, summary[split] = pack_rows(rows.sort_by("id"), capacity)
+        step = max(1, SHARD_TOKENS // capacity)
+        for number, start in enumerate(range(0, packed.num_rows, step)):
+            run.put(stage, f"stages/{STAGE}/{split}-{number:05d}.parquet", packed.slice(start, step))
+    if not summary["train"]["examples"]:
+        raise InputError(f"{run.uri} holds no training row with an answer: curate more data")
+    summary["train"]["general"] = mixed
+    run.put_json(stage, SUMMARY, summary)
+    rows_of = {split: summary[split]["packed_rows"] for split in summary}
+    console.print(_line(summary["train"]))
+    return run.commit(stage, inputs, rows_of)
+
+
+def _line(train: dict[str, Any]) -> str:
+    text = (
+        f"pack: {train['examples']:,} examples, {train['tokens']:,} tokens in {train['packed_rows']:,} rows "
+        f"({train['fill']:.0%} full), {train['supervised_tokens']:,} supervised"
+    )
+    if train["truncated"]:
+        text += f"; {train['truncated']} cut at max_length, {len(train['skipped'])} of them left without an answer"
+    if mixed := train["general"]:
+        text += f"; {mixed['rows']:,} general-domain rows, {mixed['share']:.1%} of the supervised tokens"
+        if mixed["rows"] == mixed["available"]:
+            text += f" (all there are: {mixed['wanted']:.0%} were wanted)"
+    return text
+
+
+def _mix(
+    project: Project, run: Run, stage: Stage, encoded: pa.Table, tokenise: Tokenise
+) -> tuple[pa.Table, dict[str, Any] | None]:
+    """Adds the general-domain rows that the settings ask for and writes them as `data/general`; returns all rows and
+    what was added. Rows that the run has curated, whatever their split, are not added again."""
+    settings = project.train.general
+    if settings is None:
+        return encoded, None
+    taken = set(run.read_outputs(run.require("curate"), "data")["id"].to_pylist())
+    rows = general_rows.available(project, settings.path, taken)
+    own = int(np.count_nonzero(np.asarray(encoded["labels"].combine_chunks().values) != template.IGNORED))
+    drawn, added, counts = general_rows.draw(rows, settings.share, own, tokenise)
+    run.put(stage, f"{general_rows.FOLDER}/00000.parquet", drawn)
+    return pa.concat_tables([encoded, added]), counts
+
+
+def _encoded(project: Project, run: Run, paths: list[str], tokenise: Tokenise | None) -> pa.Table:
+    """Tokenises the records of Parquet files, here or, without `tokenise`, on the cluster (`ENCODED`)."""
+
+    def work(path: str, tokenise: Tokenise | None) -> pa.Table:
+        return (tokenise or Tokenise(project))(run.read_table(path, _COLUMNS))
+
+    tables = [work(path, tokenise) for path in paths] if tokenise else each(work, [(path, None) for path in paths])
+    return pa.concat_tables([ENCODED.empty_table(), *tables])
+
+
+def pack_rows(rows: pa.Table, capacity: int) -> tuple[pa.Table, dict[str, Any]]:
+    """Packs an `ENCODED` table (sorted by id) into a `PACKED` one; returns it and its counts.
+
+    Rows with no supervised token are left out and named under `skipped`.
+    """
+    ids = rows["input_ids"].combine_chunks()
+    labels = rows["labels"].combine_chunks()
+    starts = np.asarray(ids.offsets)
+    tokens, targets = np.asarray(ids.values), np.asarray(labels.values)
+    lengths = np.diff(starts)
+    answers = np.add.reduceat(np.append(targets != template.IGNORED, False), starts[:-1]) if len(lengths) else lengths
+    kept = np.flatnonzero(answers > 0)
+    bins = [kept[members] for members in best_fit(lengths[kept], capacity)]
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in PACKED.names}
+    for members in bins:
+        spans = [slice(starts[i], starts[i + 1]) for i in members]
+        columns["input_ids"].append(np.concatenate([tokens[span] for span in spans]))
+        columns["labels"].append(np.concatenate([targets[span] for span in spans]))
+        columns["seq_lengths"].append(lengths[members].astype(np.int32))
+    total = int(lengths[kept].sum())
+    summary = {
+        "examples": len(kept),
+        "truncated": int(np.count_nonzero(np.asarray(rows["truncated"]))),
+        "skipped": [rows["id"][int(i)].as_py() for i in np.flatnonzero(answers == 0)],
+        "packed_rows": len(bins),
+        "tokens": total,
+        "supervised_tokens": int(answers.sum()),
+        "fill": round(total / (len(bins) * capacity), 4) if bins else 0.0,
+    }
+    return pa.table(columns, schema=PACKED), summary
+
+
+def best_fit(lengths: np.ndarray, capacity: int) -> list[list[int]]:
+    """Best-fit-decreasing bin packing: longest first, each into the fullest bin that still holds it.
+
+    Returns the bins, each a list of positions in `lengths`; ties go to the earlier position and the older bin.
+    Raises `UserError` for a length over the capacity.
+    """
+    bins: list[list[int]] = []
+    room: list[tuple[int, int]] = []  # (free tokens, bin), sorted
+    for position in np.argsort(-np.asarray(lengths), kind="stable").tolist():
+        length = int(lengths[position])
+        if length > capacity:
+            raise UserError(f"an example of {length} tokens does not fit a packed row of {capacity}")
+        place = bisect.bisect_left(room, (length, -1))
+        if place == len(room):
+            bins.append([])
+            free, index = capacity, len(bins) - 1
+        else:
+            free, index = room.pop(place)
+        bins[index].append(position)
+        bisect.insort(room, (free - length, index))
+    return bins
+
+
+def plan_order(rows: int, settings: Train, seed: int) -> np.ndarray:
+    """Returns which packed row is trained at which position, over all epochs: a new shuffle each."""
+    wanted = max(1, round(rows * settings.epochs))
+    random = np.random.default_rng(seed)
+    return np.concatenate([random.permutation(rows) for _ in range(math.ceil(wanted / rows))])[:wanted]
+
+
+def total_steps(rows: int, settings: Train) -> int:
+    """Returns how many optimiser steps a training on so many packed rows takes."""
+    return math.ceil(max(1, round(rows * settings.epochs)) / settings.rows_per_step)

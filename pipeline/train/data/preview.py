@@ -1,0 +1,83 @@
+"""Training rows as the model will see them: what is context, what is supervised, which tokens are special, what is cut.
+
+Output contract: `spans` splits an encoded row into runs of tokens of one sort, whose texts add up to the row's; `show`
+prints rows drawn by the project's seed, in colour, or with the supervised text between ⟦ and ⟧ where there is none.
+Needs the tokenizer alone: no weights, no GPU, no Ray. The text is the curated, scrubbed one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline import schema
+from pipeline.models import load, template
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from pipeline.config import Project
+    from pipeline.run import Run
+
+COLOURS = {True: "bold green", False: "bright_black"}
+SPECIAL = "reverse"
+BREAK = "\u23ce\n"  # a line break is a token to learn: it is shown
+
+
+@dataclass(frozen=True)
+class Span:
+    """Consecutive tokens of one sort."""
+
+    text: str
+    supervised: bool
+    special: bool
+
+
+def spans(tokenizer: Any, row: template.Encoded) -> list[Span]:
+    """Returns the runs of a row in order; a text is what decoding adds, so no blank is lost at a border."""
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    sorts = [
+        (label != template.IGNORED, token in special) for token, label in zip(row.input_ids, row.labels, strict=True)
+    ]
+    found, end, before = [], 0, ""
+    for (supervised, is_special), group in itertools.groupby(sorts):
+        end += len(list(group))
+        whole = str(tokenizer.decode(row.input_ids[:end], clean_up_tokenization_spaces=False))
+        found.append(Span(whole[len(before) :], supervised, is_special))
+        before = whole
+    return found
+
+
+def styled(found: list[Span], colour: bool) -> Text:
+    """Returns the runs as one text to print."""
+    from rich.text import Text
+
+    text, open_ = Text(), False
+    for span in found:
+        if not colour and span.supervised != open_:
+            text.append("⟦" if span.supervised else "⟧")
+            open_ = span.supervised
+        style = COLOURS[span.supervised] + (f" {SPECIAL}" if span.special else "")
+        text.append(span.text.replace("\n", BREAK), style)
+    return text.append("⟧") if open_ else text
+
+
+def show(project: Project, run: Run, count: int, console: Console) -> None:
+    """Prints `count` training rows with their masks; raises `MissingStageError` before `curate`."""
+    tokenizer = load.load_tokenizer(project.base_model, project)
+    rows = run.read_outputs(run.require("curate"), "data/train").select(["id", "kind", "prompt", "response"])
+    chosen = sorted(rows.to_pylist(), key=lambda row: schema.shuffle_key(project.seed, row["id"]))
+    colour = console.color_system is not None
+    marks = styled([Span("context", False, False)], colour), styled([Span("learnt", True, False)], colour)
+    console.print(*marks, "special tokens reversed" if colour else "", end="\n\n")
+    for row in chosen[:count]:
+        encoded = template.encode(tokenizer, row["prompt"], row["response"], project.train.max_length, row["kind"])
+        learnt = sum(label != template.IGNORED for label in encoded.labels)
+        console.print(f"{row['id']}  {row['kind']}, {len(encoded.input_ids)} tokens, {learnt} learnt", markup=False)
+        if encoded.truncated:
+            lost = "; nothing is left to learn, the row is skipped" if not learnt else ""
+            console.print(f"cut at train.max_length, {project.train.max_length} tokens{lost}", style="yellow")
+        console.print(styled(spans(tokenizer, encoded), colour), end="\n\n")
+    console.print(f"{min(count, len(chosen)):,} of {len(chosen):,} curated training rows")

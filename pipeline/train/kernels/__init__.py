@@ -1,0 +1,1 @@
+"""What a step computes with: fused LoRA layers, packed attention, loss, gradient checkpointing."""

@@ -1,0 +1,246 @@
+"""LoRA on frozen layers with few kernels and little memory: layers that share an input are one step of autograd.
+
+Output contract: `fuse(model)` gives the attention projections, gated MLPs and RMSNorms of Llama and its kin a forward
+pass with the same result and the same gradients (to rounding), and returns how many modules it changed.
+- q, k and v are one step, o is one, the MLP is one. An adapter costs a rank-r product each way, added in place.
+- The MLP keeps the products of gate and up, and repeats what lies between them and down in the backward pass. Of an
+  input that comes from a norm the residual stream is kept, which the norm keeps anyway, and the norm is repeated. No
+  weight is multiplied twice; a frozen weight is dequantised when it is used, and dropped.
+- All adapters are cast to the compute type at once, at the start of a forward pass of the decoder.
+What `fusable` does not know keeps its own forward pass.
+The backward pass is laid out as in Unsloth's `fast_lora` (https://github.com/unslothai/unsloth). SiLU and the rotary
+embedding are liger-kernel's on CUDA; there are no kernels of our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import MethodType
+from typing import Any
+
+import torch
+from torch.nn.functional import linear, rms_norm
+
+from pipeline.train.kernels import fusable, ops
+
+
+class Group:
+    """Linear layers that share their input, some with an adapter: y_i = x W_i' + bias_i + scale * x A_i' B_i'."""
+
+    def __init__(self, layers: list[Any], dtype: torch.dtype) -> None:
+        self.frozen = [layer.get_base_layer() if hasattr(layer, "lora_A") else layer for layer in layers]
+        for layer in self.frozen:
+            ops.flatten_scales(layer.weight)
+        self.adapted = [layer for layer in layers if hasattr(layer, "lora_A")]
+        self.names = [layer.active_adapters[0] for layer in self.adapted]
+        named = list(zip(self.adapted, self.names, strict=True))
+        self.scale = float(named[0][0].scaling[named[0][1]]) if named else 0.0
+        self.down = [layer.lora_A[name].weight for layer, name in named]  # A, (r, in)
+        self.up = [layer.lora_B[name].weight for layer, name in named]  # B, (out, r)
+        ranks = [len(a) for a in self.down]
+        where = dict(zip(map(id, self.adapted), range(len(ranks)), strict=True))
+        self.slots = [where.get(id(layer)) for layer in layers]
+        self.spans = [slice(sum(ranks[:i]), sum(ranks[: i + 1])) for i in range(len(ranks))]
+        self.dtype = dtype
+        # in the compute type, renewed by `Casts`: all A under one another, times the scale; each B
+        self.a = (
+            torch.empty(sum(ranks), self.down[0].shape[1], dtype=dtype, device=self.down[0].device) if ranks else None
+        )
+        self.b = [torch.empty_like(b, dtype=dtype) for b in self.up]
+        self._input: torch.Tensor | None = None
+        self._outputs: list[torch.Tensor | None] = []
+
+    def output(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        """Returns one layer's output; the first one asked computes all, and the others take theirs."""
+        if self._input is not x or self._outputs[index] is None:
+            if any(layer.disable_adapters or layer.merged for layer in self.adapted):
+                raise RuntimeError("a fused model trains with its adapter: load it anew to look at the base alone")
+            self._input = x
+            self._outputs = list(_Linears.apply(x.to(self.dtype), self, *_source(x), *self.down, *self.up))
+        y, self._outputs[index] = self._outputs[index], None
+        if not any(output is not None for output in self._outputs):
+            self._input = None
+        assert y is not None  # noqa: S101
+        return y
+
+    def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        """Takes (tokens, in); returns (tokens, out) of each layer, and scale * x A' of the adapters (tokens, all r)."""
+        low = None if self.a is None else x @ self.a.T
+        outputs = []
+        for layer, slot in zip(self.frozen, self.slots, strict=True):
+            bias = None if layer.bias is None else layer.bias.to(self.dtype)
+            y = linear(x, ops.frozen_weight(layer, self.dtype), bias)
+            if slot is not None and low is not None:
+                y.addmm_(low[:, self.spans[slot]], self.b[slot].T)
+            outputs.append(y)
+        return outputs, low
+
+    def backward(
+        self, dys: tuple[torch.Tensor, ...], x: torch.Tensor | None, low: torch.Tensor | None, wants_dx: bool
+    ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
+        """Returns the gradient of x (None unless wanted), and those of all A and all B in float32."""
+        dx, d_low = None, None
+        d_up: list[torch.Tensor] = []
+        if low is not None:
+            d_low = torch.empty_like(low)
+        for dy, layer, slot in zip(dys, self.frozen, self.slots, strict=True):
+            if wants_dx:
+                weight = ops.frozen_weight(layer, self.dtype)
+                dx = dy @ weight if dx is None else dx.addmm_(dy, weight)
+            if slot is not None and low is not None and d_low is not None:
+                torch.mm(dy, self.b[slot], out=d_low[:, self.spans[slot]])
+                d_up.append(ops.float32_product(dy.T, low[:, self.spans[slot]]))
+        if d_low is None or self.a is None or x is None:
+            return dx, []
+        if dx is not None:
+            dx.addmm_(d_low, self.a)
+        d_a = ops.float32_product(d_low.T, x).mul_(self.scale)
+        return dx, [*(d_a[span] for span in self.spans), *d_up]
+
+
+class Casts:
+    """Keeps the groups' copies of their adapters in the compute type; a hook before the decoder's forward pass."""
+
+    def __init__(self, groups: list[Group]) -> None:
+        adapted = [group for group in groups if group.a is not None]
+        self.stacks = [group.a for group in adapted]
+        self.scales = [group.scale for group in adapted]
+        self.copies = [group.a[span] for group in adapted if group.a is not None for span in group.spans]
+        self.copies += [b for group in adapted for b in group.b]
+        self.sources = [a for group in adapted for a in group.down] + [b for group in adapted for b in group.up]
+
+    def __call__(self, *_: Any) -> None:
+        if self.copies:
+            with torch.no_grad():
+                torch._foreach_copy_(self.copies, self.sources)
+                torch._foreach_mul_(self.stacks, self.scales)
+
+
+class _Linears(torch.autograd.Function):  # type: ignore[misc]  # torch is not followed
+    """The layers of one group; the adapters' tensors are arguments so that they get their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, group: Group, norm: Any, residual: Any, *_: torch.Tensor) -> Any:
+        flat = x.reshape(-1, x.shape[-1])
+        outputs, low = group.forward(flat)
+        ctx.group, ctx.norm = group, norm
+        ctx.save_for_backward(None if low is None else flat if residual is None else residual, low)
+        return tuple(y.view(*x.shape[:-1], -1) for y in outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *dys: torch.Tensor) -> tuple[Any, ...]:
+        kept, low = ctx.saved_tensors
+        flat = tuple(dy.reshape(-1, dy.shape[-1]) for dy in dys)
+        dx, rest = ctx.group.backward(flat, _again(ctx.norm, kept, flat[0].dtype), low, ctx.needs_input_grad[0])
+        return None if dx is None else dx.view(*dys[0].shape[:-1], -1), None, None, None, *rest
+
+
+class _GatedMlp(torch.autograd.Function):  # type: ignore[misc]
+    """down(silu(gate(x)) * up(x)): two groups, gate and up, and down."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, wide: Group, narrow: Group, norm: Any, residual: Any, *_: torch.Tensor
+    ) -> torch.Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        (g, u), low = wide.forward(flat)
+        (y,), narrow_low = narrow.forward(ops.silu_times(g, u))
+        ctx.groups, ctx.norm = (wide, narrow), norm
+        ctx.save_for_backward(None if low is None else flat if residual is None else residual, g, u, low, narrow_low)
+        return y.view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:
+        wide, narrow = ctx.groups
+        kept, g, u, low, narrow_low = ctx.saved_tensors
+        flat = dy.reshape(-1, dy.shape[-1])
+        dh, narrow_rest = narrow.backward(
+            (flat,), None if narrow_low is None else ops.silu_times(g, u), narrow_low, wants_dx=True
+        )
+        between = ops.silu_times_backward(dh, g, u)
+        del dh
+        x = _again(ctx.norm, kept, flat.dtype)
+        dx, wide_rest = wide.backward(between, x, low, ctx.needs_input_grad[0])
+        return None if dx is None else dx.view(dy.shape), None, None, None, None, *wide_rest, *narrow_rest
+
+
+def _again(norm: Any, kept: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """Returns the input of a layer, (tokens, in), from what was kept of it."""
+    if norm is None or kept is None:
+        return kept
+    with torch.no_grad():
+        return norm(kept).reshape(-1, kept.shape[-1]).to(dtype)
+
+
+def fuse(model: Any) -> int:
+    """Fuses what it knows of a `peft.PeftModel` that is about to be trained; returns how many modules it changed."""
+    causal = model.get_base_model()
+    cuda = next(causal.parameters()).is_cuda
+    dtype = torch.bfloat16 if cuda else causal.dtype
+    if cuda:
+        _use_liger(causal)
+    for norm in causal.modules():
+        if fusable.is_norm(norm):
+            norm.forward = MethodType(_norm_forward, norm)
+    groups: list[Group] = []
+    changed = 0
+    for module in list(causal.get_decoder().layers.modules()):
+        for found in _groups(module, dtype):
+            groups += found
+            changed += 1 if len(found) == 2 else len(found[0].frozen)
+    causal.get_decoder().register_forward_pre_hook(Casts(groups))
+    return changed
+
+
+def _groups(module: Any, dtype: torch.dtype) -> Iterator[list[Group]]:
+    """Fuses what a module holds; yields the groups of each of its steps."""
+    for layers in fusable.projections(module):
+        group = Group(layers, dtype)
+        for index, layer in enumerate(layers):
+            layer.forward = _member(group, index)
+        yield [group]
+    if mlp := fusable.gated_mlp(module):
+        pair = [Group(mlp[:2], dtype), Group(mlp[2:], dtype)]
+        module.forward = _gated_mlp(*pair)
+        yield pair
+
+
+def _member(group: Group, index: int) -> Any:
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return group.output(index, x)
+
+    return forward
+
+
+def _gated_mlp(wide: Group, narrow: Group) -> Any:
+    adapters = [*wide.down, *wide.up, *narrow.down, *narrow.up]
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = _GatedMlp.apply(x.to(wide.dtype), wide, narrow, *_source(x), *adapters)
+        return y
+
+    return forward
+
+
+def _norm_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+    """RMSNorm in one kernel; its output remembers where it comes from."""
+    y = rms_norm(x, (x.shape[-1],), self.weight, self.variance_epsilon)
+    y.source = (self, x)
+    return y
+
+
+def _source(x: torch.Tensor) -> tuple[Any, torch.Tensor | None]:
+    """Returns the norm an input comes from and what went into it; Nones for any other input."""
+    source: tuple[Any, torch.Tensor | None] = getattr(x, "source", (None, None))
+    return source
+
+
+def _use_liger(causal: Any) -> None:
+    """Sets liger's rotary embedding in, for the model types it knows."""
+    try:
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance
+    except ImportError:
+        return
+    _apply_liger_kernel_to_instance(
+        causal, rope=True, rms_norm=False, swiglu=False, cross_entropy=False, fused_linear_cross_entropy=False
+    )

@@ -1,0 +1,60 @@
+"""Answers of the model while it trains: the same few validation questions at every evaluation.
+
+Output contract: an event `samples` in the journal, after the evaluation's line, with the questions and the answers in
+their order; greedy, by the template that serving uses. Training goes on as if nobody had asked: no random number is
+drawn, no weight, mode or attention is left changed.
+This module does not score.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from pipeline.models import generate
+from pipeline.train.loop.event_log import Journal
+
+NEW_TOKENS = 96
+BATCH = 8
+
+
+class Sampler(TrainerCallback):  # type: ignore[misc]
+    """Asks `prompts` at every evaluation. The trainer that it is added to calls it."""
+
+    def __init__(self, tokenizer: Any, prompts: Sequence[str], journal: Journal) -> None:
+        self.tokenizer, self.prompts, self.journal = tokenizer, list(prompts), journal
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:
+        texts = answers(model, self.tokenizer, self.prompts)
+        first = " ".join(texts[0].split())[:80]
+        told = f"answers to {len(texts)} validation questions are in the journal; the first begins: {first}"
+        self.journal.event(state.global_step, "samples", told, questions=self.prompts, answers=texts)
+
+
+def answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str]:
+    """Returns greedy answers of a model in training (adapter on, packed attention), of `NEW_TOKENS` tokens at most."""
+    found: dict[int, tuple[str, bool]] = {}
+    with _asked(model):
+        for part in generate.answers(model, tokenizer, prompts, NEW_TOKENS, BATCH):
+            found.update(part)
+    return [found[at][0] for at in range(len(prompts))]
+
+
+@contextlib.contextmanager
+def _asked(model: Any) -> Iterator[None]:
+    """Makes a model able to generate while it is open: packed attention knows no padding and keeps no keys."""
+    causal = model.get_base_model()
+    training, attention = model.training, causal.config._attn_implementation
+    cuda = model.device.type == "cuda"
+    model.eval()
+    causal.set_attn_implementation("sdpa")
+    try:
+        with torch.autocast("cuda", torch.bfloat16) if cuda else contextlib.nullcontext():
+            yield
+    finally:
+        causal.set_attn_implementation(attention)
+        model.train(training)

@@ -1,0 +1,73 @@
+"""Between text and token ids: rendering messages, encoding, decoding, the bytes of a single token.
+
+Output contract: `render` gives what the training's own `chat_prompt` gives. The `piece`s of the tokens of a text,
+joined, are the text's UTF-8 for byte-level BPE; for other tokenizers but for spaces that decoding strips. Code Llama's
+`<FILL_ME>` is text like any other.
+This module loads no tokenizer and keeps no state of a request.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+class Codec(Protocol):
+    size: int  # ids are below it
+
+    def render(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        """Returns a conversation's ids up to where the answer begins; raises jinja2's `TemplateError`."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the ids of a text to be continued."""
+        ...
+
+    def decode(self, ids: list[int]) -> str:
+        """Returns the text without special tokens; U+FFFD for bytes that are no character."""
+        ...
+
+    def piece(self, token: int) -> bytes:
+        """Returns what one token stands for, perhaps half a character."""
+        ...
+
+
+class HfCodec:
+    """A fast tokenizer of transformers, with the template that the model was trained with."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+        self.tokenizer = tokenizer
+        self._backend = tokenizer.backend_tokenizer  # asked directly: the wrapper costs more than its work
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self.size = len(tokenizer)
+        self._added = {token: str(content) for token, content in tokenizer.added_tokens_decoder.items()}
+        decoder = json.dumps(json.loads(self._backend.to_str()).get("decoder"))
+        self._bytes = {char: byte for byte, char in bytes_to_unicode().items()} if '"ByteLevel"' in decoder else None
+
+    def render(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        from pipeline.models.template import chat_text
+
+        return list(self._backend.encode(chat_text(self.tokenizer, messages), add_special_tokens=False).ids)
+
+    def encode(self, text: str) -> list[int]:
+        return list(self._backend.encode(text).ids)
+
+    def decode(self, ids: list[int]) -> str:
+        return str(self._backend.decode(ids, skip_special_tokens=True))
+
+    def piece(self, token: int) -> bytes:
+        if token in self._added:
+            return self._added[token].encode()
+        written = str(self.tokenizer.convert_ids_to_tokens(token) or "")
+        if self._bytes is not None and all(char in self._bytes for char in written):
+            return bytes(self._bytes[char] for char in written)
+        if (byte := _BYTE.fullmatch(written)) is not None:
+            return bytes([int(byte[1], 16)])
+        return written.replace("\u2581", " ").encode()

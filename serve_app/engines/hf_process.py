@@ -1,0 +1,238 @@
+"""The hf engine's own process: transformers' continuous batching, fed and read over a pipe.
+
+`HfEngine` starts `main` with one end of a socket pair. Nobody else can write to it, so objects go through it pickled:
+first a `Model`; the answer is the engine's options, or a `SolotuneError`. Then `Ask` and `Forget` come in and a list of
+`Made` goes out after every step, of all requests that got a token in it.
+Output contract: greedy answers are those of `model.generate`; requests join and leave a running batch. The cache for
+`concurrency` requests of full length is taken at the start and nothing more (left alone, transformers takes 60 % of
+free memory on a CPU, 80 % on a GPU). More requests than that wait in the batch's queue, first come, first served.
+The process ends when the other end of the pipe is closed, or when transformers' generation thread has ended.
+This module does not render, detokenise or count.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+from pipeline.config import Project
+from pipeline.errors import SolotuneError
+from serve_app.engines import EngineError, Logprob, Option
+
+PAGE = 256  # tokens per block of the cache: the default of every version, under names that differ
+STEP_TOKENS = 1024  # tokens per forward pass: a longer prompt is read in several
+NARROW = 512  # hidden size: below, a product takes less time than another thread needs to wake up
+PULSE = 1.0  # seconds between two looks at whether the generation thread is alive
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is loaded: the run's merged model in `folder`, for prompts and answers of up to `max_context` tokens."""
+
+    project: Project
+    folder: str
+    max_context: int
+    stop_ids: list[int]
+    pad_id: int
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request. `settings` are those of the processors in `draw`; unless `streaming`, it is answered at its end."""
+
+    name: str
+    ids: list[int]
+    max_tokens: int
+    stop_ids: list[int]
+    streaming: bool = True
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Forget:
+    """Nobody waits for this request any more."""
+
+    name: str
+
+
+class Made(NamedTuple):
+    """What is new of a request."""
+
+    name: str
+    token_ids: list[int]
+    finished: bool
+    failed: bool
+    logprobs: list[Logprob] | None
+
+
+class Batch:
+    """A running batch; `send` is called from its thread. Raises `EngineError` when there is no room for its cache."""
+
+    def __init__(self, model: Any, shape: Model, send: Callable[[list[Made]], None]) -> None:
+        from serve_app.engines import cpu_attention, sampler
+
+        self._send = send
+        self._given: dict[str, int] = {}  # open requests: how many of their tokens were sent
+        self._lock = threading.Lock()  # of `_given`
+        self._manager = _manager(model, shape)
+        one_by_one = model.device.type == "cpu" and not self._manager.continuous_batching_config.use_async_batching
+        self._score = sampler.install(self._manager, scoring=one_by_one)
+        scoring: set[Option] = set() if self._score is None else {"logprobs", "penalties"}
+        self.options: frozenset[Option] = frozenset({"seed", *scoring})
+        if model.device.type == "cpu":
+            cpu_attention.install(model)
+        router = self._manager.output_router  # its way is a callback on an event loop, or a queue without an end
+        router.deliver, router.deliver_batch = lambda output: self._hand([output]), self._hand
+        self._manager.start()
+        while self.running and self._manager.batch_processor is None:  # its thread makes the cache
+            time.sleep(0.01)
+        if not self.running:
+            raise EngineError(f"the batch did not start: {self._manager.background_thread_status.fatal_error}")
+
+    @property
+    def running(self) -> bool:
+        return bool(self._manager.is_running())
+
+    def add(self, ask: Ask) -> None:
+        with self._lock:
+            self._given[ask.name] = 0
+        self._manager.add_request(
+            ask.ids,
+            request_id=ask.name,
+            max_new_tokens=ask.max_tokens,
+            streaming=ask.streaming,
+            eos_token_id=ask.stop_ids,
+            **ask.settings,
+        )
+
+    def forget(self, name: str) -> None:
+        """Cancels a request. transformers tells nobody when it is gone; what it still gives of it goes nowhere."""
+        with self._lock:
+            known = self._given.pop(name, None) is not None
+        if known:
+            self._manager.cancel_request(name)
+
+    def stop(self) -> None:
+        self._manager.stop(block=True, timeout=5, hard_stop=True)
+
+    def _hand(self, outputs: list[Any]) -> None:
+        with self._lock:
+            made = [self._made(output) for output in outputs if output.request_id in self._given]
+            if self._score is not None:
+                for name in self._score.taken.keys() - self._given.keys():
+                    del self._score.taken[name]
+        if made:
+            self._send(made)
+
+    def _made(self, output: Any) -> Made:
+        name, finished, failed = output.request_id, output.is_finished(), output.error is not None
+        start, end = self._given[name], len(output.generated_tokens)
+        taken = None if self._score is None else self._score.taken.get(name)
+        self._given[name] = end
+        if finished or failed:
+            del self._given[name]
+        return Made(name, output.generated_tokens[start:], finished, failed, taken and taken[start:end])
+
+
+def _manager(model: Any, shape: Model) -> Any:
+    from transformers import GenerationConfig
+    from transformers.generation import ContinuousBatchingConfig
+
+    concurrency = shape.project.serve.concurrency
+    # Temperature and top-p of 1 would mean "no such processor", for any request.
+    sampling = GenerationConfig(
+        do_sample=True,
+        temperature=0.5,
+        top_p=0.5,
+        top_k=0,
+        eos_token_id=shape.stop_ids,
+        pad_token_id=shape.pad_id,
+    )
+    limits = ContinuousBatchingConfig(
+        num_blocks=concurrency * (math.ceil(shape.max_context / PAGE) + 1),
+        max_batch_tokens=max(STEP_TOKENS, concurrency),
+        max_requests_per_batch=concurrency,
+        per_request_processors=True,
+        safety_margin=0.0,  # the cache holds every admitted request whole: no reserve is needed
+    )
+    limits.auto_switch_to_flash = False  # it would fetch a kernel from the hub; 5.17 has no such setting
+    return model.init_continuous_batching(sampling, limits)
+
+
+def start(shape: Model, send: Callable[[list[Made]], None]) -> Batch:
+    """Loads the model and starts its batch. Raises what `model.load` and `Batch` raise."""
+    import torch
+
+    from pipeline.models import load as model
+
+    logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)  # its warnings hold token ids
+    loaded, _ = model.load(shape.folder, shape.project, device=model.device())
+    if loaded.device.type == "cpu":
+        torch.set_num_threads(_threads(loaded.config.get_text_config().hidden_size))
+    return Batch(loaded, shape, send)
+
+
+def _threads(hidden_size: int) -> int:
+    """Returns how many threads multiply matrices."""
+    return 1 if hidden_size < NARROW else len(os.sched_getaffinity(0))
+
+
+def serve(wire: Connection) -> None:
+    """Answers what comes over the pipe. Raises `EngineError` when the generation thread has ended."""
+    shape = wire.recv()
+    try:
+        batch = start(shape, wire.send)
+    except SolotuneError as error:
+        wire.send(error)
+        return
+    except Exception as error:  # nobody has asked anything yet: its text is about the model
+        traceback.print_exc()
+        wire.send(EngineError(f"the model did not load: {type(error).__name__}: {error}"))
+        return
+    wire.send(batch.options)
+    while batch.running:
+        if not wire.poll(PULSE):
+            continue
+        match wire.recv():
+            case Ask() as ask:
+                batch.add(ask)
+            case Forget(name):
+                batch.forget(name)
+    raise EngineError("the generation thread has ended")
+
+
+def _watch(descriptor: int) -> None:
+    """Ends the process, whatever it is doing, when the other end of the pipe is closed."""
+    poll = select.poll()
+    poll.register(descriptor, 0)  # hanging up is always told
+    poll.poll()
+    os._exit(0)
+
+
+def main() -> None:
+    """What `HfEngine` runs; see the module."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all: the service ends this process when answers are over
+        signal.signal(number, signal.SIG_IGN)
+    wire = Connection(int(sys.argv[1]))
+    os.set_inheritable(wire.fileno(), False)  # whoever held it would hide that it was closed
+    threading.Thread(target=_watch, args=(wire.fileno(),), daemon=True).start()
+    code = 0
+    try:
+        serve(wire)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    os._exit(code)  # transformers' thread would keep the process, and nothing is left to be saved

@@ -1,0 +1,1 @@
+"""From a prompt to an answer: admission, guard, token ids to text."""

@@ -1,0 +1,1 @@
+"""The HTTP surface: listener, middleware, access, routes, pages."""

@@ -1,0 +1,137 @@
+"""The outermost layer: a request id, the key, the size of the body, the last deadline, an envelope for the unexpected.
+
+Output contract: every response has one `x-request-id`, made here. No route but `OPEN` is reached without a key. A body
+that dribbles in, and a client that stops reading, end at the deadline. `Visit` is the record of one HTTP request:
+`on_end` gets it when the request is over, however it ended; nothing in it is the client's text.
+This module knows no routes and no models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipeline.config import Serve
+from serve_app import errors
+from serve_app.generation.answer import Job
+from serve_app.http.access import Access
+from serve_app.keys import Key
+
+log = logging.getLogger("solotune.serve")
+
+OPEN = ("/health", "/ready")
+PLAYGROUND = "/playground"  # a page that is the same for everybody: open where it is switched on
+VISIT = "solotune.visit"  # where in the ASGI scope
+GRACE = 5.0  # seconds beyond a request's own deadline before its connection is cut
+GONE = 499  # nginx's status for a client that hung up: nobody reads it
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+@dataclass
+class Visit:
+    """One HTTP request. `job` is there where an answer was generated."""
+
+    method: str
+    id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
+    started: float = field(default_factory=time.monotonic)
+    route: str = "unknown"  # the route's own pattern: the path is the client's text
+    status: int = GONE
+    seconds: float = 0.0
+    key: Key | None = None
+    job: Job | None = None
+
+
+def reply(error: errors.ApiError) -> JSONResponse:
+    return JSONResponse(error.envelope, error.status, error.headers)
+
+
+class Door:
+    """See the module."""
+
+    def __init__(self, app: ASGIApp, settings: Serve, access: Access, on_end: Callable[[Visit], None]) -> None:
+        self.app, self.settings, self.access, self.on_end = app, settings, access, on_end
+        self.open = (*OPEN, PLAYGROUND) if settings.playground else OPEN
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        visit = Visit(scope["method"] if scope["method"] in _METHODS else "other")
+        scope[VISIT] = visit
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started, visit.status = True, message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = visit.id
+                headers["openai-processing-ms"] = str(round((time.monotonic() - visit.started) * 1000))
+            await send(message)
+
+        try:
+            error = await self._pass(scope, receive, sending, visit)
+            if error is not None and not started:
+                await reply(error)(scope, receive, sending)
+            elif error is not None:
+                raise ConnectionAbortedError  # the server closes a connection whose response was cut short
+        finally:
+            visit.route = str(getattr(scope.get("route"), "path", "unknown"))
+            visit.seconds = time.monotonic() - visit.started
+            self.on_end(visit)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> errors.ApiError | None:
+        """Lets the request through; returns the error that is to be answered where nobody did."""
+        try:
+            async with asyncio.timeout(self.settings.deadline + GRACE):
+                if scope["path"] not in self.open:
+                    visit.key = self.access.enter(scope["path"], Request(scope).headers.get("authorization", ""))
+                await self.app(scope, await self._bounded(scope, receive), send)
+        except errors.ApiError as error:
+            return error
+        except TimeoutError:
+            return errors.timed_out()
+        except asyncio.CancelledError:  # by the server, whose time to end is over: the client may try the next one
+            return errors.unavailable()
+        except Exception as error:
+            where = "".join(traceback.format_tb(error.__traceback__))  # the error's own words may quote the request
+            log.error("%s %s failed: %s\n%s", visit.id, visit.method, type(error).__name__, where)
+            return errors.internal()
+        return None
+
+    async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """Reads the body up to the limit; returns a `receive` that hands it out in one piece."""
+        limit = self.settings.body_limit
+        length = Request(scope).headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()):
+            raise errors.of_status(400)
+        if len(length) > 18 or int(length) > limit:
+            raise errors.too_large(limit)
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                break  # hung up
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > limit:
+                raise errors.too_large(limit)
+        waiting = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def replay() -> Message:
+            return waiting.pop() if waiting else await receive()
+
+        return replay

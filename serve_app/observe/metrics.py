@@ -1,0 +1,149 @@
+"""Prometheus metrics, under the names and with the buckets of vLLM, so that its dashboards and alerts fit.
+
+Output contract: a registry of the application's own, apart from Ray's and vLLM's; labels are model_name and engine
+("0"), a route is the pattern and never the path. Requests are counted when they are over. `vllm:` names mean what they
+mean in vLLM, measured at the gateway: waiting are the answers beyond `serve.concurrency`; a time to the first token
+includes the way through the gateway; a choice that nobody waited for ends as `abort`.
+A scrape sees one replica, the one that answers it: this service has one.
+This module serves nothing and measures no times itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from serve_app.generation.admission import Admission
+from serve_app.generation.answer import Job
+from serve_app.generation.guard import Noted
+from serve_app.generation.latency import GAPS, Meter
+from serve_app.http.middleware import Visit
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+FIRST = (  # seconds to the first token
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
+    *(1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0),
+)
+WHOLE = (  # seconds of a request, or of a part of it
+    *(0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0),
+    *(120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0),
+)
+CHOICES = (1, 2, 5, 10, 20)
+REASONS = ("stop", "length", "content_filter", "abort", "error")
+_LABELS = ("model_name", "engine")
+
+
+def sizes(largest: int) -> list[int]:
+    """Returns 1, 2, 5, 10, 20, 50, ... up to the largest number of tokens."""
+    steps = (digit * 10**power for power in range(len(str(largest))) for digit in (1, 2, 5))
+    return [step for step in steps if step <= largest]
+
+
+class Gaps(Collector):
+    """The times between tokens, summed up elsewhere: there are too many to be counted one by one."""
+
+    def __init__(self, labels: tuple[str, str]) -> None:
+        self.labels, self.counts, self.seconds = labels, [0] * (len(GAPS) + 1), 0.0
+
+    def add(self, meter: Meter) -> None:
+        if meter.first is not None:
+            self.counts = [old + new for old, new in zip(self.counts, meter.gaps, strict=True)]
+            self.seconds += meter.last - meter.first
+
+    def collect(self) -> Iterable[HistogramMetricFamily]:
+        family = HistogramMetricFamily(
+            "vllm:inter_token_latency_seconds", "Histogram of inter-token latency in seconds.", labels=_LABELS
+        )
+        bounds = [*map(str, GAPS), "+Inf"]
+        totals = [sum(self.counts[: at + 1]) for at in range(len(bounds))]
+        family.add_metric(self.labels, list(zip(bounds, totals, strict=True)), self.seconds)
+        yield family
+
+
+class Guarded(Collector):
+    """What the guard found, read from its own counts at every scrape."""
+
+    def __init__(self, noted: Noted) -> None:
+        self.noted = noted
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        family = CounterMetricFamily(
+            "solotune:guard_findings", "What the guard found.", labels=("direction", "type", "action")
+        )
+        for labels, count in sorted(self.noted.items()):
+            family.add_metric(labels, count)
+        yield family
+
+
+class Metrics:
+    """All of them but the guard's and the log's, which `gateway` adds where there are any."""
+
+    def __init__(self, model: str, context: int, concurrency: int, admission: Admission) -> None:
+        self.registry = CollectorRegistry()
+        self._labels = (model, "0")
+        self._tokens = sizes(context)
+        self.gaps = Gaps(self._labels)
+        self.registry.register(self.gaps)
+        ProcessCollector(registry=self.registry)
+        self.gauge("vllm:num_requests_running", "Answers being made.", lambda: min(admission.held, concurrency))
+        self.gauge("vllm:num_requests_waiting", "Answers waiting.", lambda: max(0, admission.held - concurrency))
+        self._prompt = self._counter("vllm:prompt_tokens", "Prompt tokens processed.")
+        self._generated = self._counter("vllm:generation_tokens", "Tokens generated.")
+        done = Counter(
+            "vllm:request_success", "Answers by how they ended.", [*_LABELS, "finished_reason"], registry=self.registry
+        )
+        self._done = {reason: done.labels(*self._labels, reason) for reason in REASONS}
+        self._first = self._histogram("vllm:time_to_first_token_seconds", "Time to the first token.", FIRST)
+        self._each = self._histogram("vllm:request_time_per_output_token_seconds", "Mean time per token.", GAPS)
+        self._whole = self._histogram("vllm:e2e_request_latency_seconds", "Whole time of a request.", WHOLE)
+        self._decode = self._histogram("vllm:request_decode_time_seconds", "First to last token.", WHOLE)
+        self._prompts = self._histogram("vllm:request_prompt_tokens", "Prompt tokens of a request.", self._tokens)
+        self._answers = self._histogram("vllm:request_generation_tokens", "Tokens of an answer.", self._tokens)
+        self._most = self._histogram("vllm:request_params_max_tokens", "Tokens that were allowed.", self._tokens)
+        self._choices = self._histogram("vllm:request_params_n", "Answers that were asked for.", CHOICES)
+        names = ["route", "status"]
+        self._http = Counter("solotune:http_requests", "HTTP requests that are over.", names, registry=self.registry)
+
+    def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
+        """Adds a gauge that is asked for its value at every scrape."""
+        Gauge(name, what, _LABELS, registry=self.registry).labels(*self._labels).set_function(value)
+
+    def _counter(self, name: str, what: str) -> Counter:
+        return Counter(name, what, _LABELS, registry=self.registry).labels(*self._labels)
+
+    def _histogram(self, name: str, what: str, buckets: Iterable[float]) -> Histogram:
+        made = Histogram(name, what, _LABELS, buckets=tuple(buckets), registry=self.registry)
+        return made.labels(*self._labels)
+
+    def count(self, visit: Visit) -> None:
+        """Counts a request that is over."""
+        self._http.labels(visit.route, str(visit.status)).inc()
+        if visit.job is not None:
+            self._count(visit, visit.job)
+
+    def _count(self, visit: Visit, job: Job) -> None:
+        self._prompt.inc(job.usage.prompt_tokens)
+        self._generated.inc(job.usage.completion_tokens)
+        self._choices.observe(len(job.generations))
+        if visit.status < 400:
+            self._whole.observe(visit.seconds)
+            self._prompts.observe(job.usage.prompt_tokens)
+        for generation, meter in zip(job.generations, job.meters, strict=True):
+            self._most.observe(generation.max_tokens)
+            self._done[meter.finish_reason or ("error" if visit.status >= 500 else "abort")].inc()
+            self.gaps.add(meter)
+            if meter.tokens:
+                self._answers.observe(meter.tokens)
+            if meter.first is None or (meter.first == meter.last and meter.tokens > 1):
+                continue  # an answer in one piece has no first token
+            self._first.observe(meter.first - visit.started)
+            self._decode.observe(meter.last - meter.first)
+            if meter.per_token is not None:
+                self._each.observe(meter.per_token)
+
+    def text(self) -> bytes:
+        """Returns all of them in Prometheus's text format."""
+        return generate_latest(self.registry)

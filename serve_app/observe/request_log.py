@@ -1,0 +1,176 @@
+"""The log of requests: one JSON object a line, in files of a bounded size, the full ones compressed.
+
+Output contract: `write` neither waits nor fails; a thread puts lines on the disk, whole or not at all, many at a time.
+When they cannot be written (a full disk, no permission), the service goes on: lines are dropped and counted, and the
+first line after that says how many. A process writes files of its own, `requests-<time>-<pid>.jsonl`; a full one
+becomes `.jsonl.zst` (`zstdcat` reads it), and only the newest are kept. A file that a killed process left is compressed
+by the next. An entry tells ids, counts, times and the status of a request, and nothing that a client wrote.
+zstd comes from pyarrow, which is here anyway: Python has its own from 3.14.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.storage import append_whole, to_disk
+from serve_app.http.middleware import Visit
+
+log = logging.getLogger("solotune.serve")
+
+WAITING = 20_000  # lines that may wait for the disk
+TOGETHER = 0.1  # seconds: lines that come in that time are written together
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def entry(visit: Visit) -> dict[str, Any]:
+    """Returns what the log says about a request that is over; times in seconds."""
+    known: dict[str, Any] = {
+        "time": _now(),
+        "request_id": visit.id,
+        "key_id": None if visit.key is None else visit.key.id,
+        "method": visit.method,
+        "route": visit.route,
+        "status": visit.status,
+        "seconds": round(visit.seconds, 6),
+    }
+    job = visit.job
+    if job is None:
+        return known
+    firsts = [meter.first for meter in job.meters if meter.first is not None]
+    return known | {
+        "completion_id": job.id,
+        "stream": job.stream,
+        "choices": len(job.generations),
+        "prompt_tokens": job.usage.prompt_tokens,
+        "completion_tokens": job.usage.completion_tokens,
+        "finish_reasons": [meter.finish_reason for meter in job.meters],
+        "first_token": round(min(firsts) - visit.started, 6) if firsts else None,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Journal:
+    """See the module. `size` is in bytes, `keep` counts compressed files."""
+
+    def __init__(self, folder: Path, size: int, keep: int) -> None:
+        self.folder, self.size, self.keep = folder, size, keep
+        self.written = self.dropped = 0
+        self._told = 0  # dropped lines that a line in the log tells of
+        self._counting = threading.Lock()
+        self._lines: queue.Queue[bytes | None] = queue.Queue(WAITING)
+        self._file: FileIO | None = None
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    def write(self, entry: Mapping[str, Any]) -> None:
+        try:
+            self._lines.put_nowait(_encode(entry).encode() + b"\n")
+        except queue.Full:
+            self._drop(1)
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Writes what waits, and ends the thread; gives up when the disk takes longer."""
+        try:
+            self._lines.put(None, timeout=seconds)
+            self._thread.join(seconds)
+        except queue.Full:
+            log.error("the log's disk does not take its last lines")
+
+    def _drop(self, lines: int) -> None:
+        with self._counting:
+            self.dropped += lines
+
+    def _run(self) -> None:
+        self._tidy()
+        more = True
+        while more:
+            lines = [self._lines.get()]
+            if lines[0] is not None:
+                time.sleep(TOGETHER)
+            while not self._lines.empty():
+                lines.append(self._lines.get_nowait())
+            more = None not in lines
+            self._put([line for line in lines if line is not None])
+        if self._file is not None:
+            self._file.close()
+
+    def _put(self, lines: list[bytes]) -> None:
+        if not lines:
+            return
+        untold = self.dropped - self._told
+        notes = [_encode({"time": _now(), "dropped_lines": untold}).encode() + b"\n"] if untold else []
+        try:
+            if self._file is None:
+                self._file = _begin(self.folder)
+            append_whole(self._file, b"".join([*notes, *lines]))
+        except OSError as error:
+            if not untold:
+                log.error("requests go on, their log does not: %s", error.strerror or type(error).__name__)
+            self._drop(len(lines))
+            return
+        self.written += len(lines)
+        self._told += untold
+        if self._file.tell() >= self.size:
+            self._file.close()
+            self._file = None
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Compresses the files that nobody writes any more, and deletes the oldest of the compressed ones."""
+        try:
+            for path in sorted(self.folder.glob("requests-*.jsonl")):
+                _compress(path)
+            for path in sorted(self.folder.glob("requests-*.jsonl.zst"))[: -self.keep]:
+                path.unlink(missing_ok=True)
+        except OSError as error:  # tried again at the next rotation
+            log.error("a log file stays uncompressed: %s", error.strerror or type(error).__name__)
+
+
+def _begin(folder: Path) -> FileIO:
+    """Returns a new log file, locked while it is open."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"requests-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{os.getpid()}.jsonl"
+    stream = open(folder / f".{name}", "xb", buffering=0, opener=_private)  # noqa: SIM115 -- closed when it is full
+    fcntl.flock(stream, fcntl.LOCK_EX)
+    (folder / f".{name}").rename(folder / name)  # seen by other processes only once it is locked
+    return stream
+
+
+def _compress(path: Path) -> None:
+    """Puts a compressed file in the place of one that no process has locked; an empty one just goes."""
+    with path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if path.stat().st_size:
+            temporary = path.with_name(f".{path.name}.zst.tmp")
+            try:
+                with open(temporary, "wb", opener=_private) as raw, pa.CompressedOutputStream(raw, "zstd") as packed:
+                    while block := stream.read(1 << 20):
+                        packed.write(block)
+                to_disk(temporary)
+                temporary.replace(path.with_name(f"{path.name}.zst"))
+            finally:
+                temporary.unlink(missing_ok=True)
+        path.unlink()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o640)

@@ -1,0 +1,1 @@
+"""OpenAI's API: what a request may say and how an answer is written."""

@@ -1,0 +1,3 @@
+"""The metrics of a curation, from `tests.curation_metrics`."""
+
+from tests.curation_metrics import metrics, project  # noqa: F401

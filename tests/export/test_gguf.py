@@ -1,0 +1,214 @@
+"""GGUF files: what llama.cpp loads is the merged model, or it is not published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from pipeline.errors import ConfigError, IntegrityError, MissingModelError, MissingStageError
+from pipeline.export import gguf, gguf_convert, llamacpp, merge
+from pipeline.models import load
+from pipeline.run import Run
+from tests.export.test_merge import trained
+from tests.small_model import make_tokenizer
+
+SHAPE: dict[str, Any] = {
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+    "initializer_range": 0.1,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+def build(place: Path, kind: str, **settings: Any) -> Path:
+    """Writes a random model of an architecture with a byte-level BPE tokenizer; returns the folder."""
+    import transformers
+
+    tokenizer = make_tokenizer()
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=len(tokenizer) + 5, bos_token_id=1, eos_token_id=2, pad_token_id=0, **{**SHAPE, **settings}
+    )
+    causal = getattr(transformers, f"{kind}ForCausalLM")(config).to(torch.bfloat16)
+    for name, parameter in causal.named_parameters():
+        if "norm" in name or "bias" in name:  # which start as ones and zeros
+            parameter.data.uniform_(0.5, 1.5)
+    causal.save_pretrained(place, max_shard_size="200KB")
+    tokenizer.save_pretrained(place)
+    return place
+
+
+def expected(folder: Path, ids: list[int], first: int) -> np.ndarray:
+    from transformers import AutoModelForCausalLM
+
+    causal = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.inference_mode():
+        chances = causal(torch.tensor([ids])).logits[0].log_softmax(-1)
+    return -chances[torch.arange(first - 1, len(ids) - 1), torch.tensor(ids[first:])].numpy()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("Llama", {"tie_word_embeddings": True}),
+        ("Llama", {"head_dim": 64, "attention_bias": True}),
+        ("Llama", {"rope_parameters": LLAMA3}),
+        ("Llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 5000.0, "factor": 2.0}}),
+        ("Mistral", {"sliding_window": 1024}),
+        ("Qwen2", {}),
+        ("Qwen3", {"head_dim": 64, "tie_word_embeddings": True}),
+    ],
+)
+def test_llama_cpp_computes_what_transformers_does(
+    tmp_path: Path, make_project: Any, kind: str, settings: dict[str, Any]
+) -> None:
+    folder = build(tmp_path / "model", kind, **settings)
+    assert (folder / "model.safetensors.index.json").exists()
+    project = make_project(base=folder)
+    target = tmp_path / "model.gguf"
+    gguf_convert.convert(folder, target, load.load_tokenizer(str(folder), project), "test")
+    ids = torch.randint(6, 300, (1100,), generator=torch.Generator().manual_seed(3)).tolist()
+    ids = (
+        ids if kind != "Mistral" else ids[:1000]
+    )  # beyond its window the two differ, and the file's context ends there
+    with llamacpp.Runtime(target, 1200) as runtime:  # two calls of 512 tokens and a rest
+        got = runtime.losses(ids, 7)
+    wanted = expected(folder, ids, 7)
+    assert got.shape == wanted.shape == (len(ids) - 7,)
+    assert abs(got.mean() - wanted.mean()) < 2e-3
+    assert np.abs(got - wanted).max() < 0.1
+
+
+def test_the_context_ends_with_the_sliding_window(tmp_path: Path, make_project: Any) -> None:
+    from gguf import GGUFReader
+
+    folder = build(tmp_path / "model", "Mistral", sliding_window=1024)
+    gguf_convert.convert(
+        folder, tmp_path / "m.gguf", load.load_tokenizer(str(folder), make_project(base=folder)), "test"
+    )
+    assert GGUFReader(tmp_path / "m.gguf").get_field("llama.context_length").contents() == 1024
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architectures": ["GemmaForCausalLM"]}, "is a GemmaForCausalLM"),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}, "'yarn' cannot be converted"),
+    ],
+)
+def test_what_cannot_be_converted_is_one_sentence(
+    tmp_path: Path, make_project: Any, change: dict[str, Any], message: str
+) -> None:
+    folder = build(tmp_path / "model", "Llama")
+    tokenizer = load.load_tokenizer(str(folder), make_project(base=folder))
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ConfigError, match=message):
+        gguf_convert.convert(folder, tmp_path / "m.gguf", tokenizer, "test")
+
+
+def test_a_number_that_f16_does_not_hold_is_refused(tmp_path: Path, make_project: Any) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = build(tmp_path / "model", "Llama")
+    shard = sorted(folder.glob("model-*.safetensors"))[0]
+    tensors = load_file(shard)
+    next(tensor for tensor in tensors.values() if tensor.ndim > 1)[0, 0] = 1e6
+    save_file(tensors, shard, metadata={"format": "pt"})
+    with pytest.raises(IntegrityError, match="beyond the range of F16"):
+        gguf_convert.convert(
+            folder, tmp_path / "m.gguf", load.load_tokenizer(str(folder), make_project(base=folder)), "t"
+        )
+
+
+def test_a_file_that_is_cut_short_does_not_load(tmp_path: Path, make_project: Any) -> None:
+    folder = build(tmp_path / "model", "Llama")
+    target = tmp_path / "m.gguf"
+    gguf_convert.convert(folder, target, load.load_tokenizer(str(folder), make_project(base=folder)), "t")
+    target.write_bytes(target.read_bytes()[:-4096])
+    with pytest.raises(IntegrityError, match=r"does not load m\.gguf"):
+        llamacpp.Runtime(target, 64)
+
+
+# -- the stage --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def merged(curated: Run, make_project: Any) -> Run:
+    project = make_project(export={"dtype": "float32"})
+    merge.export(project, trained(curated, project), Console(quiet=True))
+    return curated
+
+
+GATES = {"f16": 0.005, "q8_0": 0.05, "q4_k_m": 0.5}
+
+
+def test_every_kind_is_measured_and_published(merged: Run, make_project: Any) -> None:
+    project = make_project(
+        export={"dtype": "float32", "gguf": ["f16", "q8_0", "q4_k_m"], "gguf_gates": {**GATES, "q4_k_m": 1.0}}
+    )
+    facts = gguf.export(project, merged, Console(quiet=True))
+    assert [file["kind"] for file in facts["files"]] == ["f16", "q8_0", "q4_k_m"]
+    assert gguf.problems(facts) is None
+    assert (
+        facts["merged_perplexity"]
+        == merged.read_json(merge.METRICS)["bases"][merged.read_json(merge.METRICS)["chosen"]]["perplexity"]
+    )
+    assert abs(facts["files"][0]["change"]) < 0.002
+    assert "Q8_0" in facts["files"][1]["types"]
+    assert not any(kind.endswith("_K") for kind in facts["files"][2]["types"])  # rows of 64 and 128: all fall back
+    names = sorted(path.name for path in merged.local(gguf.FOLDER).iterdir())
+    assert names == ["test-f16.gguf", "test-q4_k_m.gguf", "test-q8_0.gguf"]
+    before = merged.local(f"{gguf.FOLDER}/test-f16.gguf").stat().st_mtime_ns
+    assert gguf.export(project, merged, Console(quiet=True)) == facts
+    assert merged.local(f"{gguf.FOLDER}/test-f16.gguf").stat().st_mtime_ns == before
+
+
+def test_a_file_that_misses_its_gate_is_told_and_deleted(merged: Run, make_project: Any) -> None:
+    project = make_project(
+        export={"dtype": "float32", "gguf": ["f16", "q4_k_m"], "gguf_gates": {"f16": 0.01, "q4_k_m": 1e-9}}
+    )
+    facts = gguf.export(project, merged, Console(quiet=True))
+    problem = gguf.problems(facts)
+    assert problem is not None
+    assert problem.startswith("not published: q4_k_m: perplexity ")
+    assert [path.name for path in merged.local(gguf.FOLDER).iterdir()] == ["test-f16.gguf"]
+    assert gguf.problems(gguf.export(project, merged, Console(quiet=True))) == problem  # told again, made no more
+
+
+def test_other_token_ids_keep_a_file_back(merged: Run, make_project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = llamacpp.Runtime.tokenize
+    monkeypatch.setattr(llamacpp.Runtime, "tokenize", lambda self, text: real(self, text.replace("ö", "oe")))
+    project = make_project(export={"dtype": "float32", "gguf": ["f16"]})
+    facts = gguf.export(project, merged, Console(quiet=True))
+    assert facts["files"][0]["unlike"] == 1
+    assert "1 texts have other token ids than in training, such as probe 0" in str(gguf.problems(facts))
+    assert list(merged.local(gguf.FOLDER).iterdir()) == []
+
+
+def test_it_needs_a_merged_model_and_the_packages(
+    curated: Run, merged: Run, make_project: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project = make_project(export={"gguf": ["f16"]})
+    with pytest.raises(MissingStageError, match=r"jobs\.export"):
+        gguf.export(project, Run.open(str(tmp_path / "empty")), Console(quiet=True))
+    monkeypatch.setitem(__import__("sys").modules, "cyllama.llama", None)
+    with pytest.raises(MissingModelError, match=r"solotune\[gguf\]"):
+        gguf.export(project, merged, Console(quiet=True))

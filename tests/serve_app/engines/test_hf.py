@@ -1,0 +1,273 @@
+"""The hf engine: greedy as `model.generate`, draws by seed, batches, cancels; refuses another template."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+import uvloop
+
+from pipeline.errors import IntegrityError, MissingStageError
+from pipeline.models.template import chat_prompt
+from pipeline.run import Run
+from serve_app.engines import EngineError, Generation, Prompt
+from serve_app.engines.hf import HfEngine
+from serve_app.engines.hf_process import Ask, Made, Model, start
+from serve_app.engines.sampler import GREEDY, Draw, mix, uniform
+
+QUESTIONS = ["How do I block my card?", "Open an account, please.", "x", "How " * 300]
+
+
+@pytest.fixture(scope="module")
+def engine(exported: Run, module_project: Any) -> Iterator[HfEngine]:
+    made = HfEngine(module_project, exported)
+    yield made
+    asyncio.run(made.stop())
+
+
+def prompt(engine: HfEngine, text: str) -> Prompt:
+    return Prompt(chat_prompt(engine.codec.tokenizer, [{"role": "user", "content": text}]))
+
+
+async def answer(engine: HfEngine, request: Generation) -> tuple[list[int], str | None]:
+    ids: list[int] = []
+    reason: str | None = None
+    async with aclosing(engine.generate(request)) as chunks:
+        async for chunk in chunks:
+            assert reason is None
+            ids += chunk.token_ids
+            reason = chunk.finish_reason
+    return ids, reason
+
+
+def answers(engine: HfEngine, *requests: Generation) -> list[tuple[list[int], str | None]]:
+    async def all_at_once() -> list[tuple[list[int], str | None]]:
+        return await asyncio.gather(*[answer(engine, request) for request in requests])
+
+    return asyncio.run(all_at_once())
+
+
+def busy(engine: HfEngine) -> float:
+    """Returns which share of a second the engine's process computes."""
+    process = psutil.Process(engine._process.pid)
+    before = process.cpu_times()
+    time.sleep(1.0)
+    after = process.cpu_times()
+    return float(after.user + after.system - before.user - before.system)
+
+
+def generated(exported: Run, ids: list[int], count: int) -> list[int]:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(exported.local("model/merged"), dtype=torch.float32).eval()
+    with torch.inference_mode():
+        out = model.generate(
+            torch.tensor([ids]), max_new_tokens=count, do_sample=False, pad_token_id=0, eos_token_id=[2, 6]
+        )
+    return list(out[0, len(ids) :].tolist())
+
+
+def test_greedy_answers_in_a_batch_are_those_of_generate(engine: HfEngine, exported: Run) -> None:
+    prompts = [prompt(engine, text) for text in QUESTIONS]
+    requests = [Generation(ids, max_tokens=25, temperature=0) for ids in prompts] * 2
+    for (got, reason), request in zip(answers(engine, *requests), requests, strict=True):
+        assert got == generated(exported, request.prompt.ids, 25)
+        assert reason == ("stop" if got[-1] in engine.stop_ids else "length")
+
+
+def test_a_stop_token_ends_the_answer_and_belongs_to_it(engine: HfEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Generation(prompt(engine, QUESTIONS[0]), max_tokens=10, temperature=0)
+    whole, _ = answers(engine, request)[0]
+    monkeypatch.setattr(engine, "stop_ids", frozenset({whole[4], 399}))
+    assert answers(engine, request)[0] == (whole[: whole.index(whole[4]) + 1], "stop")
+
+
+def test_a_seed_draws_the_same_alone_and_in_company(engine: HfEngine) -> None:
+    ids = prompt(engine, QUESTIONS[0])
+    seeded = Generation(ids, max_tokens=20, temperature=0.9, top_p=0.9, seed=5)
+    alone = answers(engine, seeded)[0]
+    others = [Generation(ids, max_tokens=20, temperature=t, seed=s) for t, s in ((0.0, 1), (1.0, 6), (1.5, None))]
+    together = answers(engine, *others, seeded)
+    assert together[3] == alone
+    assert len({tuple(got) for got, _ in together}) == 4
+
+
+def test_unseeded_draws_differ(engine: HfEngine) -> None:
+    ids = prompt(engine, QUESTIONS[0])
+    got = answers(engine, *[Generation(ids, max_tokens=20, temperature=2.0) for _ in range(4)])
+    assert len({tuple(ids) for ids, _ in got}) == 4
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 0.0), (1e-30, 1.0), (0.001, 1.0)])
+def test_a_tiny_temperature_or_top_p_is_greedy(engine: HfEngine, temperature: float, top_p: float) -> None:
+    ids = prompt(engine, QUESTIONS[0])
+    greedy, narrow = answers(
+        engine,
+        Generation(ids, max_tokens=20, temperature=0),
+        Generation(ids, max_tokens=20, temperature=temperature, top_p=top_p, seed=1),
+    )
+    assert greedy == narrow
+
+
+def test_draws_follow_the_softmax() -> None:
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0, float("-inf")])
+    seeds = torch.tensor([mix(11, position) for position in range(20_000)], dtype=torch.int32)
+    drawn = Draw()(logits.repeat(len(seeds), 1), seeds).argmax(dim=1)
+    expected = logits.softmax(0)[:4] * len(seeds)
+    counts = torch.bincount(drawn, minlength=5)
+    assert counts[4] == 0
+    assert float(((counts[:4] - expected) ** 2 / expected).sum()) < 16.3  # chi-square, 3 degrees, p = 0.001
+
+
+def test_uniform_numbers_are_uniform_and_strictly_inside() -> None:
+    numbers = uniform(torch.tensor([1, 2, 2**31 - 1], dtype=torch.int32), 50_000)
+    assert numbers.min() > 0
+    assert numbers.max() < 1
+    assert abs(float(numbers.mean()) - 0.5) < 0.004
+    assert abs(float(torch.corrcoef(numbers)[0, 1])) < 0.02
+    assert abs(float(torch.corrcoef(torch.stack([numbers[0, 1:], numbers[0, :-1]]))[0, 1])) < 0.02
+    assert mix(3, 4) != mix(3, 5) != GREEDY
+
+
+def test_closing_early_cancels_and_leaves_nothing(engine: HfEngine) -> None:
+    ids = prompt(engine, QUESTIONS[0])
+
+    async def hang_up() -> None:
+        for _ in range(6):  # more than run at once
+            async with aclosing(engine.generate(Generation(ids, max_tokens=2000, temperature=2.0))) as chunks:
+                await anext(chunks)
+
+    asyncio.run(hang_up())
+    assert len(answers(engine, Generation(ids, max_tokens=3, temperature=0))[0][0]) <= 3
+    assert not engine._open
+    assert busy(engine) < 0.1
+
+
+def test_a_batch_keeps_nothing_of_what_is_over_or_forgotten(exported: Run, module_project: Any) -> None:
+    came: queue.Queue[Made] = queue.Queue()
+    shape = Model(module_project, str(exported.local("model/merged")), 400, [399], 0)
+    batch = start(shape, lambda step: [came.put(made) for made in step] and None)
+    try:
+        batch.add(Ask("long", [5, 6], 300, [399], settings={"logprobs": 2}))
+        first = came.get(timeout=30)
+        assert len(first.token_ids) == len(first.logprobs or []) == 1
+        batch.forget("long")
+        batch.add(Ask("whole", [7, 8], 9, [399], streaming=False, settings={"logprobs": 0}))
+        last = first
+        while last.name != "whole":
+            last = came.get(timeout=30)
+        assert last.finished
+        assert not last.failed
+        assert len(last.token_ids) == len(last.logprobs or []) == 9
+        assert not batch._given
+        assert batch._score is not None
+        assert not batch._score.taken
+        assert not batch._manager.batch_processor.scheduler.active_requests
+    finally:
+        batch.stop()
+
+
+def test_open_requests_fail_when_the_process_dies(exported: Run, module_project: Any) -> None:
+    dying = HfEngine(module_project, exported)
+
+    async def kill() -> None:
+        async with aclosing(dying.generate(Generation(Prompt([5]), max_tokens=300, temperature=2.0))) as chunks:
+            await anext(chunks)
+            dying._process.kill()
+            async for _ in chunks:
+                pass
+
+    with pytest.raises(EngineError, match="process has ended"):
+        asyncio.run(kill())
+    with pytest.raises(EngineError, match="process has ended"):
+        asyncio.run(dying.check())
+    asyncio.run(dying.stop())
+
+
+def test_the_process_ends_with_the_one_that_started_it(exported: Run, module_project: Any, tmp_path: Path) -> None:
+    settings = tmp_path / "project.json"
+    settings.write_text(module_project.model_dump_json())
+    program = (
+        "import sys, time; from pathlib import Path; from pipeline.config import Project; from pipeline.run import Run;"
+        "from serve_app.engines.hf import HfEngine;"
+        "made = HfEngine(Project.model_validate_json(Path(sys.argv[1]).read_text()), Run.open(sys.argv[2]));"
+        "print(made._process.pid, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(settings), str(exported.local("."))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        child.send_signal(signal.SIGTERM)  # sent to all when a service ends: answers go on
+        time.sleep(0.5)
+        assert child.status() != psutil.STATUS_ZOMBIE
+        parent.kill()
+    gone, _ = psutil.wait_procs([child], timeout=10)
+    assert gone == [child]
+
+
+def test_a_model_that_cannot_be_loaded_is_an_error(exported: Run, module_project: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(exported.local("."), run)
+    for file in (run / "model" / "merged").glob("*.safetensors"):
+        file.write_bytes(b"nonsense")
+    with pytest.raises(EngineError, match="did not load: SafetensorError"):
+        HfEngine(module_project, Run.open(str(run)))
+
+
+def test_a_cache_that_does_not_fit_is_an_error(exported: Run, module_project: Any) -> None:
+    serve = module_project.serve.model_copy(update={"concurrency": 10**9})
+    with pytest.raises(EngineError, match="did not start"):
+        HfEngine(module_project.model_copy(update={"serve": serve}), exported)
+
+
+def test_messages_larger_than_the_pipe_under_ray_s_event_loop(exported: Run, module_project: Any) -> None:
+    serve = module_project.serve.model_copy(update={"max_input_tokens": 120_000, "max_new_tokens": 400})
+    made = HfEngine(module_project.model_copy(update={"serve": serve}), exported)
+    whole = Generation(prompt(made, QUESTIONS[0]), max_tokens=400, temperature=2.0, seed=1, logprobs=20, whole=True)
+    long = Generation(Prompt([300] * 120_000), max_tokens=1)  # 360 kB: more than the pipe holds
+
+    async def all_at_once() -> None:
+        waiting = [asyncio.create_task(answer(made, request)) for request in (whole, whole, *[long] * 4)]
+        done = await asyncio.gather(*waiting[:2])
+        assert [len(ids) for ids, _ in done] == [400, 400]
+        for task in waiting[2:]:
+            task.cancel()
+        await asyncio.gather(*waiting[2:], return_exceptions=True)
+        await made.check()
+        await made.stop()
+
+    uvloop.run(all_at_once())
+
+
+def test_a_changed_template_is_refused(exported: Run, module_project: Any, tmp_path: Path) -> None:
+    template = tmp_path / "other.jinja"
+    template.write_text("{% for m in messages %}[{{ m['content'] }}]</s>{% endfor %}")
+    with pytest.raises(IntegrityError, match="chat template"):
+        HfEngine(module_project.model_copy(update={"chat_template": str(template)}), exported)
+
+
+def test_a_run_without_export_is_refused(module_project: Any, tmp_path: Path) -> None:
+    with pytest.raises(MissingStageError, match=r"jobs\.export"):
+        HfEngine(module_project, Run.open(str(tmp_path)))
+
+
+def test_an_engine_that_has_ended_says_so(exported: Run, module_project: Any) -> None:
+    ended = HfEngine(module_project, exported)
+    asyncio.run(ended.check())
+    asyncio.run(ended.stop())
+    with pytest.raises(EngineError):
+        asyncio.run(ended.check())
+    with pytest.raises(EngineError):
+        answers(ended, Generation(Prompt([1]), max_tokens=1))
