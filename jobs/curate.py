@@ -8,9 +8,9 @@ from jobs import Job, main
 def curate(job: Job) -> None:
     from pipeline.curation.curate import CARD
     from pipeline.curation.curate import curate as work
-    from pipeline.report import terminal
+    from pipeline.report import counts_table
 
-    terminal.counts(work(job.project, job.run, job.inputs, job.console, job.earlier), job.console)
+    counts_table.counts(work(job.project, job.run, job.inputs, job.console, job.earlier), job.console)
     job.console.print(f"data card: {job.run.full(CARD)}   story of a row: python -m jobs.why RUN ROW")
 
 

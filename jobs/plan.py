@@ -47,13 +47,16 @@ def recommend(project: config.Project, run: Run, args: argparse.Namespace) -> No
 
 def main() -> None:
     from pipeline.plan import propose
+    from pipeline.train import estimate
 
     args = arguments()
     with one_line_errors("plan"):
         project = config.load(args.config) if args.config else None
         run = Run.open(place(args.run), make=False) if args.run else None
         if not args.recommend:
-            propose.show(project, run, args.card or CARDS, args.rows, args.tokens_per_row, args.price, console())
+            work = estimate.work_of(run, args.rows, args.tokens_per_row)
+            measured = estimate.correction(run) if run else None
+            propose.show(project, work, measured, args.card or CARDS, args.price, console())
         elif project is None or run is None:
             raise ConfigError("--recommend needs CONFIG and --run: it measures on the run's golden set")
         else:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 
 from jobs import console, one_line_errors, place
+from pipeline.explain import terminal
 from pipeline.explain.story import tell
-from pipeline.report import terminal
 from pipeline.run import Run
 
 

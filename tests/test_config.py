@@ -127,8 +127,9 @@ def test_personal_data_settings_are_read(tmp_path: Path) -> None:
 
 def test_importing_the_pipeline_imports_no_torch() -> None:
     code = (
-        "import sys, pipeline, pipeline.config, pipeline.run, pipeline.schema, pipeline.batch, pipeline.curation.curate, "
-        "pipeline.synthesis.synthesize, pipeline.evaluate.evaluate, pipeline.report, jobs, jobs.curate, jobs.train\n"
+        "import sys, pipeline, pipeline.config, pipeline.run, pipeline.schema, pipeline.batch, "
+        "pipeline.curation.curate, pipeline.synthesis.synthesize, pipeline.evaluate.evaluate, pipeline.report, "
+        "jobs, jobs.curate, jobs.train\n"
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,26 +7,17 @@ for. It holds no training text. This module measures nothing: it repeats what th
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__
 from pipeline.evaluate.comparison import LOWER_IS_BETTER, NAMES
 from pipeline.models import load
+from pipeline.models.licence import licence_of
 
 if TYPE_CHECKING:
     from pipeline.config import Project
     from pipeline.run import Run
-
-
-def licence_of(base: Path) -> str:
-    """Returns the licence a model's own card names in its front matter, `other` where it names none."""
-    readme = base / "README.md"
-    text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
-    front = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
-    found = re.search(r"^licen[sc]e:\s*['\"]?([\w.+-]+)", front.group(1) if front else "", re.MULTILINE)
-    return found.group(1) if found else "other"
 
 
 def merged(project: Project, run: Run, facts: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ configuration's recipe and free choice of packed rows and recompute depth; its o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,8 @@ from rich.markup import escape
 
 from pipeline.config import Project, Train
 from pipeline.errors import ConfigError
-from pipeline.export.model_card import licence_of
-from pipeline.plan import catalogue, cost_model, estimate, tables
+from pipeline.models.licence import licence_of
+from pipeline.plan import catalogue, cost_model, tables
 from pipeline.plan.catalogue import Preset
 
 if TYPE_CHECKING:
@@ -23,23 +24,36 @@ if TYPE_CHECKING:
 
     from pipeline.plan.catalogue import Card, Shape
     from pipeline.plan.cost_model import Plan
-    from pipeline.run import Run
+
+
+@dataclass(frozen=True)
+class Work:
+    """Tokens of one epoch and where the number comes from."""
+
+    tokens: int
+    basis: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Measured over planned tokens per second of a run on a card."""
+
+    card: str
+    factor: float
+    run: str  # path or URI
 
 
 def show(
     project: Project | None,
-    run: Run | None,
+    work: Work,
+    measured: Measured | None,
     cards: Sequence[str],
-    rows: int | None,
-    tokens_per_row: int | None,
     price: float | None,
     console: Console,
 ) -> None:
-    """Prints the answer. Raises `ConfigError`, `MissingModelError` or `MissingStageError`."""
+    """Prints the answer; `price` is per hour of the card. Raises `ConfigError` or `MissingModelError`."""
     wanted = [catalogue.card(name) for name in cards]
     settings = project.train if project else Train()
-    work = estimate.work_of(run, rows, tokens_per_row)
-    measured = estimate.correction(run) if run else None
     own = _own(project)
     lora = settings.lora
     targets = lora.targets if isinstance(lora.targets, str) else ", ".join(lora.targets)
@@ -52,10 +66,10 @@ def show(
     for card in wanted:
         found = [(model.name, _own_plan(model.shape, settings, card)) for model in own]
         found += [(preset.name, _plan(preset.shape, settings, card)) for preset in catalogue.PRESETS]
-        factor = measured[1] if measured and measured[0] == card.name else 1.0
+        factor = measured.factor if measured and measured.card == card.name else 1.0
         tables.plans(card, found, work.tokens * settings.epochs, price, factor, console)
-        if factor != 1.0:
-            console.print(f"speed measured in {escape(run.uri if run else '')} on this card: {factor:.2f} x the plan's")
+        if measured and factor != 1.0:
+            console.print(f"speed measured in {escape(measured.run)} on this card: {factor:.2f} x the plan's")
     if lora.dora:
         console.print("DoRA's own memory and time are not in these figures: expect more of both.")
 

@@ -1,13 +1,11 @@
-"""Plans as tables: for a terminal a model per line and a card per table, for the page planned against actual.
+"""Plans as tables for a terminal: a model per line, a card per table.
 
-Output contract: `plans` and `models` print, `comparison` returns HTML; every figure is the planner's or measured by the
-training. This module plans nothing.
+Output contract: `plans` and `models` print; every figure is the planner's. This module plans nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +13,6 @@ from rich.table import Table as Columns
 
 from pipeline.plan.catalogue import Card, Preset
 from pipeline.plan.cost_model import Plan
-from pipeline.report.elements import paragraph, table
 
 
 def plans(
@@ -60,29 +57,3 @@ def models(presets: Sequence[Preset], console: Console) -> None:
         size = f"{preset.shape.parameters / 1e9:.1f} B"
         lines.add_row(preset.name, preset.hub, size, preset.licence, f"[{colour}]{escape(said or 'fine')}[/]")
     console.print(lines)
-
-
-def comparison(found: Mapping[str, Any]) -> str:
-    """Returns the part `plan` of `metrics/train.json` as HTML."""
-    chosen = found["chosen"]
-    depth = chosen["recompute"]
-    layers = "every layer" if depth == "all" else f"{depth} layers" if depth else "no layer"
-    rows = []
-    for name, title, digits in (
-        ("tokens_per_second", "tokens per second", 0),
-        ("hours", "hours", 2),
-        ("peak_memory_gib", "peak memory, GiB", 2),
-        ("mfu", "share of the card's peak", 3),
-    ):
-        planned, actual = found["planned"][name], found["actual"][name]
-        if actual is None:
-            continue
-        change = "" if not planned else f"{100 * (actual / planned - 1):+.0f} %"
-        rows.append(
-            (title, "not predicted" if planned is None else f"{planned:,.{digits}f}", f"{actual:,.{digits}f}", change)
-        )
-    note = (
-        f"{chosen['card']}: packed rows of {chosen['pack_tokens']:,} tokens, {chosen['rows_per_step']} to a step, "
-        f"{layers} recomputed."
-    )
-    return table(("", "planned", "actual", "difference"), rows) + paragraph([note])

@@ -14,7 +14,6 @@ from typing import Any
 from pipeline import __version__
 from pipeline.config import Project
 from pipeline.curation import findings
-from pipeline.plan import tables
 from pipeline.report import curation_section, results_section
 from pipeline.report.elements import card
 from pipeline.report.elements import table as listing
@@ -132,7 +131,7 @@ def _training(found: dict[str, Any]) -> str:
     cards = [
         card("Loss", lines([("training", loss), ("validation", held)], "step", "loss")),
         card("Facts", f"<table>{table}</table>"),
-        *([card("Planned and actual", tables.comparison(train["plan"]))] if "plan" in train else []),
+        *([card("Planned and actual", results_section.comparison(train["plan"]))] if "plan" in train else []),
         card("Learning rate", lines(rate, "step", "learning rate")),
         card("Gradient norm", lines(norm, "step", "gradient norm")),
     ]

@@ -1,4 +1,4 @@
-"""The page's sections on what came out: answers on the way, evaluation, forgetting, merge, files for llama.cpp.
+"""The page's sections on results: plan against actual, sample answers, evaluation, forgetting, merge, GGUF files.
 
 Output contract: HTML made of `metrics/{train,evaluate,export,gguf}.json` alone, every score with its interval, every
 gate with what it allowed; what was skipped or not published is a sentence. Of rows it shows the validation questions
@@ -7,7 +7,7 @@ that were answered during training (`train.samples`), no others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.evaluate.comparison import LOWER_IS_BETTER, NAMES
@@ -28,6 +28,32 @@ def span(name: str, limits: list[float]) -> str:
     """Returns the interval of a change in words."""
     form = "+.1%" if name in LOWER_IS_BETTER else "+.3g"
     return f"{limits[0]:{form}} to {limits[1]:{form}}"
+
+
+def comparison(found: Mapping[str, Any]) -> str:
+    """Returns the part `plan` of `metrics/train.json` as HTML."""
+    chosen = found["chosen"]
+    depth = chosen["recompute"]
+    layers = "every layer" if depth == "all" else f"{depth} layers" if depth else "no layer"
+    rows = []
+    for name, title, digits in (
+        ("tokens_per_second", "tokens per second", 0),
+        ("hours", "hours", 2),
+        ("peak_memory_gib", "peak memory, GiB", 2),
+        ("mfu", "share of the card's peak", 3),
+    ):
+        planned, actual = found["planned"][name], found["actual"][name]
+        if actual is None:
+            continue
+        change = "" if not planned else f"{100 * (actual / planned - 1):+.0f} %"
+        rows.append(
+            (title, "not predicted" if planned is None else f"{planned:,.{digits}f}", f"{actual:,.{digits}f}", change)
+        )
+    note = (
+        f"{chosen['card']}: packed rows of {chosen['pack_tokens']:,} tokens, {chosen['rows_per_step']} to a step, "
+        f"{layers} recomputed."
+    )
+    return table(("", "planned", "actual", "difference"), rows) + paragraph([note])
 
 
 HEAD = ("golden set", "base", "tuned", "change", "95 % interval")

@@ -22,7 +22,7 @@ from serve_app.engines import Chunk, Engine, EngineError, FinishReason, Generati
 from serve_app.engines.codec import Codec
 from serve_app.generation.detokenize import Detokenizer, StopStrings
 from serve_app.generation.latency import Meter
-from serve_app.openai_api.options import Usage
+from serve_app.generation.usage import Usage
 
 EVENTS = 1_000  # a second, of all streams together: the way to the clients is made for little more
 WHOLE = 1.0  # seconds: how often an answer that is not streamed is looked at

@@ -31,9 +31,10 @@ from serve_app.generation.answer import Job
 from serve_app.generation.guard import Guard
 from serve_app.http import openapi, page
 from serve_app.http.access import Access
-from serve_app.http.middleware import PLAYGROUND, VISIT, Door, Visit, reply
+from serve_app.http.middleware import PLAYGROUND, RECORD, Door, reply
 from serve_app.keys import Keyring
 from serve_app.observe import metrics, request_log
+from serve_app.observe.request import RequestRecord
 from serve_app.observe.request_log import Journal
 from serve_app.openai_api import prepare, stream
 from serve_app.openai_api.chat import ChatRequest, Completion, Model, Models
@@ -72,8 +73,8 @@ class Reply(Response):
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if VISIT in scope:
-            scope[VISIT].job = self.job
+        if RECORD in scope:
+            scope[RECORD].job = self.job
         self.job.crowd = lambda: self.admission.held
         with self.admission.place(len(self.job.generations)):
             work = self._stream(send) if self.job.stream else self._whole(scope, receive, send)
@@ -122,16 +123,16 @@ def build(
     return app
 
 
-def _ending(access: Access, counted: metrics.Metrics, lines: Journal | None) -> Callable[[Visit], None]:
+def _ending(access: Access, counted: metrics.Metrics, lines: Journal | None) -> Callable[[RequestRecord], None]:
     """Returns what is done at the end of every request."""
     if lines is not None:
         counted.gauge("solotune:log_lines_dropped", "Lines that the log has lost.", lambda: lines.dropped)
 
-    def end(visit: Visit) -> None:
-        if visit.key is not None and visit.job is not None:
-            access.spend(visit.key, visit.job.usage.total_tokens)
-        counted.count(visit)
-        entry = request_log.entry(visit)
+    def end(record: RequestRecord) -> None:
+        if record.key is not None and record.job is not None:
+            access.spend(record.key, record.job.usage.total_tokens)
+        counted.count(record)
+        entry = request_log.entry(record)
         if lines is not None:
             lines.write(entry)
         else:

@@ -1,8 +1,8 @@
 """The outermost layer: a request id, the key, the size of the body, the last deadline, an envelope for the unexpected.
 
 Output contract: every response has one `x-request-id`, made here. No route but `OPEN` is reached without a key. A body
-that dribbles in, and a client that stops reading, end at the deadline. `Visit` is the record of one HTTP request:
-`on_end` gets it when the request is over, however it ended; nothing in it is the client's text.
+that dribbles in, and a client that stops reading, end at the deadline. `on_end` gets the `RequestRecord` when the
+request is over, however it ended.
 This module knows no routes and no models.
 """
 
@@ -12,9 +12,7 @@ import asyncio
 import logging
 import time
 import traceback
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -23,32 +21,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.config import Serve
 from serve_app import errors
-from serve_app.generation.answer import Job
 from serve_app.http.access import Access
-from serve_app.keys import Key
+from serve_app.observe.request import RequestRecord
 
 log = logging.getLogger("solotune.serve")
 
 OPEN = ("/health", "/ready")
 PLAYGROUND = "/playground"  # a page that is the same for everybody: open where it is switched on
-VISIT = "solotune.visit"  # where in the ASGI scope
+RECORD = "solotune.request"  # where in the ASGI scope
 GRACE = 5.0  # seconds beyond a request's own deadline before its connection is cut
-GONE = 499  # nginx's status for a client that hung up: nobody reads it
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
-
-@dataclass
-class Visit:
-    """One HTTP request. `job` is there where an answer was generated."""
-
-    method: str
-    id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
-    started: float = field(default_factory=time.monotonic)
-    route: str = "unknown"  # the route's own pattern: the path is the client's text
-    status: int = GONE
-    seconds: float = 0.0
-    key: Key | None = None
-    job: Job | None = None
 
 
 def reply(error: errors.ApiError) -> JSONResponse:
@@ -58,7 +40,7 @@ def reply(error: errors.ApiError) -> JSONResponse:
 class Door:
     """See the module."""
 
-    def __init__(self, app: ASGIApp, settings: Serve, access: Access, on_end: Callable[[Visit], None]) -> None:
+    def __init__(self, app: ASGIApp, settings: Serve, access: Access, on_end: Callable[[RequestRecord], None]) -> None:
         self.app, self.settings, self.access, self.on_end = app, settings, access, on_end
         self.open = (*OPEN, PLAYGROUND) if settings.playground else OPEN
 
@@ -69,36 +51,36 @@ class Door:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        visit = Visit(scope["method"] if scope["method"] in _METHODS else "other")
-        scope[VISIT] = visit
+        record = RequestRecord(scope["method"] if scope["method"] in _METHODS else "other")
+        scope[RECORD] = record
         started = False
 
         async def sending(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
-                started, visit.status = True, message["status"]
+                started, record.status = True, message["status"]
                 headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = visit.id
-                headers["openai-processing-ms"] = str(round((time.monotonic() - visit.started) * 1000))
+                headers["x-request-id"] = record.id
+                headers["openai-processing-ms"] = str(round((time.monotonic() - record.started) * 1000))
             await send(message)
 
         try:
-            error = await self._pass(scope, receive, sending, visit)
+            error = await self._pass(scope, receive, sending, record)
             if error is not None and not started:
                 await reply(error)(scope, receive, sending)
             elif error is not None:
                 raise ConnectionAbortedError  # the server closes a connection whose response was cut short
         finally:
-            visit.route = str(getattr(scope.get("route"), "path", "unknown"))
-            visit.seconds = time.monotonic() - visit.started
-            self.on_end(visit)
+            record.route = str(getattr(scope.get("route"), "path", "unknown"))
+            record.seconds = time.monotonic() - record.started
+            self.on_end(record)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> errors.ApiError | None:
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> errors.ApiError | None:
         """Lets the request through; returns the error that is to be answered where nobody did."""
         try:
             async with asyncio.timeout(self.settings.deadline + GRACE):
                 if scope["path"] not in self.open:
-                    visit.key = self.access.enter(scope["path"], Request(scope).headers.get("authorization", ""))
+                    record.key = self.access.enter(scope["path"], Request(scope).headers.get("authorization", ""))
                 await self.app(scope, await self._bounded(scope, receive), send)
         except errors.ApiError as error:
             return error
@@ -108,7 +90,7 @@ class Door:
             return errors.unavailable()
         except Exception as error:
             where = "".join(traceback.format_tb(error.__traceback__))  # the error's own words may quote the request
-            log.error("%s %s failed: %s\n%s", visit.id, visit.method, type(error).__name__, where)
+            log.error("%s %s failed: %s\n%s", record.id, record.method, type(error).__name__, where)
             return errors.internal()
         return None
 

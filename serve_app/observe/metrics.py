@@ -20,7 +20,7 @@ from serve_app.generation.admission import Admission
 from serve_app.generation.answer import Job
 from serve_app.generation.guard import Noted
 from serve_app.generation.latency import GAPS, Meter
-from serve_app.http.middleware import Visit
+from serve_app.observe.request import RequestRecord
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FIRST = (  # seconds to the first token
@@ -118,28 +118,28 @@ class Metrics:
         made = Histogram(name, what, _LABELS, buckets=tuple(buckets), registry=self.registry)
         return made.labels(*self._labels)
 
-    def count(self, visit: Visit) -> None:
+    def count(self, record: RequestRecord) -> None:
         """Counts a request that is over."""
-        self._http.labels(visit.route, str(visit.status)).inc()
-        if visit.job is not None:
-            self._count(visit, visit.job)
+        self._http.labels(record.route, str(record.status)).inc()
+        if record.job is not None:
+            self._count(record, record.job)
 
-    def _count(self, visit: Visit, job: Job) -> None:
+    def _count(self, record: RequestRecord, job: Job) -> None:
         self._prompt.inc(job.usage.prompt_tokens)
         self._generated.inc(job.usage.completion_tokens)
         self._choices.observe(len(job.generations))
-        if visit.status < 400:
-            self._whole.observe(visit.seconds)
+        if record.status < 400:
+            self._whole.observe(record.seconds)
             self._prompts.observe(job.usage.prompt_tokens)
         for generation, meter in zip(job.generations, job.meters, strict=True):
             self._most.observe(generation.max_tokens)
-            self._done[meter.finish_reason or ("error" if visit.status >= 500 else "abort")].inc()
+            self._done[meter.finish_reason or ("error" if record.status >= 500 else "abort")].inc()
             self.gaps.add(meter)
             if meter.tokens:
                 self._answers.observe(meter.tokens)
             if meter.first is None or (meter.first == meter.last and meter.tokens > 1):
                 continue  # an answer in one piece has no first token
-            self._first.observe(meter.first - visit.started)
+            self._first.observe(meter.first - record.started)
             self._decode.observe(meter.last - meter.first)
             if meter.per_token is not None:
                 self._each.observe(meter.per_token)

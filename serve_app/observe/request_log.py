@@ -26,7 +26,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.storage import append_whole, to_disk
-from serve_app.http.middleware import Visit
+from serve_app.observe.request import RequestRecord
 
 log = logging.getLogger("solotune.serve")
 
@@ -35,18 +35,18 @@ TOGETHER = 0.1  # seconds: lines that come in that time are written together
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def entry(visit: Visit) -> dict[str, Any]:
+def entry(record: RequestRecord) -> dict[str, Any]:
     """Returns what the log says about a request that is over; times in seconds."""
     known: dict[str, Any] = {
         "time": _now(),
-        "request_id": visit.id,
-        "key_id": None if visit.key is None else visit.key.id,
-        "method": visit.method,
-        "route": visit.route,
-        "status": visit.status,
-        "seconds": round(visit.seconds, 6),
+        "request_id": record.id,
+        "key_id": None if record.key is None else record.key.id,
+        "method": record.method,
+        "route": record.route,
+        "status": record.status,
+        "seconds": round(record.seconds, 6),
     }
-    job = visit.job
+    job = record.job
     if job is None:
         return known
     firsts = [meter.first for meter in job.meters if meter.first is not None]
@@ -57,7 +57,7 @@ def entry(visit: Visit) -> dict[str, Any]:
         "prompt_tokens": job.usage.prompt_tokens,
         "completion_tokens": job.usage.completion_tokens,
         "finish_reasons": [meter.finish_reason for meter in job.meters],
-        "first_token": round(min(firsts) - visit.started, 6) if firsts else None,
+        "first_token": round(min(firsts) - record.started, 6) if firsts else None,
     }
 
 

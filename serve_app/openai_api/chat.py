@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from serve_app.openai_api.options import Count, Ignored, Neutral, Options, Strict, Usage, unsupported
+from serve_app.generation.usage import Usage
+from serve_app.openai_api.options import Count, Ignored, Neutral, Options, Strict, unsupported
 
 OBJECT: dict[str, Any] = {"type": "object"}
 

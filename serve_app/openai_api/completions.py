@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from serve_app.openai_api.options import Neutral, Options, Usage
+from serve_app.generation.usage import Usage
+from serve_app.openai_api.options import Neutral, Options
 
 Ids = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
 

@@ -107,9 +107,3 @@ class Options(Strict):
     def answer_schema(self) -> dict[str, Any] | None:
         """The JSON schema that the answer must meet."""
         return None
-
-
-class Usage(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int

@@ -15,8 +15,10 @@ from pipeline import schema
 from pipeline.config import ASSETS, Project
 from pipeline.errors import ConfigError, MissingStageError
 from pipeline.evaluate import recommend
-from pipeline.plan import estimate, propose, resolve_auto
+from pipeline.plan import propose, resolve_auto
+from pipeline.plan.propose import Measured
 from pipeline.run import Run
+from pipeline.train import estimate
 from pipeline.train.data.pack import SUMMARY
 
 
@@ -87,7 +89,7 @@ def test_measured_speed_corrects_the_plan_of_its_card(curated: Run) -> None:
     assert estimate.correction(curated) is None
     lines = "".join(f'{{"step": {n}, "loss": 1.0, "tokens": 100, "seconds": 0.5}}\n' for n in range(1, 6))
     curated.write_bytes("metrics/train.jsonl", lines.encode())
-    assert estimate.correction(curated) == ("RTX 4090", 0.5)
+    assert estimate.correction(curated) == Measured("RTX 4090", 0.5, curated.uri)
     assert "0.50 x the plan" in shown(run=curated)
     assert "0.50 x the plan" not in shown(run=curated, cards=["H100"])
 

@@ -27,7 +27,8 @@ def test_shared_answers_are_judged_where_they_were_counted() -> None:
 
 def test_importing_the_modules_imports_no_model_library() -> None:
     code = (
-        "import sys, pipeline.screen.language, pipeline.screen.quality.rules, pipeline.screen.pii.scrub, pipeline.screen.toxicity.score\n"
+        "import sys, pipeline.screen.language, pipeline.screen.quality.rules, "
+        "pipeline.screen.pii.scrub, pipeline.screen.toxicity.score\n"
         "print(sorted({'torch', 'transformers', 'presidio_analyzer', 'spacy', 'fasttext'} & set(sys.modules)))"
     )
     root = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ turn up more positives and lower the cut, until neither does.
 Output contract: `calibrate` returns a `Screen`, or None where it would save too little: then every text is scored. The
 same texts in the same order, the same model and kind of processor give the same screen. Where fewer than `POSITIVES`
 texts reach the threshold, the highest others count as if they just did, as much over or under their prediction as now.
-The recall that a cut achieves is an estimate here; `pipeline.screen.toxicity.audit` measures it. This module loads no model.
+The recall that a cut achieves is an estimate here; `audit` measures it. This module loads no model.
 """
 
 from __future__ import annotations

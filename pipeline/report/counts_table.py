@@ -1,12 +1,12 @@
 """What a job prints for a person to check by hand, as rich tables.
 
-Output contract: `counts` prints how read = kept + rejected, by reason, `story` what became of a row.
+Output contract: `counts` prints how read = kept + rejected, by reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,9 +14,6 @@ from rich.table import Table
 
 from pipeline import wording
 from pipeline.curation import findings
-
-if TYPE_CHECKING:
-    from pipeline.explain.story import Story
 
 COLUMNS = 6  # sources that fit beside one another
 
@@ -47,19 +44,3 @@ def counts(metrics: Mapping[str, Any], console: Console) -> None:
     console.print(f"personal data replaced: {personal or 'none found'}")
     for sentence in findings.audits(metrics):
         console.print(escape(sentence))
-
-
-def story(found: Story, console: Console) -> None:
-    """Prints the verdict on a row, then a table with a line per stage, where the story has them."""
-    console.print(f"\n[bold]{escape(found.name)}[/]  {found.id}\n{escape(found.verdict)}")
-    if not found.steps:
-        return
-    table = Table("stage", "what happened", "score", "threshold")
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for step in found.steps:
-        numbers = ("" if value is None else f"{value:.4g}" for value in (step.score, step.threshold))
-        table.add_row(step.stage, escape(step.happened), *numbers)
-    console.print(table)
-    for name, text in zip(("question", "answer"), found.text or (), strict=False):
-        console.print(f"[bold]{name}[/]\n{escape(text)}\n")

@@ -1,4 +1,4 @@
-"""What is printed: every count that must add up, and nothing taken for markup."""
+"""What is printed: every count that must add up."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline.explain.story import Step, Story
-from pipeline.report import terminal
+from pipeline.report import counts_table
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def cells(line: str) -> list[str]:
 
 
 def test_the_table_has_a_column_per_source_and_a_line_per_reason(metrics: dict[str, Any], console: Console) -> None:
-    terminal.counts(metrics, console)
+    counts_table.counts(metrics, console)
     lines = [cells(line) for line in console.export_text().splitlines()]
     assert ["stage", "rows", "threshold", "tickets", "wiki", "2 sources"] in lines
     assert ["", "read", "", "21", "1", "22"] in lines
@@ -33,22 +32,14 @@ def test_the_table_has_a_column_per_source_and_a_line_per_reason(metrics: dict[s
 def test_many_sources_are_summed(metrics: dict[str, Any], console: Console) -> None:
     source = metrics["sources"]["wiki"]
     metrics["sources"] |= {f"part-{n}": source for n in range(8)}
-    terminal.counts(metrics, console)
+    counts_table.counts(metrics, console)
     lines = [cells(line) for line in console.export_text().splitlines()]
     assert ["stage", "rows", "threshold", "10 sources"] in lines
     assert ["", "read", "", "30"] in lines
 
 
 def test_the_audits_follow(metrics: dict[str, Any], console: Console) -> None:
-    terminal.counts(metrics, console)
+    counts_table.counts(metrics, console)
     printed = " ".join(console.export_text().split())
     assert "leaks: A second, stricter search" in printed
     assert "recall 75.0 %" in printed
-
-
-def test_text_is_not_taken_for_markup(console: Console) -> None:
-    steps = (Step("read", "[red]x[/red].csv, line 1"),)
-    terminal.story(Story("0" * 32, "[b]name", "Kept.", steps, ("[link=http://x]q", "a")), console)
-    printed = console.export_text()
-    for part in ("[red]x[/red].csv", "[b]name", "[link=http://x]q"):
-        assert part in printed

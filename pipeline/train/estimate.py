@@ -1,4 +1,4 @@
-"""How much there is to train on, and how a card really did: what turns a plan's rate into hours and a price.
+"""How much there is to train on, and how fast a card really was: what turns a plan's rate into hours and a price.
 
 Output contract: `work_of` returns the tokens of one epoch, counted where a run has packed its rows and estimated from
 its curated text before; `correction` returns measured over planned speed of a run, while it trains or afterwards.
@@ -7,9 +7,8 @@ This module plans nothing and shows nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pipeline.plan import resolve_auto
+from pipeline.plan.propose import Measured, Work
 from pipeline.run import Run
 from pipeline.train import qlora
 from pipeline.train.data.pack import SUMMARY
@@ -18,14 +17,6 @@ TYPICAL = (50_000, 220)
 """Rows and tokens per row where nothing is said: the guide's 50 k examples, of ticket length."""
 CHARACTERS = 4.0  # per token
 FRAME = 16  # tokens that a chat template puts around a row
-
-
-@dataclass(frozen=True)
-class Work:
-    """Tokens of one epoch and where the number comes from."""
-
-    tokens: int
-    basis: str
 
 
 def work_of(run: Run | None, rows: int | None, tokens_per_row: int | None) -> Work:
@@ -42,11 +33,12 @@ def work_of(run: Run | None, rows: int | None, tokens_per_row: int | None) -> Wo
     return Work(tokens, f"{found.num_rows:,} rows, estimated from the text in {run.uri}")
 
 
-def correction(run: Run) -> tuple[str, float] | None:
-    """Returns the card a run has trained on and measured over planned tokens per second, None before its first
-    steps or where there was no plan."""
+def correction(run: Run) -> Measured | None:
+    """Returns measured over planned tokens per second of a run, None before its first steps or without a plan."""
     if not run.exists(resolve_auto.PLAN):
         return None
     planned = run.read_json(resolve_auto.PLAN)
     speed = resolve_auto.measured(qlora.read_lines(run))
-    return (planned["card"], speed / planned["tokens_per_second"]) if speed and planned["tokens_per_second"] else None
+    if not speed or not planned["tokens_per_second"]:
+        return None
+    return Measured(planned["card"], speed / planned["tokens_per_second"], run.uri)

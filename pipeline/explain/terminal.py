@@ -1,0 +1,25 @@
+"""Prints the story of a row as a rich table."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.explain.story import Story
+
+
+def story(found: Story, console: Console) -> None:
+    """Prints the verdict on a row, then a table with a line per stage, where the story has them."""
+    console.print(f"\n[bold]{escape(found.name)}[/]  {found.id}\n{escape(found.verdict)}")
+    if not found.steps:
+        return
+    table = Table("stage", "what happened", "score", "threshold")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for step in found.steps:
+        numbers = ("" if value is None else f"{value:.4g}" for value in (step.score, step.threshold))
+        table.add_row(step.stage, escape(step.happened), *numbers)
+    console.print(table)
+    for name, text in zip(("question", "answer"), found.text or (), strict=False):
+        console.print(f"[bold]{name}[/]\n{escape(text)}\n")

@@ -1,0 +1,26 @@
+"""The record of one HTTP request, for the metrics and the request log. It holds none of the client's text."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from serve_app.generation.answer import Job
+from serve_app.keys import Key
+
+GONE = 499  # nginx's status for a client that hung up: nobody reads it
+
+
+@dataclass
+class RequestRecord:
+    """One HTTP request. `job` is there where an answer was generated."""
+
+    method: str
+    id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
+    started: float = field(default_factory=time.monotonic)
+    route: str = "unknown"  # the route's own pattern: the path is the client's text
+    status: int = GONE
+    seconds: float = 0.0
+    key: Key | None = None
+    job: Job | None = None

@@ -1,0 +1,47 @@
+"""The shape of the code: imports point down, rooms are small, files and functions are short."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("pipeline", "serve_app", "jobs")
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
+}
+
+
+def room(module: str) -> str:
+    """Returns the folder of a module; what lies directly in a package is a room of its own."""
+    folder = FILES[module].parent
+    return module if folder.parent == ROOT else folder.relative_to(ROOT).as_posix()
+
+
+def imported(module: str) -> set[str]:
+    """Returns the modules of ours that a module imports anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return (names & FILES.keys()) - {module}
+
+
+def test_no_circle_of_rooms() -> None:
+    graph: dict[str, set[str]] = {}
+    for module in FILES:
+        graph.setdefault(room(module), set()).update({room(name) for name in imported(module)} - {room(module)})
+    assert list(TopologicalSorter(graph).static_order())  # raises `CycleError`, which names the circle
+
+
+@pytest.mark.parametrize(("package", "never"), [("pipeline", ("serve_app", "jobs")), ("serve_app", ("jobs",))])
+def test_imports_point_down(package: str, never: tuple[str, ...]) -> None:
+    mine = [module for module in FILES if module.split(".")[0] == package]
+    assert [(module, name) for module in mine for name in imported(module) if name.split(".")[0] in never] == []
