@@ -24,8 +24,9 @@ from pipeline.train.data.pack import SUMMARY
 
 def shown(project: Project | None = None, run: Run | None = None, **given: Any) -> str:
     said = io.StringIO()
-    asked = {"cards": ["24"], "rows": None, "tokens_per_row": None, "price": None, **given}
-    propose.show(project, run, console=Console(file=said, width=160), **asked)
+    asked = {"cards": ["24"], "price": None, **given}
+    measured = estimate.correction(run) if run else None
+    propose.show(project, estimate.work_of(run, None, None), measured, console=Console(file=said, width=160), **asked)
     return said.getvalue()
 
 
