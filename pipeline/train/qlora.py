@@ -170,9 +170,9 @@ def work(settings: dict[str, Any]) -> None:
         loop.add_callback(sample_answers.Sampler(tokenizer, _questions(run, project.train.samples), loop.journal))
     with notice.watching(), memory_errors():
         loop.run(resumed)
-    ended = loop.course.ended
+    ended = loop.callback.ended
     if ended is None:
-        kept = loop.course.adopt()
+        kept = loop.callback.adopt()
         _write_adapter(run.local(load.ADAPTER), adapted, tokenizer)
     trainable, total = adapted.get_nb_trainable_parameters()
     facts = {

@@ -1,4 +1,4 @@
-"""The course of a training: what happens between two of its steps, and what of it a checkpoint holds.
+"""The trainer's callback: what happens between two steps of a training, and what of it a checkpoint holds.
 
 Output contract: every step and event goes to the journal. A step that the guard finds bad is not taken; when it asks
 for it, the weights and the optimizer go back to a snapshot at least `SETTLED` steps older than the trouble, the steps
@@ -14,24 +14,21 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from transformers import TrainerCallback
 
 from pipeline.config import Train
 from pipeline.errors import DivergedError, ReclaimedError, SolotuneError, StorageError
-from pipeline.train.loop import checkpoint
-from pipeline.train.loop import snapshots as state
+from pipeline.train.loop import checkpoint, snapshots
 from pipeline.train.loop.divergence import Guard, Verdict
 from pipeline.train.loop.event_log import Journal
 
-if TYPE_CHECKING:
-    from pipeline.train.loop.trainer import PackedTrainer
-
 SNAPSHOT_STEPS = 10  # between two snapshots in memory
 SETTLED = 4  # good steps after which a snapshot's weights are trusted
-COURSE = "course.json"
+STATE = "callback.json"
+SNAPSHOTS = "snapshots.pt"
 BEST = "best"  # below the checkpoints: the adapter of the lowest validation loss
 BAD = {
     Verdict.GRADIENT: "the gradients were not finite: the step was not taken",
@@ -40,16 +37,48 @@ BAD = {
 }
 
 
-class Course(TrainerCallback):  # type: ignore[misc]
+class Steps(Protocol):
+    """What the callback asks of the trainer, which takes the steps."""
+
+    model: Any
+    optimizer: Any
+    journal: Journal
+
+    def validates(self) -> bool:
+        """Returns whether there are validation rows."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Returns the mean loss per supervised token of the validation rows as `eval_loss`."""
+
+    def positions(self, step: int) -> range:
+        """Returns the positions in training order of the packed rows of a step."""
+
+    def tokens(self, step: int) -> int:
+        """Returns the tokens of the packed rows of a step."""
+
+    def step_taken(self) -> int:
+        """Returns the last optimiser step that was taken."""
+
+    def drop_loss(self) -> None:
+        """Forgets the loss of a step that was not taken."""
+
+    def apply_rate(self) -> None:
+        """Gives the optimizer the learning rate of the next step anew."""
+
+    def write_state(self, folder: Path) -> None:
+        """Writes what the trainer needs to go on: optimizer, schedule, random states, position, memory."""
+
+
+class TrainingCallback(TrainerCallback):  # type: ignore[misc]
     """Times the steps, writes their lines, takes bad ones back, evaluates, saves and says when it is over."""
 
     def __init__(
-        self, trainer: PackedTrainer, settings: Train, place: Path, key: str, notice: Callable[[], str | None]
+        self, trainer: Steps, settings: Train, place: Path, key: str, notice: Callable[[], str | None]
     ) -> None:
         self.trainer, self.settings, self.place, self.key, self.notice = trainer, settings, place, key, notice
         self.guard = Guard(settings.divergence)
         self.verdict = Verdict.GOOD
-        self.snapshots: list[state.Snapshot] = []
+        self.snapshots: list[snapshots.Snapshot] = []
         self.best: dict[str, Any] | None = None  # step and loss of the evaluation with the lowest loss
         self.worse = 0  # evaluations since then
         self.finished = False
@@ -60,10 +89,20 @@ class Course(TrainerCallback):  # type: ignore[misc]
     def journal(self) -> Journal:
         return self.trainer.journal
 
+    @property
+    def rate(self) -> float:
+        """The factor on the learning rate: halved by every rollback."""
+        return self.guard.rate
+
+    def judge(self, step: int, loss: float, norm: float) -> bool:
+        """Returns whether a step may change the weights, by its loss and the norm of its gradients."""
+        self.verdict = self.guard.judge(step, loss, norm)
+        return self.verdict is Verdict.GOOD
+
     # -- what transformers calls, in this order ------------------------------------------------------------------------
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == 0 and len(self.trainer.val):
+        if state.global_step == 0 and self.trainer.validates():
             self.trainer.evaluate()
         if not self.snapshots:
             self._snapshot(state.global_step)
@@ -79,9 +118,8 @@ class Course(TrainerCallback):  # type: ignore[misc]
                 "the same command again, here or where the run folder is, to go on"
             )
             control.should_training_stop = True
-        control.should_evaluate = bool(len(self.trainer.val)) and (
-            last or state.global_step % self.settings.eval_every == 0
-        )
+        due_to_evaluate = last or state.global_step % self.settings.eval_every == 0
+        control.should_evaluate = due_to_evaluate and self.trainer.validates()
         control.should_save = last or due or reason is not None
         self.finished = last
 
@@ -124,22 +162,22 @@ class Course(TrainerCallback):  # type: ignore[misc]
 
     def _snapshot(self, step: int) -> None:
         """Keeps two: the newer one may already carry what will only show some steps later."""
-        self.snapshots = [*self.snapshots[-1:], state.capture(step, self.trainer.model, self.trainer.optimizer)]
+        self.snapshots = [*self.snapshots[-1:], snapshots.capture(step, self.trainer.model, self.trainer.optimizer)]
 
-    def _needed(self, step: int) -> list[state.Snapshot]:
+    def _needed(self, step: int) -> list[snapshots.Snapshot]:
         """Returns the snapshots that a step after this one may go back to: once the newer is settled, that alone."""
         return self.snapshots[-1:] if self.snapshots[-1]["step"] <= step - SETTLED else self.snapshots
 
     def _take_back(self, step: int, control: Any) -> None:
         """Tells of a step that was not taken and, when the guard asks for it, goes back to the last good snapshot."""
-        self.trainer._tr_loss.zero_()  # transformers subtracts a loss that was not finite from itself, which stays so
+        self.trainer.drop_loss()
         self.journal.event(step, "skipped", BAD[self.verdict], reason=str(self.verdict))
         if not self.guard.needs_rollback(self.verdict):
             return
         good = [one for one in self.snapshots if one["step"] < step - SETTLED] or self.snapshots[:1]
         self.snapshots = good
         to = good[-1]["step"]
-        state.restore(good[-1], self.trainer.model, self.trainer.optimizer)
+        snapshots.restore(good[-1], self.trainer.model, self.trainer.optimizer)
         goes_on = self.guard.roll_back(to)
         self.trainer.apply_rate()
         first, last = self.trainer.positions(to + 1)[0], self.trainer.positions(step)[-1]
@@ -160,7 +198,11 @@ class Course(TrainerCallback):  # type: ignore[misc]
     def _keep(self, step: int, mean: float) -> None:
         try:
             checkpoint.save(
-                self.place / BEST, step, self.key, lambda folder: state.put_adapter(folder, self.trainer.model), kept=1
+                self.place / BEST,
+                step,
+                self.key,
+                lambda folder: snapshots.put_adapter(folder, self.trainer.model),
+                kept=1,
             )
         except (StorageError, OSError) as error:
             self.journal.event(step, "save_failed", f"the best adapter so far could not be saved: {error}")
@@ -169,7 +211,7 @@ class Course(TrainerCallback):  # type: ignore[misc]
 
     def adopt(self) -> int:
         """Gives the model the adapter that the settings want kept; returns its step."""
-        last = int(self.trainer.state.global_step)
+        last = self.trainer.step_taken()
         if self.settings.keep == "last" or self.best is None or self.best["step"] == last:
             return last
         found, notes = checkpoint.newest(self.place / BEST, self.key)
@@ -177,20 +219,20 @@ class Course(TrainerCallback):  # type: ignore[misc]
             why = "; ".join(notes) or "it is gone"
             self.journal.event(last, "damaged", f"the best adapter cannot be used, the last one is kept: {why}")
             return last
-        state.load_adapter(found.path, self.trainer.model)
+        snapshots.load_adapter(found.path, self.trainer.model)
         return found.step
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
-    def save(self, step: int, must: bool) -> None:
-        """Saves a checkpoint; one that cannot be written is an event, or the error itself where it `must` be."""
+    def save(self, step: int) -> None:
+        """Saves a checkpoint; one that cannot be written is an event, at the end of the training the error itself."""
         try:
             checkpoint.save(self.place, step, self.key, self._write)
             self.saved_step = step
             if isinstance(self.ended, ReclaimedError):
                 self.journal.event(step, "reclaimed", "the machine was going away: saved and stopped")
         except (StorageError, OSError) as error:
-            if must:
+            if self.finished or self.ended is not None:
                 raise
             newest = "none" if self.saved_step is None else f"step {self.saved_step}"
             minutes = self.settings.checkpoint_minutes
@@ -198,29 +240,15 @@ class Course(TrainerCallback):  # type: ignore[misc]
             self.journal.event(step, "save_failed", text)
 
     def _write(self, folder: Path) -> None:
-        trainer = self.trainer
-        state.put_adapter(folder, trainer.model)
-        state.put(folder / "optimizer.pt", trainer.optimizer.state_dict())
-        state.put(folder / "scheduler.pt", trainer.lr_scheduler.state_dict())
-        state.put(folder / "rng_state.pth", state.random_state())
-        state.put(folder / "snapshots.pt", self._needed(trainer.state.global_step))
-        facts = {
-            "guard": self.guard.state(),
-            "ladder": trainer.ladder.reached(),
-            "best": self.best,
-            "worse": self.worse,
-            "finished": self.finished,
-        }
-        (folder / COURSE).write_text(json.dumps(facts, indent=2) + "\n")
-        trainer.state.log_history = []  # the journal has it
-        trainer.state.save_to_json(str(folder / "trainer_state.json"))
+        self.trainer.write_state(folder)
+        snapshots.put(folder / SNAPSHOTS, self._needed(self.trainer.step_taken()))
+        facts = {"guard": self.guard.state(), "best": self.best, "worse": self.worse, "finished": self.finished}
+        (folder / STATE).write_text(json.dumps(facts, indent=2) + "\n")
 
     def load(self, folder: Path) -> None:
-        """Takes up the course where a checkpoint left it."""
-        facts = json.loads((folder / COURSE).read_text())
+        """Takes over what a checkpoint holds."""
+        facts = json.loads((folder / STATE).read_text())
         self.guard.load(facts["guard"])
-        if facts["ladder"] is not None:
-            self.trainer.ladder.resume(*facts["ladder"])
         self.best, self.worse, self.finished = facts["best"], facts["worse"], facts["finished"]
-        self.snapshots = torch.load(folder / "snapshots.pt", weights_only=True)
+        self.snapshots = torch.load(folder / SNAPSHOTS, weights_only=True)
         self.saved_step = int(folder.name.rpartition("-")[2])

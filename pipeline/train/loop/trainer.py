@@ -5,12 +5,13 @@ names, and flushed. The order of the packed rows over all epochs is drawn once f
 of steps and a resumed run repeats the interrupted one. A step whose loss or gradients are bad changes nothing. A step
 that runs out of the accelerator's memory is repeated with more frugal settings.
 This module does not load models, start Ray or decide where a run begins (`qlora` does), nor what happens between two
-steps (`course` does).
+steps (`callback` does).
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -28,11 +29,12 @@ from pipeline.models.load import release
 from pipeline.train.data.pack import plan_order, total_steps
 from pipeline.train.kernels import loss
 from pipeline.train.loop import snapshots
-from pipeline.train.loop.callback import Course
+from pipeline.train.loop.callback import TrainingCallback
 from pipeline.train.loop.checkpoint import Checkpoint
-from pipeline.train.loop.divergence import Verdict
 from pipeline.train.loop.event_log import Journal
 from pipeline.train.loop.oom import Ladder
+
+MEMORY = "memory.json"  # of a checkpoint: how far the training has come down when memory ran out
 
 
 class PackedRows(torch.utils.data.Dataset):  # type: ignore[misc]  # torch is not followed
@@ -116,7 +118,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             max_grad_norm=settings.max_grad_norm,
             weight_decay=settings.weight_decay,
             neftune_noise_alpha=packed_alpha(settings.neftune_alpha, train),
-            eval_strategy="no",  # `Course` says when to evaluate and to save
+            eval_strategy="no",  # the callback says when to evaluate and to save
             save_strategy="no",
             logging_steps=1,
             logging_nan_inf_filter=False,
@@ -135,10 +137,10 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         self.warmup, self.schedule = math.ceil(steps * settings.warmup_share), settings.schedule
         self.journal = Journal(lines)
         self.ladder = ladder or Ladder(0, 0, longest(train), lambda _: None)
-        self.course = Course(self, settings, place, key, notice)
+        self.callback = TrainingCallback(self, settings, place, key, notice)
         self._step: list[dict[str, Any]] = []  # the micro-batches of the current step so far
         self.remove_callback(next(type(c) for c in self.callback_handler.callbacks if "Printer" in type(c).__name__))
-        self.add_callback(self.course)
+        self.add_callback(self.callback)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         return torch.utils.data.SequentialSampler(self.rows)
@@ -153,7 +155,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             return {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}[self.schedule]
 
         def rate(step: int) -> float:
-            return self.course.guard.rate * share(step)
+            return self.callback.rate * share(step)
 
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, rate)
         return self.lr_scheduler
@@ -218,9 +220,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         """Returns the gradients' norm before clipping; a bad step's gradients are dropped, so nothing changes."""
         norm = super()._clip_grad_norm(model)
         self._step = []
-        verdict = self.course.guard.judge(self.state.global_step + 1, float(self._tr_loss), float(norm))
-        self.course.verdict = verdict
-        if verdict is not Verdict.GOOD:
+        if not self.callback.judge(self.state.global_step + 1, float(self._tr_loss), float(norm)):
             model.zero_grad()
         return norm
 
@@ -250,22 +250,41 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         rows = self.rows
         return sum(len(rows.table["input_ids"][int(rows.order[position])]) for position in self.positions(step))
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        self.course.save(self.state.global_step, must=self.course.finished or self.course.ended is not None)
+    def validates(self) -> bool:
+        """Returns whether there are validation rows."""
+        return len(self.val) > 0
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            self.course.load(Path(checkpoint))
+    def step_taken(self) -> int:
+        """Returns the last optimiser step that was taken."""
+        return int(self.state.global_step)
+
+    def drop_loss(self) -> None:
+        """Forgets the loss of a step that was not taken: transformers subtracts it from itself, and NaN stays NaN."""
+        self._tr_loss.zero_()
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.callback.save(self.state.global_step)
+
+    def write_state(self, folder: Path) -> None:
+        """Writes the adapter, the optimizer, the schedule, the random states, the position and the memory's state."""
+        snapshots.put_adapter(folder, self.model)
+        snapshots.put(folder / "optimizer.pt", self.optimizer.state_dict())
+        snapshots.put(folder / "scheduler.pt", self.lr_scheduler.state_dict())
+        snapshots.put(folder / "rng_state.pth", snapshots.random_state())
+        (folder / MEMORY).write_text(json.dumps(self.ladder.reached()) + "\n")
+        self.state.log_history = []  # the journal has it
+        self.state.save_to_json(str(folder / "trainer_state.json"))
 
     def run(self, resumed: Checkpoint | None) -> None:
         """Trains from a checkpoint or from the beginning; a training that had come to its end is only loaded."""
         if resumed is not None:
-            self.course.load(resumed.path)
-        if resumed is not None and self.course.finished:
+            self.callback.load(resumed.path)
+            if (reached := json.loads((resumed.path / MEMORY).read_text())) is not None:
+                self.ladder.resume(*reached)
+        if resumed is not None and self.callback.finished:
             self._load_from_checkpoint(str(resumed.path))
             self.state.global_step = resumed.step
         else:
             self.train(resume_from_checkpoint=None if resumed is None else str(resumed.path))
-        if self.course.ended is None:
+        if self.callback.ended is None:
             self.journal.flush()

@@ -147,7 +147,7 @@ def test_a_leap_goes_back_to_a_settled_snapshot_at_half_the_rate(packed: Run, ma
     made = loop(make_project(train=LONG), packed)
     Injected(made, {23: 50.0})
     taken = {}
-    restore = callback.state.restore
+    restore = callback.snapshots.restore
 
     def watch(snapshot: Any, *args: Any) -> None:
         taken.update(snapshot["weights"])
@@ -156,7 +156,7 @@ def test_a_leap_goes_back_to_a_settled_snapshot_at_half_the_rate(packed: Run, ma
         assert all(torch.equal(now[name], taken[name]) for name in taken)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callback.state, "restore", watch)
+        patch.setattr(callback.snapshots, "restore", watch)
         made.run(None)
     assert taken
     assert events(packed) == [(23, "skipped"), (23, "rollback")]
@@ -201,8 +201,8 @@ def test_a_checkpoint_holds_the_snapshots_that_may_still_be_gone_back_to(packed:
     made = loop(make_project(), packed)
     held = {}
     for step in range(10, 21):
-        made.course.snapshots = [{"step": 0}, {"step": 10}]
-        held[step] = [one["step"] for one in made.course._needed(step)]
+        made.callback.snapshots = [{"step": 0}, {"step": 10}]
+        held[step] = [one["step"] for one in made.callback._needed(step)]
     assert [step for step, kept in held.items() if kept != [10]] == [10, 11, 12, 13]
 
 
@@ -210,8 +210,8 @@ def test_what_no_rollback_saves_is_stopped_and_told(packed: Run, make_project: A
     made = loop(make_project(train=LONG), packed)
     Injected(made, gradients=tuple(range(4, 29)))
     made.run(None)
-    assert isinstance(made.course.ended, DivergedError)
-    assert "train.learning_rate" in str(made.course.ended)
+    assert isinstance(made.callback.ended, DivergedError)
+    assert "train.learning_rate" in str(made.callback.ended)
     assert [event for event in events(packed) if event[1] != "skipped"] == [
         (6, "rollback"),
         (9, "rollback"),

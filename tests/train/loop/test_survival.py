@@ -39,9 +39,9 @@ def test_a_notice_saves_stops_and_goes_on(packed: Run, make_project: Any) -> Non
     whole = whole_and_fresh(packed, project)
     made = loop(project, packed, notice=lambda: "SIGTERM" if made.state.global_step == 3 else None)
     made.run(None)
-    assert isinstance(made.course.ended, ReclaimedError)
-    assert made.course.ended.exit_code == 75
-    assert "step 3 of 7 is saved" in str(made.course.ended)
+    assert isinstance(made.callback.ended, ReclaimedError)
+    assert made.callback.ended.exit_code == 75
+    assert "step 3 of 7 is saved" in str(made.callback.ended)
     found = qlora.resume(packed, "key")
     assert found is not None
     assert found.step == 3
@@ -57,7 +57,7 @@ def test_a_full_disk_costs_a_checkpoint_not_the_training(
     project = make_project(train=OFTEN)
     whole = whole_and_fresh(packed, project)
     made = loop(project, packed)
-    put = callback.state.put
+    put = callback.snapshots.put
 
     def full(path: Path, value: Any) -> None:
         if made.state.global_step in (3, 4) and path.name == "scheduler.pt":
@@ -65,7 +65,7 @@ def test_a_full_disk_costs_a_checkpoint_not_the_training(
             raise OSError(errno.ENOSPC, "No space left on device")
         put(path, value)
 
-    monkeypatch.setattr(callback.state, "put", full)
+    monkeypatch.setattr(callback.snapshots, "put", full)
     made.run(None)
     assert lines(packed) == whole
     told = [line for line in qlora.read_lines(packed) if line.get("event") == "save_failed"]
@@ -79,7 +79,7 @@ def test_a_full_disk_at_the_end_is_a_sentence(packed: Run, make_project: Any, mo
     def full(path: Path, value: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(callback.state, "put", full)
+    monkeypatch.setattr(callback.snapshots, "put", full)
     with pytest.raises(StorageError, match="no space left to write"):
         loop(make_project(train=PLAIN), packed).run(None)
     assert not list(packed.local("checkpoints").glob("*step-*"))
@@ -89,12 +89,12 @@ def test_a_disk_that_really_fills_up_keeps_the_older_checkpoint(tmp_path: Path) 
     """The limit on a file's size stands for a full disk: the kernel refuses the write with an error of its own."""
     import resource
 
-    made = checkpoint.save(tmp_path, 1, "key", lambda folder: callback.state.put(folder / "w", torch.zeros(10)))
+    made = checkpoint.save(tmp_path, 1, "key", lambda folder: callback.snapshots.put(folder / "w", torch.zeros(10)))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
         with pytest.raises(StorageError, match="no space left"):
-            checkpoint.save(tmp_path, 2, "key", lambda folder: callback.state.put(folder / "w", torch.zeros(10**6)))
+            checkpoint.save(tmp_path, 2, "key", lambda folder: callback.snapshots.put(folder / "w", torch.zeros(10**6)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path.name for path in tmp_path.iterdir()] == [made.name]
@@ -161,35 +161,35 @@ def test_early_stopping_ends_it_and_a_resumed_one_stays_ended(packed: Run, make_
     assert made.state.global_step < made.args.max_steps
     assert made.state.global_step == best + 6
     assert (made.state.global_step, "early_stop") in events(packed)
-    assert made.course.adopt() == best
+    assert made.callback.adopt() == best
     kept = made.evaluate()["eval_loss"]
     assert kept == pytest.approx(held[best], rel=1e-5)
 
     again = loop(project, packed)
     again.run(qlora.resume(packed, "key"))
     assert again.state.global_step == made.state.global_step
-    assert again.course.adopt() == best
+    assert again.callback.adopt() == best
 
 
 def test_the_last_adapter_is_kept_when_asked_for_or_when_the_best_is_damaged(packed: Run, make_project: Any) -> None:
     train = {**PLAIN, "epochs": 3, "learning_rate": 0.05, "eval_every": 3}
     made = loop(make_project(train=train), packed)
     made.run(None)
-    best = made.course.best
+    best = made.callback.best
     assert best is not None
     made.state.global_step = best["step"] + 1  # as if the last step had made it worse
     (file,) = packed.local("checkpoints").glob("best/*/adapter_model.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
-    assert made.course.adopt() == made.state.global_step
+    assert made.callback.adopt() == made.state.global_step
     assert events(packed)[-1] == (made.state.global_step, "damaged")
     last = loop(make_project(train={**train, "keep": "last"}), packed)
-    last.course.best, last.state.global_step = best, 9
-    assert last.course.adopt() == 9
+    last.callback.best, last.state.global_step = best, 9
+    assert last.callback.adopt() == 9
 
 
 def test_checkpoints_of_another_training_do_not_push_out_this_one(tmp_path: Path) -> None:
     for step, key in ((800, "other"), (900, "other"), (10, "key")):
-        checkpoint.save(tmp_path, step, key, lambda folder: callback.state.put(folder / "w", 1))
+        checkpoint.save(tmp_path, step, key, lambda folder: callback.snapshots.put(folder / "w", 1))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000010"]
 
 
