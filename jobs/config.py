@@ -8,6 +8,7 @@ from pipeline.config import reference
 
 
 def main() -> None:
+    """Prints the reference."""
     argparse.ArgumentParser(prog="python -m jobs.config", description=__doc__).parse_args()
     print(reference.markdown(), end="")
 

@@ -6,6 +6,7 @@ from jobs import Job, main
 
 
 def curate(job: Job) -> None:
+    """Curates and prints the counts."""
     from pipeline.curation.curate import CARD
     from pipeline.curation.curate import curate as work
     from pipeline.report import counts_table

@@ -8,6 +8,7 @@ from jobs import Job, main
 
 
 def evaluate(job: Job) -> None:
+    """Evaluates and prints base against tuned."""
     from pipeline.evaluate.evaluate import evaluate as work
     from pipeline.report.results_section import HEAD, scores
 

@@ -10,6 +10,7 @@ from pipeline.export import gguf, merge
 
 
 def export(job: Job) -> None:
+    """Merges, makes the GGUF files and prints what was published."""
     metrics = merge.export(job.project, job.run, job.console)
     shipped = metrics["bases"][metrics["chosen"]]
     table = Table(title=f"export: {job.project.name}", title_justify="left", show_header=False)

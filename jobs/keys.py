@@ -14,6 +14,7 @@ from serve_app import keys
 
 
 def main() -> None:
+    """Makes, lists or revokes keys."""
     parser = argparse.ArgumentParser(prog="python -m jobs.keys", description=__doc__)
     parser.add_argument("--file", required=True, type=Path, metavar="FILE", help=f"RUN/{keys.STORE} unless chosen")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="make | list | revoke")

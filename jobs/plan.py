@@ -19,6 +19,7 @@ CARDS = ["16", "24", "40", "80", "141"]  # GB
 
 
 def arguments() -> argparse.Namespace:
+    """Returns the parsed command line."""
     parser = argparse.ArgumentParser(prog="python -m jobs.plan", description=__doc__)
     parser.add_argument("config", nargs="?", metavar="CONFIG", help="the model project's YAML file; none: the defaults")
     several: dict[str, Any] = {"nargs": "+", "action": "extend"}
@@ -35,6 +36,7 @@ def arguments() -> argparse.Namespace:
 
 
 def recommend(project: config.Project, run: Run, args: argparse.Namespace) -> None:
+    """Measures candidates and prints the advice."""
     from pipeline.evaluate import recommend
 
     given = {name: value for name in ("candidates", "metric", "target") if (value := getattr(args, name)) is not None}
@@ -46,6 +48,7 @@ def recommend(project: config.Project, run: Run, args: argparse.Namespace) -> No
 
 
 def main() -> None:
+    """Prints plans, or with `--recommend` the advice."""
     from pipeline.plan import propose
     from pipeline.train import estimate
 

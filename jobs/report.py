@@ -6,6 +6,7 @@ from jobs import Job, main
 
 
 def report(job: Job) -> None:
+    """Writes the page and prints where it is."""
     from pipeline.report.page import write
 
     job.console.print(write(job.project, job.run))

@@ -18,6 +18,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def serve(job: Job) -> None:
+    """Starts, updates, stops or describes the service."""
     from serve_app import deploy
 
     store = Path(place(job.options["keys"])) if job.options["keys"] else None

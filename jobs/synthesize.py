@@ -6,6 +6,7 @@ from jobs import Job, main
 
 
 def synthesize(job: Job) -> None:
+    """Makes variants and prints counts and samples."""
     from pipeline.synthesis.synthesize import synthesize as work
 
     metrics = work(job.project, job.run, job.console)

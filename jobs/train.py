@@ -11,6 +11,7 @@ from jobs import Job, main
 
 
 def train(job: Job) -> None:
+    """Trains and prints the figures."""
     from pipeline.train import qlora
 
     metrics = qlora.train(job.project, job.run, job.console)
@@ -29,6 +30,7 @@ def train(job: Job) -> None:
 
 
 def preview(job: Job, count: int) -> None:
+    """Shows `count` training rows, changes nothing."""
     from pipeline.train.data import preview
 
     preview.show(job.project, job.run, count, job.console)

@@ -14,6 +14,7 @@ from pipeline.run import Run
 
 
 def main() -> None:
+    """Prints the stories of rows."""
     parser = argparse.ArgumentParser(prog="python -m jobs.why", description=__doc__)
     parser.add_argument("run", metavar="RUN", help="run folder: a path or a URI")
     parser.add_argument("rows", nargs="+", metavar="ROW", help="id, id in the dump, SOURCE:ID or PATH:LINE")

@@ -33,6 +33,7 @@ class Meter:
         return self
 
     def advance(self, count: int) -> None:
+        """Counts `count` more rows as done."""
         self._done += count
         if self._live is not None:
             self._live.advance(self._live.task_ids[0], count)

@@ -93,6 +93,7 @@ class Run:
         return next(self._sizes([path]))
 
     def exists(self, path: str) -> bool:
+        """Returns whether there is a file or folder of that path; raises `StorageError`."""
         filesystem, place = self._place(path)
         with storage_errors(self.full(path), "read"):
             return bool(filesystem.get_file_info(place).type != pafs.FileType.NotFound)
@@ -113,14 +114,17 @@ class Run:
         return content.nbytes
 
     def read_bytes(self, path: str) -> bytes:
+        """Returns the content of a file; raises `StorageError`."""
         filesystem, place = self._place(path)
         with storage_errors(self.full(path), "read"), filesystem.open_input_stream(place, compression=None) as stream:
             return bytes(stream.read())
 
     def write_json(self, path: str, value: Any) -> int:
+        """Writes a JSON file, whole; returns its size in bytes."""
         return self.write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
     def read_json(self, path: str) -> Any:
+        """Returns the value in a JSON file; raises `StorageError`, or `ValueError` where it is not JSON."""
         return json.loads(self.read_bytes(path))
 
     def write_table(self, path: str, table: pa.Table, compression: str = "zstd", use_dictionary: bool = True) -> int:
@@ -233,6 +237,7 @@ class Run:
         stage.outputs[path] = self.write_table(path, table)
 
     def put_json(self, stage: Stage, path: str, value: Any) -> None:
+        """Writes a JSON file as an output of the stage."""
         stage.outputs[path] = self.write_json(path, value)
 
     def add(self, stage: Stage, paths: Iterable[str]) -> None:

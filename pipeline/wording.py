@@ -73,14 +73,17 @@ def plain(name: str) -> str:
 
 
 def reason(name: str) -> str:
+    """Returns what a reject's reason is called where people read it."""
     return REASONS.get(name, plain(name))
 
 
 def language(code: str | None) -> str:
+    """Returns a language's English name by its code; the code itself where it is unknown."""
     return LANGUAGES.get(code or "unknown", str(code))
 
 
 def personal(kind: str) -> str:
+    """Returns what a type of personal data is called where people read it."""
     return PERSONAL.get(kind, plain(kind).lower())
 
 

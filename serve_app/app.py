@@ -62,6 +62,7 @@ class Gateway:
         return self.project, self.run, self.store
 
     async def check_health(self) -> None:
+        """Raises when the replica must be started anew: its server has ended, or its own engine is not well."""
         if not self.listener.alive:
             raise IntegrityError("the HTTP server has ended")
         if self.project.serve.engine in LOCAL:  # a model elsewhere does not get well when this replica starts anew

@@ -42,6 +42,7 @@ class ApiError(SolotuneError):
 
 
 def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+    """Returns a 400; `param` is the argument at fault."""
     return ApiError(400, message, code, param)
 
 
@@ -53,10 +54,12 @@ def unauthorized(given: bool) -> ApiError:
 
 
 def forbidden() -> ApiError:
+    """Returns a 403: the key lacks the route's scope."""
     return ApiError(403, _STATUS[403], "insufficient_permissions", kind="permission_error")
 
 
 def unknown_model() -> ApiError:
+    """Returns a 404 for a model that is not served."""
     return ApiError(404, "There is no such model here: see /v1/models.", "model_not_found", "model")
 
 
@@ -66,6 +69,7 @@ def filtered(what: str) -> ApiError:
 
 
 def unsupported(param: str) -> ApiError:
+    """Returns a 400 for an argument that the engine lacks."""
     return bad_request(f"This model's engine does not support {param}.", param, "unsupported_parameter")
 
 
@@ -75,24 +79,29 @@ def timed_out() -> ApiError:
 
 
 def too_large(limit: int) -> ApiError:
+    """Returns a 413; `limit` in bytes."""
     return ApiError(413, f"The request's body is larger than {limit} bytes.", "request_too_large")
 
 
 def too_many(limit: int) -> ApiError:
+    """Returns a 429: `limit` answers are in hand."""
     message = f"{limit} answers are being made or waiting: try again shortly."
     return ApiError(429, message, "rate_limit_exceeded", kind="rate_limit_error", headers={"Retry-After": "1"})
 
 
 def busy() -> ApiError:
+    """Returns a 429: the model's own server is full."""
     message = "The model's server takes no more requests at the moment: try again shortly."
     return ApiError(429, message, "rate_limit_exceeded", kind="rate_limit_error", headers={"Retry-After": "1"})
 
 
 def internal() -> ApiError:
+    """Returns a 500 that says nothing of the cause."""
     return ApiError(500, "The service failed on this request.", "internal_error", kind="server_error")
 
 
 def unavailable() -> ApiError:
+    """Returns a 503."""
     message = "The model is not available at the moment."
     return ApiError(503, message, "unavailable", kind="server_error", headers={"Retry-After": "5"})
 

@@ -89,6 +89,7 @@ class Keyring:
         self._keys = tuple(known)
 
     def find(self, secret: str) -> Key | None:
+        """Returns the key of a secret; None for an unknown or revoked one."""
         return match(secret, self._keys)
 
 
@@ -108,6 +109,7 @@ class KeyFile(Keyring):
         return status.st_mtime_ns, status.st_ino, status.st_size, status.st_mode
 
     def find(self, secret: str) -> Key | None:
+        """Returns the key of a secret; None for an unknown or revoked one. Reads the file again when it has changed."""
         try:
             dates = self._dates(self.path)
             if dates != self._seen:

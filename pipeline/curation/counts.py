@@ -106,6 +106,7 @@ class Tally:
         self.histograms[name] = self.histograms.get(name, np.zeros(len(counts), dtype=np.int64)) + counts
 
     def merge(self, other: Tally) -> None:
+        """Adds the counts of another tally to this one, in place."""
         for name, counter in other.counters.items():
             self.counters[name].update(counter)
         for name, counts in other.histograms.items():
@@ -118,6 +119,7 @@ class Tally:
 
     @classmethod
     def from_json(cls, text: str) -> Tally:
+        """Returns the tally that `to_json` wrote."""
         counters, histograms = json.loads(text)
         return cls(
             {name: Counter({tuple(key): n for key, n in pairs}) for name, pairs in counters.items()},

@@ -48,10 +48,12 @@ class Blocks:
         return np.asarray(self.starts[list(self.cuts)])
 
     def load(self, block: int) -> shingles.Shingles:
+        """Returns the shingle sets of a block's rows, in the order of the parts."""
         return shingles.concat([read_sets(part) for part in self.parts[self.cuts[block] : self.cuts[block + 1]]])
 
 
 def read_sets(part: Part) -> shingles.Shingles:
+    """Returns the shingle sets of a part's rows, one set per row."""
     return shingles.Shingles.from_arrow(part.run.read_table(part.shingles)["shingles"])
 
 
@@ -103,6 +105,7 @@ def _pairs(run: Run, folder: str, task: int, columns: np.ndarray, common: Any) -
 
 
 def band_name(number: int) -> str:
+    """Returns the name of a band's column: `band_07`."""
     return f"band_{number:02d}"
 
 
@@ -147,6 +150,7 @@ def verified(run: Run, folder: str, kind: str, cut: Blocks, threshold: float) ->
 
 
 def edge_file(folder: str, kind: str, block: int) -> str:
+    """Returns the path in the run of a block's edges of a kind."""
     return f"{folder}/{kind}/{block:05d}.parquet"
 
 

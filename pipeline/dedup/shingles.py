@@ -37,9 +37,11 @@ class Shingles:
 
     @property
     def sizes(self) -> np.ndarray:
+        """Shingles of each set: int64 (sets,)."""
         return np.diff(self.offsets)
 
     def to_arrow(self) -> pa.Array:
+        """Returns the sets as a large list of int64, one entry per set."""
         return pa.LargeListArray.from_arrays(pa.array(self.offsets), pa.array(self.values))
 
     @classmethod

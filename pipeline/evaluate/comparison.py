@@ -41,6 +41,7 @@ class Measure:
     score: Score
 
     def change(self, base: float, tuned: float) -> float:
+        """Returns the change from base to tuned: relative where lower is better, else the difference."""
         if self.name in LOWER_IS_BETTER:
             return tuned / base - 1 if base else 0.0
         return tuned - base

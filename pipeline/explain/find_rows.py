@@ -80,6 +80,7 @@ class Lookup:
 
     @cached_property
     def synthetic(self) -> list[str]:
+        """Paths of the tables with rephrasings, kept and rejected; none before `synthesize`."""
         outputs = (self._manifest("synthesize") or {"outputs": ()})["outputs"]
         return [path for path in outputs if path.endswith(".parquet")]
 

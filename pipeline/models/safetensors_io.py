@@ -65,6 +65,8 @@ class Shards:
         self.seen: set[str] = set()
 
     def add(self, name: str, tensor: torch.Tensor) -> None:
+        """Adds a tensor; writes a shard when it would grow over the limit. Raises `IntegrityError` for a name added
+        twice."""
         if name in self.seen:
             raise IntegrityError(f"the base has {name} in two of its files: nothing was published")
         self.seen.add(name)

@@ -57,6 +57,7 @@ class Shape:
 
     @property
     def parameters(self) -> int:
+        """Parameters of the whole model, tied embeddings counted once."""
         norms = (2 * self.layers + 1) * self.hidden
         return self.linear + norms + self.head * (1 if self.tied else 2)
 

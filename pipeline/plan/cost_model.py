@@ -78,6 +78,7 @@ class Plan:
     assumed: str | None = None
 
     def hours(self, tokens: float) -> float:
+        """Returns the hours that so many tokens take."""
         return tokens / self.tokens_per_second / 3600
 
 

@@ -67,6 +67,7 @@ class Generation:
 
     @property
     def penalised(self) -> bool:
+        """Whether a penalty other than 0 is asked for."""
         return bool(self.frequency_penalty or self.presence_penalty)
 
 
@@ -103,7 +104,8 @@ class Engine(Protocol):
     options: frozenset[Option]
 
     @property
-    def codec(self) -> Codec | None: ...
+    def codec(self) -> Codec | None:
+        """Text to token ids and back; None where the engine takes and gives text."""
 
     def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
         """Yields the answer as it is made; raises `EngineError` if the engine fails, `RefusedError` if it declines."""

@@ -52,17 +52,21 @@ class HfCodec:
         self._bytes = {char: byte for byte, char in bytes_to_unicode().items()} if '"ByteLevel"' in decoder else None
 
     def render(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        """See `Codec`."""
         from pipeline.models.template import chat_text
 
         return list(self._backend.encode(chat_text(self.tokenizer, messages), add_special_tokens=False).ids)
 
     def encode(self, text: str) -> list[int]:
+        """See `Codec`."""
         return list(self._backend.encode(text).ids)
 
     def decode(self, ids: list[int]) -> str:
+        """See `Codec`."""
         return str(self._backend.decode(ids, skip_special_tokens=True))
 
     def piece(self, token: int) -> bytes:
+        """See `Codec`."""
         if token in self._added:
             return self._added[token].encode()
         written = str(self.tokenizer.convert_ids_to_tokens(token) or "")

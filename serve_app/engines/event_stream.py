@@ -67,6 +67,7 @@ class Peer:
             return await response.json(content_type=None)
 
     async def close(self) -> None:
+        """Closes the connections."""
         if self._session is not None:
             await self._session.close()
 

@@ -41,18 +41,22 @@ class ByteCodec:
     size = 260
 
     def render(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        """See `Codec`."""
         ids: list[int] = []
         for message in messages:
             ids += [ROLES[message["role"]], *message["content"].encode(), END]
         return [*ids, ROLES["assistant"]]
 
     def encode(self, text: str) -> list[int]:
+        """See `Codec`."""
         return list(text.encode())
 
     def decode(self, ids: list[int]) -> str:
+        """See `Codec`."""
         return bytes(token for token in ids if token < END).decode(errors="replace")
 
     def piece(self, token: int) -> bytes:
+        """See `Codec`."""
         return bytes([token]) if token < END else b""
 
 
@@ -70,6 +74,7 @@ class FakeEngine:
         self.ended = False
 
     async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
+        """See `Engine`."""
         self.running += 1
         try:
             for left, token in enumerate(self.tokens(request), 1 - request.max_tokens):
@@ -89,6 +94,7 @@ class FakeEngine:
         return list(self.tokens(request))
 
     def tokens(self, request: Generation) -> Iterator[int]:
+        """Returns the tokens of the answer, at most `max_tokens`."""
         return itertools.islice(self._words(request), request.max_tokens)
 
     def _words(self, request: Generation) -> Iterator[int]:
@@ -108,8 +114,10 @@ class FakeEngine:
         return Logprob(-0.5, tuple(ranked[:count]))
 
     async def check(self) -> None:
+        """See `Engine`."""
         if self.ended:
             raise EngineError("the engine was stopped")
 
     async def stop(self) -> None:
+        """See `Engine`."""
         self.ended = True

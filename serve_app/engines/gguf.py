@@ -82,6 +82,7 @@ class GgufEngine:
             raise IntegrityError(f"{file} has another tokenizer than the run's model: export it again")
 
     async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
+        """See `Engine`."""
         if request.schema is not None and not await self._enforced(request.schema):
             raise RefusedError("This JSON schema cannot be enforced here.", "response_format")
         seen = 0
@@ -143,11 +144,13 @@ class GgufEngine:
         return self._taken[name]
 
     async def check(self) -> None:
+        """See `Engine`."""
         if self._server is None:
             raise EngineError("llama.cpp was stopped")
         await self._peer.get("/health")
 
     async def stop(self) -> None:
+        """See `Engine`."""
         await self._peer.close()
         self._server = None  # its destructor ends the threads
 

@@ -57,6 +57,7 @@ class HfEngine:
         self.options: frozenset[Option] = answer
 
     async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
+        """See `Engine`."""
         await self.check()
         self._listen()
         name, waiting, finished = str(next(self._numbers)), asyncio.Queue[Made | None](), False
@@ -129,10 +130,12 @@ class HfEngine:
             waiting.put_nowait(None)
 
     async def check(self) -> None:
+        """See `Engine`."""
         if self._wire.closed or self._process.poll() is not None:
             raise EngineError("the model's process has ended")
 
     async def stop(self) -> None:
+        """See `Engine`."""
         self._end()
         try:
             await asyncio.to_thread(self._process.wait, ENDING)

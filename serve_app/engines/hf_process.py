@@ -102,9 +102,11 @@ class Batch:
 
     @property
     def running(self) -> bool:
+        """Returns whether the batch still takes requests."""
         return bool(self._manager.is_running())
 
     def add(self, ask: Ask) -> None:
+        """Adds a request to the batch."""
         with self._lock:
             self._given[ask.name] = 0
         self._manager.add_request(
@@ -124,6 +126,7 @@ class Batch:
             self._manager.cancel_request(name)
 
     def stop(self) -> None:
+        """Ends the batch; open requests are dropped."""
         self._manager.stop(block=True, timeout=5, hard_stop=True)
 
     def _hand(self, outputs: list[Any]) -> None:

@@ -15,6 +15,8 @@ from serve_app.engines import Engine
 
 
 def load(project: Project, run: Run, handle: Any = None) -> Engine:
+    """Returns the engine of `serve.engine`, its model loaded. Raises `MissingModelError`, `MissingStageError`,
+    `IntegrityError`."""
     settings = project.serve
     match settings.engine:
         case "hf":

@@ -77,6 +77,7 @@ class RayLlmEngine:
         self._ask = handle.options(method_name="completions", stream=True)
 
     async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
+        """See `Engine`."""
         from ray.exceptions import RayError
         from ray.serve.exceptions import RayServeException
 
@@ -108,6 +109,7 @@ class RayLlmEngine:
         )
 
     async def check(self) -> None:
+        """See `Engine`."""
         from ray.exceptions import RayError
         from ray.serve.exceptions import RayServeException
 

@@ -62,9 +62,11 @@ class Score(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         self._scores: dict[int, torch.Tensor] = {}  # of the batch in work, by row
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
+        """See transformers' `LogitsProcessor` of continuous batching: no state for padding."""
         int32_tensor.zero_()
 
     def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> torch.Tensor:
+        """Remembers whose rows the next step has; returns int32 zeros (requests,)."""
         import torch
 
         self._states = [request.state for request in requests_with_new_token]
@@ -120,6 +122,7 @@ class Draw(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         self._score = score
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
+        """Has padding rows be greedy."""
         int32_tensor.fill_(GREEDY)
 
     def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> torch.Tensor:

@@ -40,6 +40,7 @@ class UrlEngine:
         self.options: frozenset[Option] = frozenset({"seed", "penalties", *schemas})
 
     async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
+        """See `Engine`."""
         path = TEXTS if request.prompt.messages is None else CHATS
         reason: FinishReason | None = None
         usage: tuple[int, int] | None = None
@@ -77,6 +78,7 @@ class UrlEngine:
         return body | {name: value for name, (value, default) in optional.items() if value != default}
 
     async def check(self) -> None:
+        """See `Engine`."""
         await self._peer.get("/models")
 
     async def stop(self) -> None:

@@ -77,6 +77,7 @@ class VllmEngine:
         )
 
     async def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
+        """See `Engine`."""
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         prompt = {"type": "token", "prompt_token_ids": request.prompt.ids}  # `vllm.inputs.TokensInput`
@@ -96,10 +97,12 @@ class VllmEngine:
             raise refused(request) from error
 
     async def check(self) -> None:
+        """See `Engine`."""
         if self._engine.errored:
             raise EngineError("vLLM's engine process has died")
 
     async def stop(self) -> None:
+        """See `Engine`."""
         self._engine.shutdown()
 
 

@@ -40,6 +40,7 @@ class Bucket:
         self.size, self.level, self._at = size, float(size), now
 
     def refill(self, now: float) -> None:
+        """Adds what has come in since the last call; `now` in seconds of a monotonic clock."""
         self.level = min(float(self.size), self.level + (now - self._at) * self.size / 60)
         self._at = now
 

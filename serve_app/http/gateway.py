@@ -48,6 +48,7 @@ class Direct(APIRoute):
     """A route whose body pydantic reads at once: FastAPI's own way costs every request 30 us more."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See FastAPI's `APIRoute`: pydantic reads the body's bytes, and no model is dumped and read again."""
         field: Any = self.body_field
         model = field.field_info.annotation
         answer: Callable[[Any], Coroutine[Any, Any, Response]] = self.endpoint

@@ -69,6 +69,7 @@ class Listener:
 
     @property
     def alive(self) -> bool:
+        """Whether the server still runs."""
         return not self._serving.done()
 
     async def stop(self) -> None:

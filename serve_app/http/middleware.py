@@ -34,6 +34,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 def reply(error: errors.ApiError) -> JSONResponse:
+    """Returns an error as a response."""
     return JSONResponse(error.envelope, error.status, error.headers)
 
 

@@ -49,11 +49,13 @@ class Gaps(Collector):
         self.labels, self.counts, self.seconds = labels, [0] * (len(GAPS) + 1), 0.0
 
     def add(self, meter: Meter) -> None:
+        """Adds the gaps of a choice."""
         if meter.first is not None:
             self.counts = [old + new for old, new in zip(self.counts, meter.gaps, strict=True)]
             self.seconds += meter.last - meter.first
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
+        """See prometheus_client's `Collector`."""
         family = HistogramMetricFamily(
             "vllm:inter_token_latency_seconds", "Histogram of inter-token latency in seconds.", labels=_LABELS
         )
@@ -70,6 +72,7 @@ class Guarded(Collector):
         self.noted = noted
 
     def collect(self) -> Iterable[CounterMetricFamily]:
+        """See prometheus_client's `Collector`."""
         family = CounterMetricFamily(
             "solotune:guard_findings", "What the guard found.", labels=("direction", "type", "action")
         )

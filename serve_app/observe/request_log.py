@@ -79,6 +79,7 @@ class Journal:
         self._thread.start()
 
     def write(self, entry: Mapping[str, Any]) -> None:
+        """Writes an entry as a line, without waiting; drops and counts it when the queue is full."""
         try:
             self._lines.put_nowait(_encode(entry).encode() + b"\n")
         except queue.Full:

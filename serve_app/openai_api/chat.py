@@ -114,16 +114,19 @@ class ChatRequest(Options):
 
     @property
     def limit(self) -> tuple[str, int | None]:
+        """The argument that limits the answer, and its value in tokens."""
         if self.max_completion_tokens is not None:
             return "max_completion_tokens", self.max_completion_tokens
         return "max_tokens", self.max_tokens
 
     @property
     def alternatives(self) -> int | None:
+        """See `Options`."""
         return (self.top_logprobs or 0) if self.logprobs else None
 
     @property
     def answer_schema(self) -> dict[str, Any] | None:
+        """See `Options`."""
         if self.response_format is None or self.response_format.type == "text":
             return None
         wanted = self.response_format.json_schema

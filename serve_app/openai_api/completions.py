@@ -34,6 +34,7 @@ class CompletionRequest(Options):
 
     @property
     def alternatives(self) -> int | None:
+        """See `Options`."""
         return self.logprobs
 
     def saying(self, prompts: list[str | list[int]]) -> CompletionRequest:
@@ -42,6 +43,7 @@ class CompletionRequest(Options):
 
     @property
     def prompts(self) -> list[str | list[int]]:
+        """The prompts, each a text or token ids."""
         if isinstance(self.prompt, str) or isinstance(self.prompt[0], int):
             return [self.prompt]
         return list(self.prompt)

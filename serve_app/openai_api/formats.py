@@ -23,21 +23,25 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def event(value: dict[str, Any]) -> str:
+    """Returns a server-sent event."""
     return f"data: {_encode(value)}\n\n"
 
 
 class Format(Protocol):
     """One request's way of writing."""
 
-    def whole(self, job: Job, choices: list[Piece]) -> Completion | TextCompletion: ...
+    def whole(self, job: Job, choices: list[Piece]) -> Completion | TextCompletion:
+        """Returns the body of an answer that is not streamed."""
 
     def start(self, job: Job) -> Iterator[str]:
         """Yields the events that come before any piece."""
         ...
 
-    def piece(self, job: Job, piece: Piece) -> Iterator[str]: ...
+    def piece(self, job: Job, piece: Piece) -> Iterator[str]:
+        """Yields the events of a piece."""
 
-    def end(self, job: Job) -> Iterator[str]: ...
+    def end(self, job: Job) -> Iterator[str]:
+        """Yields the last events of a stream, `[DONE]` among them."""
 
 
 class _Events:
@@ -65,6 +69,7 @@ class ChatFormat(_Events):
     kind = "chat.completion.chunk"
 
     def whole(self, job: Job, choices: list[Piece]) -> Completion:
+        """See `Format`."""
         made = [
             Choice(
                 index=choice.index,
@@ -78,10 +83,12 @@ class ChatFormat(_Events):
         return Completion(**head, choices=made, usage=job.usage)
 
     def start(self, job: Job) -> Iterator[str]:
+        """See `Format`."""
         for index in range(len(job.generations)):
             yield self._event(job, [self._choice(index, {"role": "assistant", "content": "", "refusal": None})])
 
     def piece(self, job: Job, piece: Piece) -> Iterator[str]:
+        """See `Format`."""
         if piece.text or piece.scored:
             choice = self._choice(piece.index, {"content": piece.text})
             if piece.scored:
@@ -115,6 +122,7 @@ class TextFormat(_Events):
     kind = "text_completion"
 
     def whole(self, job: Job, choices: list[Piece]) -> TextCompletion:
+        """See `Format`."""
         made = [
             TextChoice(
                 index=choice.index,
@@ -128,10 +136,12 @@ class TextFormat(_Events):
         return TextCompletion(**head, choices=made, usage=job.usage)
 
     def start(self, job: Job) -> Iterator[str]:
+        """See `Format`."""
         for index, text in enumerate(job.echoes):
             yield self._event(job, [self._choice(index, text)])
 
     def piece(self, job: Job, piece: Piece) -> Iterator[str]:
+        """See `Format`."""
         choice = self._choice(piece.index, piece.text)
         if piece.scored:
             choice["logprobs"] = self._logprobs(piece.scored, job).model_dump()

@@ -28,6 +28,7 @@ SEED = 2**63  # a seed is a signed 64-bit integer
 
 
 def unsupported() -> PydanticCustomError:
+    """Returns the error of an argument that has no effect here."""
     return PydanticCustomError("unsupported", "This argument is not supported here, or not with this value.")
 
 
@@ -91,6 +92,7 @@ class Options(Strict):
 
     @property
     def stops(self) -> tuple[str, ...]:
+        """The stop strings."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     @property

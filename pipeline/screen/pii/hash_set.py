@@ -27,6 +27,7 @@ class Hashes:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Hashes:
+        """Returns the set of the texts."""
         return cls(np.unique(np.fromiter((hash64(text) for text in texts), np.uint64)))
 
     def __contains__(self, text: str) -> bool:

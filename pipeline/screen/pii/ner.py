@@ -99,6 +99,7 @@ class SpacyNer:
             self._nlp.select_pipes(disable=self._nlp.pipe_names[-1])
 
     def find_all(self, texts: Sequence[str]) -> list[list[Any]]:
+        """Returns Presidio results for each text, in order."""
         found: list[list[Any]] = []
         for part in slices(map(len, texts), BATCH_CHARACTERS):
             docs = list(self._nlp.pipe(texts[part], batch_size=part.stop - part.start))
@@ -122,6 +123,7 @@ class SpacyNer:
                     yield result
 
     def stock(self, language: str) -> tuple[Any, Any]:
+        """Returns Presidio's own NLP engine and recogniser for the same model: the oracle of the tests."""
         from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine
         from presidio_analyzer.predefined_recognizers import SpacyRecognizer
 
@@ -201,6 +203,7 @@ class TransformersNer:
         self._pipeline = self._recogniser.ner_pipeline
 
     def find_all(self, texts: Sequence[str]) -> list[list[Any]]:
+        """Returns Presidio results for each text, in order."""
         chunks = {chunk.text for text in texts for chunk in self._recogniser.text_chunker.chunk(text)}
         ordered = sorted((chunk for chunk in chunks if chunk.strip()), key=lambda chunk: (len(chunk), chunk))
         answers: Mapping[str, Any] = dict(
@@ -217,6 +220,7 @@ class TransformersNer:
         return (result for result in results if result.entity_type in self._entities)
 
     def stock(self, language: str) -> tuple[Any, Any]:
+        """Returns Presidio's own NLP engine and recogniser for the same model: the oracle of the tests."""
         from presidio_analyzer.nlp_engine import NoOpNlpEngine
 
         return NoOpNlpEngine([{"lang_code": language, "model_name": "none"}]), self._recogniser

@@ -149,6 +149,7 @@ class OfflineEmailRecognizer(EmailRecognizer):  # type: ignore[misc]
     """Presidio's, with the suffix list that tldextract ships instead of the one it would download."""
 
     def validate_result(self, pattern_text: str) -> bool:
+        """Returns whether the address ends in a public suffix, by the list that tldextract carries."""
         return bool(_suffixes()(pattern_text).fqdn)
 
 
@@ -193,6 +194,7 @@ class SpacedTaxIdRecognizer(DeTaxIdRecognizer):  # type: ignore[misc]
         super().__init__(patterns=list(self.PATTERNS), supported_language=supported_language)
 
     def validate_result(self, pattern_text: str) -> bool:
+        """Returns whether the number, blanks aside, repeats digits as a German tax id must and meets its checksum."""
         digits = re.sub(r"\D", "", pattern_text)
         repeats = sorted(digits[:10].count(digit) for digit in set(digits[:10]))
         single = len(repeats) >= 8 and repeats[-1] in (2, 3) and repeats[-2] == 1

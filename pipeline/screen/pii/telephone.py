@@ -80,6 +80,7 @@ class TelephoneRecognizer(LocalRecognizer):  # type: ignore[misc]
         """Nothing to load: the numbering plans are part of phonenumbers."""
 
     def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[Any]:
+        """Returns a result per phone number; see Presidio's `EntityRecognizer.analyze`."""
         spans = dict.fromkeys(self._spans(text))
         return [
             RecognizerResult(

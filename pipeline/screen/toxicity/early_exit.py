@@ -47,9 +47,11 @@ class Encoder(Protocol):
 
     depth: int
 
-    def features(self, texts: Sequence[str], depth: int) -> tuple[np.ndarray, np.ndarray]: ...
+    def features(self, texts: Sequence[str], depth: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what an exit at `depth` sees: float16 (windows, 3 * hidden), and the text of each window."""
 
-    def study(self, texts: Sequence[str], depths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]: ...
+    def study(self, texts: Sequence[str], depths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the scores of texts, and what exits at `depths` see: float16 (depths, texts, 3 * hidden)."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Screen:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Screen:
+        """Returns the screen that `to_bytes` wrote."""
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             depth, bias, cut, flagged, positives, toxic = file["plain"].tolist()
             leave = Exit(int(depth), file["weights"], bias, cut)

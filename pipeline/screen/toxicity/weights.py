@@ -24,6 +24,8 @@ PINNED = {  # whole SHA-256 of Detoxify's official checkpoints, where published;
 
 
 def load(model: str, device: str) -> Any:
+    """Returns Detoxify with an official model or a folder's, on a device. Raises `MissingModelError`, `IntegrityError`.
+    Returns Detoxify with an official model or a folder's, on a device. Raises `MissingModelError`, `IntegrityError`."""
     try:
         import detoxify
         from transformers.utils import logging

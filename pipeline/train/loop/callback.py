@@ -87,6 +87,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
 
     @property
     def journal(self) -> Journal:
+        """The trainer's journal."""
         return self.trainer.journal
 
     @property
@@ -102,6 +103,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
     # -- what transformers calls, in this order ------------------------------------------------------------------------
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Evaluates the untrained model, takes the first snapshot, starts the clocks."""
         if state.global_step == 0 and self.trainer.validates():
             self.trainer.evaluate()
         if not self.snapshots:
@@ -109,6 +111,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         self.saved = self.began = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Says whether to evaluate, to save and to stop after this step."""
         last = state.global_step >= state.max_steps
         due = time.monotonic() - self.saved >= self.settings.checkpoint_minutes * 60
         reason = None if last else self.notice()
@@ -124,6 +127,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         self.finished = last
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+        """Writes the step's line; takes a bad step back, snapshots a good one."""
         if "loss" not in logs:
             return
         now = time.monotonic()  # the loss has been read by now, so a GPU has finished the step
@@ -145,6 +149,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         self.began = time.monotonic()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+        """Keeps the adapter of the lowest validation loss; ends a training that no longer improves."""
         step, mean = state.global_step, metrics["eval_loss"]
         if step and (self.best is None or mean < self.best["loss"]):
             self._keep(step, mean)
@@ -156,6 +161,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         self.began = time.monotonic()
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Starts the time to the next checkpoint anew."""
         self.saved = self.began = time.monotonic()
 
     # -- divergence ----------------------------------------------------------------------------------------------------

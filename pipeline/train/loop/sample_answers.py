@@ -29,6 +29,7 @@ class Sampler(TrainerCallback):  # type: ignore[misc]
         self.tokenizer, self.prompts, self.journal = tokenizer, list(prompts), journal
 
     def on_evaluate(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:
+        """Answers the questions and writes them to the journal."""
         texts = answers(model, self.tokenizer, self.prompts)
         first = " ".join(texts[0].split())[:80]
         told = f"answers to {len(texts)} validation questions are in the journal; the first begins: {first}"

@@ -32,9 +32,11 @@ Numbers = dict[str, float]
 class Tracker(Protocol):
     """Takes a step's numbers, and is closed once."""
 
-    def log(self, numbers: Numbers, step: int) -> None: ...
+    def log(self, numbers: Numbers, step: int) -> None:
+        """Sends the numbers of a step."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends the run at the tracker."""
 
 
 def _imported(module: str, package: str) -> Any:
@@ -51,10 +53,12 @@ class TensorBoard:
         self._writer = _imported("tensorboardX", "tensorboardX").SummaryWriter(str(place))
 
     def log(self, numbers: Numbers, step: int) -> None:
+        """See `Tracker`."""
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
+        """See `Tracker`."""
         self._writer.close()
 
 
@@ -72,9 +76,11 @@ class Wandb:
         )
 
     def log(self, numbers: Numbers, step: int) -> None:
+        """See `Tracker`."""
         self._run.log(numbers, step=step)
 
     def close(self) -> None:
+        """See `Tracker`."""
         self._run.finish()
 
 
@@ -97,10 +103,12 @@ class MLflow:
             self._client.log_param(self._id, name, value)
 
     def log(self, numbers: Numbers, step: int) -> None:
+        """See `Tracker`."""
         for name, value in numbers.items():
             self._client.log_metric(self._id, name, value, step=step)
 
     def close(self) -> None:
+        """See `Tracker`."""
         self._client.set_terminated(self._id)
 
 
