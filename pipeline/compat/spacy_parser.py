@@ -68,19 +68,19 @@ class Parser:
         begins = self._kinds[choice[starts]] == "B"
         ends = starts.copy()
         ends[begins] = self._ends(first, vectors, closing, starts[begins], choice[starts[begins]])
-        found = list(zip(starts.tolist(), ends.tolist(), choice[starts].tolist(), strict=True))
-        at = offset = 0
+        marks = list(zip(starts.tolist(), ends.tolist(), choice[starts].tolist(), strict=True))
+        index = offset = 0
         for length in lengths:
-            own: list[Entity] = []
+            document: list[Entity] = []
             free = offset  # a beginning inside an entity is none
             offset += length
-            while at < len(found) and found[at][0] < offset:
-                start, end, move = found[at]
-                at += 1
+            while index < len(marks) and marks[index][0] < offset:
+                start, end, move = marks[index]
+                index += 1
                 if start >= free:
-                    own.append((start - offset + length, end - offset + length, self._labels[move]))
+                    document.append((start - offset + length, end - offset + length, self._labels[move]))
                     free = end + 1
-            yield own
+            yield document
 
     def _feature(self, number: int, vectors: np.ndarray) -> np.ndarray:
         """Returns what tokens add to a state's hidden layer as its feature `number`: tokens x pieces x hidden."""
@@ -111,12 +111,12 @@ class Parser:
         opened = self._feature(1, vectors[starts])
         while len(still):
             ends[still] += 1
-            at = ends[still]
-            scores = self._scores(first[at], opened[still], self._feature(2, vectors[at - 1]))
+            end = ends[still]
+            scores = self._scores(first[end], opened[still], self._feature(2, vectors[end - 1]))
             rows = np.arange(len(still))
             on, off = scores[rows, inner[still]], scores[rows, last[still]]
             goes_on = (on > off) | ((on == off) & (inner[still] < last[still]))
-            still = still[goes_on & ~closing[at]]
+            still = still[goes_on & ~closing[end]]
         return ends
 
 

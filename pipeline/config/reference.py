@@ -86,8 +86,8 @@ def _values(field: Schema) -> Iterator[str]:
 def _bounds(field: Schema) -> str:
     """Returns the limits of a number as ` > 0, <= 1`; nothing where there are none."""
     signs = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
-    found = [f"{sign} {field[name]:g}" for name, sign in signs.items() if name in field]
-    return f" {', '.join(found)}" if found else ""
+    limits = [f"{sign} {field[name]:g}" for name, sign in signs.items() if name in field]
+    return f" {', '.join(limits)}" if limits else ""
 
 
 def _default(value: Any) -> str:

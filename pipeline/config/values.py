@@ -51,10 +51,10 @@ Positive = Annotated[int, Field(gt=0)]
 def _compiles(value: str) -> str:
     """Refuses what is no regular expression, and one that matches where nothing stands."""
     try:
-        found = re.compile(value, re.IGNORECASE | re.MULTILINE | re.DOTALL)
+        expression = re.compile(value, re.IGNORECASE | re.MULTILINE | re.DOTALL)
     except re.error as error:
         raise ValueError(f"not a regular expression: {error}") from error
-    if any(match.group() == "" for text in ("", "a 1", "\n") for match in found.finditer(text)):
+    if any(match.group() == "" for text in ("", "a 1", "\n") for match in expression.finditer(text)):
         raise ValueError("matches the empty text: every number would be found everywhere")
     return value
 

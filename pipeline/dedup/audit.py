@@ -41,22 +41,22 @@ def audit(
     active = np.zeros(len(rows), dtype=bool)
     active[rows.distinct] = True
     common = shared((cut, sample, rows.sizes, active, settings.threshold))
-    sets = shingles.concat([shingles.concat(found) for found in each(_fetch, [(b, common) for b in range(len(cut))])])
-    held = shared(sets)
-    pairs = np.concatenate([np.empty(0, np.uint64), *each(_compare, [(b, held, common) for b in range(len(cut))])])
+    sets = shingles.concat([shingles.concat(hit) for hit in each(_fetch, [(b, common) for b in range(len(cut))])])
+    ref = shared(sets)
+    pairs = np.concatenate([np.empty(0, np.uint64), *each(_compare, [(b, ref, common) for b in range(len(cut))])])
     pairs = np.unique(pairs)
     drawn = np.zeros(len(rows), dtype=bool)
     drawn[sample] = True
     touched = drawn[edges.a] | drawn[edges.b]
     mine = Edges(edges.a[touched], edges.b[touched], edges.jaccard[touched])
-    found = np.isin(pairs, encode(mine.a, mine.b))
+    hit = np.isin(pairs, encode(mine.a, mine.b))
     a, b = (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64((1 << 32) - 1)).astype(np.int64)
     checked, right = _recompute(run, parts, cut, rows, mine, settings)
-    recall, interval = share(int(found.sum()), len(pairs))
+    recall, interval = share(int(hit.sum()), len(pairs))
     return {
         "rows": len(sample),
         "pairs": len(pairs),
-        "found": int(found.sum()),
+        "found": int(hit.sum()),
         "recall": recall,
         "interval": interval,
         "both_kept": int((judged.kept[a] & judged.kept[b]).sum()),
@@ -92,14 +92,14 @@ def _sample(rows: Rows, count: int) -> np.ndarray:
 def _fetch(block: int, common: Any) -> list[shingles.Shingles]:
     """Returns the sets of the sampled rows of a block."""
     cut, sample, _, _, _ = common
-    found = []
+    fetched = []
     for part in range(cut.cuts[block], cut.cuts[block + 1]):
         chosen = sample[(sample >= cut.starts[part]) & (sample < cut.starts[part + 1])] - cut.starts[part]
         if len(chosen):
             sets = read_sets(cut.parts[part])
             values = [sets.values[sets.offsets[row] : sets.offsets[row + 1]] for row in chosen]
-            found.append(shingles.Shingles(np.concatenate(values), shingles.offsets_of(sets.sizes[chosen])))
-    return found
+            fetched.append(shingles.Shingles(np.concatenate(values), shingles.offsets_of(sets.sizes[chosen])))
+    return fetched
 
 
 def _compare(block: int, sets: shingles.Shingles, common: Any) -> np.ndarray:
@@ -117,11 +117,11 @@ def _compare(block: int, sets: shingles.Shingles, common: Any) -> np.ndarray:
     for part in range(cut.cuts[block], cut.cuts[block + 1]):
         others = read_sets(cut.parts[part])
         hits = np.flatnonzero(maybe[others.values & mask])
-        at = np.minimum(np.searchsorted(hashes, others.values[hits]), max(len(hashes) - 1, 0))
-        exact = hashes[at] == others.values[hits]
+        slot = np.minimum(np.searchsorted(hashes, others.values[hits]), max(len(hashes) - 1, 0))
+        exact = hashes[slot] == others.values[hits]
         row = np.searchsorted(others.offsets, hits[exact], side="right") - 1
         shape = (len(others.sizes), len(hashes))
-        common_ = (csr_array((np.ones(len(row), np.int32), (row, at[exact])), shape=shape) @ sampled).tocoo()
+        common_ = (csr_array((np.ones(len(row), np.int32), (row, slot[exact])), shape=shape) @ sampled).tocoo()
         number, other = cut.starts[part] + common_.row.astype(np.int64), sample[common_.col]
         near = common_.data >= threshold * (sizes[number] + sizes[other] - common_.data)
         near &= active[number] & (number != other)
@@ -141,8 +141,8 @@ def _recompute(
     chosen = chosen[np.linspace(0, len(chosen) - 1, min(CHECKED, len(chosen))).astype(int)]
     wanted = np.unique(np.concatenate((edges.a[chosen], edges.b[chosen]))).astype(np.int64)
     starts = cut.starts[len(cut.parts) - len(parts) :]
-    at = np.searchsorted(starts, wanted, side="right") - 1
-    calls = [(run, parts[part], wanted[at == part] - starts[part]) for part in np.unique(at).tolist()]
+    block = np.searchsorted(starts, wanted, side="right") - 1
+    calls = [(run, parts[part], wanted[block == part] - starts[part]) for part in np.unique(block).tolist()]
     texts = dict(zip(wanted.tolist(), itertools.chain.from_iterable(each(_texts, calls)), strict=True))
     right = 0
     for edge in chosen.tolist():
@@ -166,4 +166,4 @@ def texts_of(table: Any) -> list[str]:
 
 def _grams(text: str, words: int) -> set[tuple[str, ...]]:
     tokens = re.findall(r"\w+", unicodedata.normalize("NFKC", text).lower())
-    return {tuple(tokens[at : at + words]) for at in range(max(1, len(tokens) - words + 1))}
+    return {tuple(tokens[start : start + words]) for start in range(max(1, len(tokens) - words + 1))}

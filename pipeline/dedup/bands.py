@@ -81,8 +81,8 @@ def _spelled_out(start: np.ndarray, partners: np.ndarray) -> Iterator[tuple[np.n
     """Yields (better, worse): each place is the worse one in so many pairs, with the first places of its bucket."""
     worse = np.flatnonzero(partners)
     total = np.cumsum(partners[worse])
-    for at in range(0, int(total[-1]) if len(total) else 0, PAIRS):
-        low, high = np.searchsorted(total, [at, at + PAIRS], side="right")
+    for begin in range(0, int(total[-1]) if len(total) else 0, PAIRS):
+        low, high = np.searchsorted(total, [begin, begin + PAIRS], side="right")
         chunk = worse[low:high]
         count = partners[chunk]
         ends = np.cumsum(count)

@@ -66,9 +66,9 @@ def _nearest(n: int, edges: Edges, rank: np.ndarray, kept: np.ndarray) -> Kept:
         np.maximum.at(best, row[links], similar << np.uint64(32) | (n - rank[other[links]]).astype(np.uint64))
     by_rank = np.empty(n, dtype=np.int64)
     by_rank[rank] = np.arange(n)
-    found = best > 0
+    has_twin = best > 0
     twin = np.full(n, -1, dtype=np.int64)
-    twin[found] = by_rank[n - (best[found] & np.uint64((1 << 32) - 1)).astype(np.int64)]
+    twin[has_twin] = by_rank[n - (best[has_twin] & np.uint64((1 << 32) - 1)).astype(np.int64)]
     return Kept(kept, twin, (best >> np.uint64(32)).astype(np.uint32).view(np.float32))
 
 

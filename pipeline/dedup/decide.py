@@ -32,19 +32,19 @@ def judge(rows: Rows, edges: Edges, settings: Dedup, similarity: Similarity) -> 
     number = np.arange(len(rows))
     component = cluster.components(len(rows), edges)[rows.double]
     if settings.mode == "star":
-        found = cluster.star(len(rows), edges, rows.rank, rows.own)
+        kept_rows = cluster.star(len(rows), edges, rows.rank, rows.own)
     else:
         twin = cluster.best_of_component(component, rows.rank)
         kept = (twin == number) | rows.earlier
         jaccard = np.zeros(len(rows), np.float32)
         asked = np.flatnonzero(~kept & (rows.double == number))
         jaccard[asked] = similarity(asked, twin[asked])
-        found = Kept(kept, twin, jaccard)
+        kept_rows = Kept(kept, twin, jaccard)
     spare = rows.double != number
-    repeats_double = spare & found.kept[rows.double]
-    twin = np.where(repeats_double, rows.double, found.twin[rows.double])
-    jaccard = np.where(repeats_double, np.float32(1), found.jaccard[rows.double])
-    return Kept(found.kept & (~spare | rows.earlier), twin, jaccard), component
+    repeats_double = spare & kept_rows.kept[rows.double]
+    twin = np.where(repeats_double, rows.double, kept_rows.twin[rows.double])
+    jaccard = np.where(repeats_double, np.float32(1), kept_rows.jaccard[rows.double])
+    return Kept(kept_rows.kept & (~spare | rows.earlier), twin, jaccard), component
 
 
 def table(rows: Rows, judged: Kept, component: np.ndarray, names: Sequence[str | None]) -> pa.Table:

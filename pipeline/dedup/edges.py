@@ -71,12 +71,12 @@ def candidates(run: Run, folder: str, cut: Blocks, rows: Rows, settings: Dedup) 
     are in one, the size of the largest bucket of all."""
     columns = np.array_split(np.arange(settings.bands), min(settings.bands, 2 * batch.cpus()))
     common = shared((cut, rows.distinct, rows.sizes, settings, bands.CAP))
-    found = each(_pairs, [(run, folder, task, chosen, common) for task, chosen in enumerate(columns)])
+    counts = each(_pairs, [(run, folder, task, chosen, common) for task, chosen in enumerate(columns)])
     inside = np.zeros(len(rows), dtype=bool)
-    for _, hot, _ in found:
+    for _, hot, _ in counts:
         inside[hot] = True
-    largest = max((largest for _, _, largest in found), default=0)
-    return {"buckets": sum(buckets for buckets, _, _ in found), "rows": int(inside.sum()), "largest": largest}
+    largest = max((largest for _, _, largest in counts), default=0)
+    return {"buckets": sum(buckets for buckets, _, _ in counts), "rows": int(inside.sum()), "largest": largest}
 
 
 def _pairs(run: Run, folder: str, task: int, columns: np.ndarray, common: Any) -> tuple[int, np.ndarray, int]:
@@ -91,15 +91,15 @@ def _pairs(run: Run, folder: str, task: int, columns: np.ndarray, common: Any) -
     hot = np.zeros(len(distinct), dtype=bool)
     buckets = largest = 0
     keys = [np.asarray(table[name])[distinct] for name in names]
-    for at in range(len(columns)):
-        inside, count, size = bands.crowded(keys[at], cap)
+    for band in range(len(columns)):
+        inside, count, size = bands.crowded(keys[band], cap)
         hot, buckets, largest = hot | inside, buckets + count, max(largest, size)
-        found = [pairs]
-        for better, worse in bands.pairs(keys[at : at + len(last) + 1], cap):
+        merged = [pairs]
+        for better, worse in bands.pairs(keys[band : band + len(last) + 1], cap):
             a, b = distinct[better], distinct[worse]
             close = np.minimum(sizes[a], sizes[b]) >= settings.threshold * np.maximum(sizes[a], sizes[b])
-            found.append(encode(a[close], b[close]))
-        pairs = _distinct(np.concatenate(found))
+            merged.append(encode(a[close], b[close]))
+        pairs = _distinct(np.concatenate(merged))
     write_pairs(run, folder, task, cut, pairs)
     return buckets, distinct[hot], largest
 
@@ -117,9 +117,9 @@ def encode(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def write_pairs(run: Run, folder: str, task: int, cut: Blocks, pairs: np.ndarray) -> None:
     """Writes sorted pairs, a file per block of the lower row."""
-    at = np.searchsorted(pairs, cut.first.astype(np.uint64) << _HALF)
+    bounds = np.searchsorted(pairs, cut.first.astype(np.uint64) << _HALF)
     for block in range(len(cut)):
-        chosen = pa.table({"pair": pairs[at[block] : at[block + 1]]})
+        chosen = pa.table({"pair": pairs[bounds[block] : bounds[block + 1]]})
         run.write_table(_pair_file(folder, block, task), chosen)
 
 

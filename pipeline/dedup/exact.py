@@ -49,9 +49,9 @@ class ExactStage:
     def __call__(self, table: pa.Table) -> pa.Table:
         """Marks the rows of a WORKING table that repeat a kept one; same rows, same order."""
         ids = self._first["id"]
-        at = pc.index_in(table["id"], value_set=ids.combine_chunks() if ids.num_chunks else pa.array([], pa.string()))
+        slot = pc.index_in(table["id"], value_set=ids.combine_chunks() if ids.num_chunks else pa.array([], pa.string()))
         other = np.zeros(table.num_rows, dtype=bool)
         for name in KEY[1:]:
-            differs = pc.not_equal(table[name], self._first[name].take(at))  # null: the id occurs once
+            differs = pc.not_equal(table[name], self._first[name].take(slot))  # null: the id occurs once
             other |= np.asarray(pc.fill_null(differs, False))
         return schema.mark(table, other, "exact", "exact_duplicate", twin=table["id"].to_pylist())

@@ -124,7 +124,7 @@ def kept_groups(index: Index, ids: pa.Array) -> pa.Array:
     """Returns the group of each of the index's rows (`ids`), null where the row was not kept."""
     table = index.run.read_table(index.decisions, columns=["id", "kept", "group"])
     kept = table.filter(table["kept"])
-    at = pc.index_in(table["id"], value_set=ids)
-    if at.null_count:
+    row = pc.index_in(table["id"], value_set=ids)
+    if row.null_count:
         raise IntegrityError(f"{index.run.full(index.decisions)} decides on rows that its band tables lack")
     return kept["group"].take(pc.index_in(ids, value_set=kept["id"].combine_chunks())).combine_chunks()

@@ -65,12 +65,12 @@ def deduplicate(
     folder = f"stages/{stage.name}"
     run.put_json(stage, f"{folder}/index.json", index.describe(settings))
     mine = _sketched(run, stage, run, parts, folder, OWN, settings)
-    known = [
-        _freeze(run, stage, found, f"{folder}/frozen-{number}", settings) if found.records else found
-        for number, found in enumerate(earlier)
+    indexed = [
+        _freeze(run, stage, past, f"{folder}/frozen-{number}", settings) if past.records else past
+        for number, past in enumerate(earlier)
     ]
-    tables = [*(part for found in known for part in found.parts), *mine]
-    rows = read_rows(known, mine)
+    tables = [*(part for past in indexed for part in past.parts), *mine]
+    rows = read_rows(indexed, mine)
     if rows.own == len(rows):
         return Duplicates(DECISIONS.empty_table(), _report(rows, settings))
     cut = blocks(tables, rows)
@@ -85,7 +85,7 @@ def deduplicate(
     report = _report(rows, settings, count, len(edges.a), capped)
     if settings.audit_rows:
         report["audit"] = audit(run, parts, cut, rows, edges, judged, settings)
-    return Duplicates(decide.table(rows, judged, component, [found.name for found in known]), report)
+    return Duplicates(decide.table(rows, judged, component, [past.name for past in indexed]), report)
 
 
 def _similarity(run: Run, folder: str, cut: Blocks, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -95,9 +95,9 @@ def _similarity(run: Run, folder: str, cut: Blocks, a: np.ndarray, b: np.ndarray
     write_pairs(run, folder, 0, cut, pairs[order])
     _, links = verified(run, folder, "links", cut, threshold=0.0)
     run.delete(f"{folder}/links")
-    found = np.empty(len(pairs), np.float32)
-    found[order] = links.jaccard[np.argsort(encode(links.a, links.b))]
-    return found
+    jaccard = np.empty(len(pairs), np.float32)
+    jaccard[order] = links.jaccard[np.argsort(encode(links.a, links.b))]
+    return jaccard
 
 
 def _report(
@@ -124,11 +124,11 @@ def _sketched(
     run: Run, stage: Stage, source: Run, paths: Sequence[str], folder: str, names: Sequence[str], settings: Dedup
 ) -> tuple[Part, ...]:
     """Sketches each table, a path in the run `source`, into `folder`, a part of the same number each."""
-    made = [_part(run, folder, number) for number in range(len(paths))]
+    sketched = [_part(run, folder, number) for number in range(len(paths))]
     perms = bands.permutations(settings.bands * settings.rows)
-    each(_sketch, [(source, path, part, names, settings, perms) for path, part in zip(paths, made, strict=True)])
-    run.add(stage, [path for part in made for path in (part.bands, part.shingles)])
-    return tuple(made)
+    each(_sketch, [(source, path, part, names, settings, perms) for path, part in zip(paths, sketched, strict=True)])
+    run.add(stage, [path for part in sketched for path in (part.bands, part.shingles)])
+    return tuple(sketched)
 
 
 def _part(run: Run, folder: str, number: int) -> Part:

@@ -70,7 +70,7 @@ def read_rows(earlier: Sequence[Index], parts: Sequence[Part]) -> Rows:
     starts = np.concatenate(([0], np.cumsum([table.num_rows for group in tables for table in group], dtype=np.int64)))
     table = pa.concat_tables([READ.empty_table(), *(table for group in tables for table in group)])
     ids = pa.concat_arrays(table["id"].chunks)
-    own = sum(counts[:-1])
+    first_own = sum(counts[:-1])
     source = np.repeat(np.arange(len(tables), dtype=np.int32), counts)
     cuts = np.cumsum(counts[:-1])
     pieces = [
@@ -78,17 +78,17 @@ def read_rows(earlier: Sequence[Index], parts: Sequence[Part]) -> Rows:
     ]
     groups = pa.concat_arrays([pa.array([], pa.string()), *pieces])
     sizes = np.asarray(table["size"], dtype=np.int64)
-    held = np.concatenate(([0], np.cumsum(sizes)))[starts]
-    sizes[:own][np.asarray(pc.is_null(groups), dtype=bool)] = 0
-    id_rank = _id_rank(ids, own)
+    offsets = np.concatenate(([0], np.cumsum(sizes)))[starts]
+    sizes[:first_own][np.asarray(pc.is_null(groups), dtype=bool)] = 0
+    id_rank = _id_rank(ids, first_own)
     rank = _rank(table, source, id_rank)
     double = _doubles(table["digest"], rank, sizes)
-    return Rows(ids, starts, held, own, source[:own], groups, id_rank, rank, sizes, double)
+    return Rows(ids, starts, offsets, first_own, source[:first_own], groups, id_rank, rank, sizes, double)
 
 
-def _id_rank(ids: pa.Array, own: int) -> np.ndarray:
+def _id_rank(ids: pa.Array, first_own: int) -> np.ndarray:
     by_id = np.asarray(pc.sort_indices(ids)).astype(np.int64)
-    mine = by_id[by_id >= own]
+    mine = by_id[by_id >= first_own]
     ordered = ids.take(pa.array(mine))
     twice = ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1])) if len(ordered) else ordered
     if len(twice):
@@ -98,9 +98,9 @@ def _id_rank(ids: pa.Array, own: int) -> np.ndarray:
 
 def _positions(order: np.ndarray) -> np.ndarray:
     """Returns where in `order`, a permutation, each number stands."""
-    at = np.empty(len(order), dtype=np.int64)
-    at[order] = np.arange(len(order))
-    return at
+    position = np.empty(len(order), dtype=np.int64)
+    position[order] = np.arange(len(order))
+    return position
 
 
 def _rank(table: pa.Table, source: np.ndarray, id_rank: np.ndarray) -> np.ndarray:

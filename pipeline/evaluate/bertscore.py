@@ -38,7 +38,7 @@ class Encoder:
         import torch
 
         most = min(self._tokenizer.model_max_length, self._model.config.max_position_embeddings)
-        found = []
+        vectors = []
         for start in range(0, len(texts), BATCH):
             batch = self._tokenizer(
                 list(texts[start : start + BATCH]),
@@ -52,8 +52,8 @@ class Encoder:
             with torch.inference_mode():
                 out = self._model(**batch.to(self._model.device), output_hidden_states=True).hidden_states[self.layer]
             unit = torch.nn.functional.normalize(out.float(), dim=-1).cpu()
-            found += [row[mask] for row, mask in zip(unit, kept, strict=True)]
-        return found
+            vectors += [row[mask] for row, mask in zip(unit, kept, strict=True)]
+        return vectors
 
     def counts(self, references: Sequence[str], predictions: Sequence[str]) -> Statistics:
         """Returns each pair's F1 and 1; shape (rows, 2), for `metrics.ratio`. An empty text scores 0."""

@@ -34,13 +34,13 @@ def intervals(
     """
     count = len(base)
     random = np.random.default_rng(seed)
-    found: list[tuple[float, float, float]] = []
-    while len(found) < draws:
-        block = max(1, min(draws - len(found), _AT_ONCE // count))
+    resampled: list[tuple[float, float, float]] = []
+    while len(resampled) < draws:
+        block = max(1, min(draws - len(resampled), _AT_ONCE // count))
         weights = random.multinomial(count, np.full(count, 1 / count), size=block).astype(np.float64)
         for left, right in zip(weights @ base, weights @ tuned, strict=True):
             scores = score(left), score(right)
-            found.append((*scores, change(*scores)))
-    low, high = np.percentile(np.array(found), [2.5, 97.5], axis=0)
+            resampled.append((*scores, change(*scores)))
+    low, high = np.percentile(np.array(resampled), [2.5, 97.5], axis=0)
     names = ("base", "tuned", "change")
-    return {name: [float(low[at]), float(high[at])] for at, name in enumerate(names)}
+    return {name: [float(low[column]), float(high[column])] for column, name in enumerate(names)}

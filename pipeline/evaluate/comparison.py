@@ -73,20 +73,20 @@ def of_answers(
     def pair(counts: Callable[[Sequence[str], Sequence[str]], Statistics]) -> tuple[Statistics, Statistics]:
         return counts(references, base), counts(references, tuned)
 
-    found = [Measure("rouge_l", *pair(text_metrics.rouge_l_counts), text_metrics.ratio)]
+    measures = [Measure("rouge_l", *pair(text_metrics.rouge_l_counts), text_metrics.ratio)]
     for name in ("bleu", "chrf"):
         corpus = text_metrics.Sacre(name)
-        found.append(Measure(name, *pair(corpus.counts), corpus.score))
+        measures.append(Measure(name, *pair(corpus.counts), corpus.score))
     exact = pair(lambda a, b: text_metrics.exact_counts(a, b, exact_match_words))
     if exact[0][:, 1].any():
-        found.append(Measure("exact_match", *exact, text_metrics.ratio))
-    return found
+        measures.append(Measure("exact_match", *exact, text_metrics.ratio))
+    return measures
 
 
 def summary(measures: Sequence[Measure], rows: Sequence[dict[str, Any]], draws: int, seed: int) -> dict[str, Any]:
     """Returns `{base, tuned, intervals, groups}`; `rows` carry `label` and `lang`."""
     whole = _scores(measures, None)
-    found = {m.name: intervals(m.base, m.tuned, m.score, m.change, draws, seed) for m in measures}
+    limits = {m.name: intervals(m.base, m.tuned, m.score, m.change, draws, seed) for m in measures}
     groups = {}
     for field in ("label", "lang"):
         values = [row[field] for row in rows]
@@ -94,26 +94,26 @@ def summary(measures: Sequence[Measure], rows: Sequence[dict[str, Any]], draws: 
         chosen = sorted(counts, key=lambda value: (-counts[value], value))[:GROUPS]
         if chosen:
             groups[field] = {v: _group(measures, np.array([x == v for x in values]), draws, seed) for v in chosen}
-    return {**whole, "intervals": found, "groups": groups}
+    return {**whole, "intervals": limits, "groups": groups}
 
 
 def _scores(measures: Sequence[Measure], chosen: np.ndarray[Any, Any] | None) -> dict[str, dict[str, float]]:
     """Returns the scores of both on all rows, or where `chosen` is true; a metric that saw no row is left out."""
-    found: dict[str, dict[str, float]] = {"base": {}, "tuned": {}}
+    scores: dict[str, dict[str, float]] = {"base": {}, "tuned": {}}
     for measure in measures:
-        at = slice(None) if chosen is None else chosen[: len(measure.base)]
-        base, tuned = measure.base[at], measure.tuned[at]
+        rows = slice(None) if chosen is None else chosen[: len(measure.base)]
+        base, tuned = measure.base[rows], measure.tuned[rows]
         if len(base):
-            found["base"][measure.name] = measure.score(base.sum(0))
-            found["tuned"][measure.name] = measure.score(tuned.sum(0))
-    return found
+            scores["base"][measure.name] = measure.score(base.sum(0))
+            scores["tuned"][measure.name] = measure.score(tuned.sum(0))
+    return scores
 
 
 def _group(measures: Sequence[Measure], chosen: np.ndarray[Any, Any], draws: int, seed: int) -> dict[str, Any]:
     change = {}
     for measure in measures:
-        at = chosen[: len(measure.base)]
-        if at.sum() > 1:
-            part = (measure.base[at], measure.tuned[at], measure.score, measure.change)
+        rows = chosen[: len(measure.base)]
+        if rows.sum() > 1:
+            part = (measure.base[rows], measure.tuned[rows], measure.score, measure.change)
             change[measure.name] = intervals(*part, draws, seed)["change"]
     return {"rows": int(chosen.sum()), **_scores(measures, chosen), "change": change}

@@ -59,7 +59,7 @@ def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> 
     from pipeline.models.template import template_sha256
 
     settings = project.evaluate
-    model, tokenizer, held = _load(project, run)
+    model, tokenizer, precision = _load(project, run)
     examples = heldout.encode(project, tokenizer, rows)
     texts = general_text.pieces(project, tokenizer) if settings.general else []
     judged: dict[str, list[Judged]] = {}
@@ -69,34 +69,34 @@ def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> 
     tasks: dict[str, Any] = {}
     for name in ("base", "tuned"):
         with model.disable_adapter() if name == "base" else contextlib.nullcontext():
-            found: dict[int, Judged] = {}
+            scored: dict[int, Judged] = {}
             for part in judge(model, examples, tokenizer.pad_token_id):
-                found.update(part)
+                scored.update(part)
                 yield {"rows": len(part)}
-            judged[name] = [found[at] for at in range(len(rows))]
+            judged[name] = [scored[index] for index in range(len(rows))]
             remembered[name] = judge_all(model, texts, tokenizer.pad_token_id)
             answers[name], ended[name] = yield from _answered(project, model, tokenizer, chosen)
             if settings.lm_eval and harness.installed():
                 tasks[name] = harness.scores(model, tokenizer, settings.lm_eval, settings.lm_eval_limit)
     references = [row["response"] for row in chosen]
-    made = comparison.of_losses(judged["base"], judged["tuned"], answer_bytes(tokenizer, examples))
+    measures = comparison.of_losses(judged["base"], judged["tuned"], answer_bytes(tokenizer, examples))
     skipped = {}
     if chosen:
-        made += comparison.of_answers(references, answers["base"], answers["tuned"], settings.exact_match_words)
+        measures += comparison.of_answers(references, answers["base"], answers["tuned"], settings.exact_match_words)
         try:
-            made += _bertscore(project, references, answers)
+            measures += _bertscore(project, references, answers)
         except MissingModelError as error:
             skipped["bertscore"] = str(error)
     if settings.lm_eval and not harness.installed():
         skipped["harness"] = harness.MISSING
-    metrics = comparison.summary(made, rows, settings.bootstrap, project.seed)
+    metrics = comparison.summary(measures, rows, settings.bootstrap, project.seed)
     metrics |= {"rows": len(rows), "generated": len(chosen), "ended": ended, "skipped": skipped}
     metrics |= {
         "harness": tasks,
         "forgetting": _forgetting(project, remembered),
         "template": template_sha256(tokenizer),
     }
-    metrics |= {"held": held}
+    metrics |= {"held": precision}
     yield {"metrics": {**metrics, "samples": _samples(chosen[: settings.samples], answers)}}
 
 
@@ -115,12 +115,12 @@ def _answered(
     project: Project, model: Any, tokenizer: Any, chosen: list[Any]
 ) -> Generator[dict[str, Any], None, tuple[list[str], float]]:
     """Returns greedy answers in the order of the rows, and the share that the model ended by itself."""
-    found: dict[int, tuple[str, bool]] = {}
+    answers: dict[int, tuple[str, bool]] = {}
     for part in generate.answers(model, tokenizer, [row["prompt"] for row in chosen], project.evaluate.max_new_tokens):
-        found.update(part)
+        answers.update(part)
         yield {"rows": len(part)}
-    ended = sum(whole for _, whole in found.values())
-    return [found[at][0] for at in range(len(chosen))], ended / max(1, len(chosen))
+    ended = sum(whole for _, whole in answers.values())
+    return [answers[index][0] for index in range(len(chosen))], ended / max(1, len(chosen))
 
 
 def _bertscore(project: Project, references: list[str], answers: dict[str, list[str]]) -> list[comparison.Measure]:
@@ -144,7 +144,7 @@ def _forgetting(project: Project, judged: dict[str, list[Judged]]) -> dict[str, 
     measure = comparison.of_losses(judged["base"], judged["tuned"], [1] * len(judged["base"]))[0]
     sums = measure.base.sum(0), measure.tuned.sum(0)
     base, tuned = (perplexity(nats, int(tokens)) for nats, tokens in sums)
-    found = bootstrap.intervals(
+    limits = bootstrap.intervals(
         measure.base, measure.tuned, measure.score, measure.change, project.evaluate.bootstrap, project.seed
     )
     change = measure.change(base, tuned)
@@ -154,7 +154,7 @@ def _forgetting(project: Project, judged: dict[str, list[Judged]]) -> dict[str, 
         "base": base,
         "tuned": tuned,
         "change": change,
-        "interval": found["change"],
+        "interval": limits["change"],
         "gate": project.evaluate.forgetting_gate,
         "flagged": change > project.evaluate.forgetting_gate,
     }
@@ -166,8 +166,8 @@ def _samples(rows: list[Any], answers: dict[str, list[str]]) -> list[dict[str, A
             "id": row["id"],
             "prompt": row["prompt"],
             "reference": row["response"],
-            "base": answers["base"][at],
-            "tuned": answers["tuned"][at],
+            "base": answers["base"][index],
+            "tuned": answers["tuned"][index],
         }
-        for at, row in enumerate(rows)
+        for index, row in enumerate(rows)
     ]

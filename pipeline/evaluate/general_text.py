@@ -26,10 +26,10 @@ SUFFIXES = (".md", ".txt", ".jsonl", ".parquet")
 def files(place: str) -> list[Path]:
     """Returns the files that would be read, sorted; raises `InputError` where there is none."""
     path = Path(place)
-    found = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
-    if not found or any(file.suffix not in SUFFIXES for file in found):
+    paths = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+    if not paths or any(file.suffix not in SUFFIXES for file in paths):
         raise InputError(f"evaluate.general: no text at {place}; {', '.join(SUFFIXES)} are read")
-    return found
+    return paths
 
 
 def pieces(project: Project, tokenizer: Any) -> list[Encoded]:
@@ -38,15 +38,15 @@ def pieces(project: Project, tokenizer: Any) -> list[Encoded]:
 
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     width = project.train.max_length - len(start)
-    found = []
+    sequences = []
     for file in files(str(project.evaluate.general)):
         for text in _texts(file):
             ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-            found += [start + ids[at : at + width] for at in range(0, len(ids) - 1, width)]
-    if not found:
+            sequences += [start + ids[begin : begin + width] for begin in range(0, len(ids) - 1, width)]
+    if not sequences:
         raise InputError(f"evaluate.general: the text at {project.evaluate.general} is empty")
-    random.Random(project.seed).shuffle(found)
-    chosen = found[: project.evaluate.general_rows]
+    random.Random(project.seed).shuffle(sequences)
+    chosen = sequences[: project.evaluate.general_rows]
     return [Encoded(ids, [IGNORED, *ids[1:]], truncated=False) for ids in chosen]
 
 

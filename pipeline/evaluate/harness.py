@@ -34,8 +34,8 @@ def scores(model: Any, tokenizer: Any, tasks: Sequence[str], limit: int | None) 
     if unknown:
         raise InputError(f"evaluate.lm_eval: the harness has no task {', '.join(unknown)}")
     wrapped = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH)
-    found = simple_evaluate(model=wrapped, tasks=list(tasks), task_manager=manager, limit=limit, log_samples=False)
+    results = simple_evaluate(model=wrapped, tasks=list(tasks), task_manager=manager, limit=limit, log_samples=False)
     return {
         task: {name: value for name, value in values.items() if isinstance(value, int | float)}
-        for task, values in found["results"].items()
+        for task, values in results["results"].items()
     }

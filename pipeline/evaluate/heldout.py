@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 def rows(project: Project, run: Run) -> list[dict[str, Any]]:
     """Returns every golden row; raises `MissingStageError` before `curate` and `InputError` where there is none."""
-    found: list[dict[str, Any]] = run.read_outputs(run.require("curate"), "data/golden").to_pylist()
-    if not found:
+    golden: list[dict[str, Any]] = run.read_outputs(run.require("curate"), "data/golden").to_pylist()
+    if not golden:
         raise InputError(f"{run.uri} has an empty golden set: curate more rows, or set curate.split.golden higher")
 
     def place(row: dict[str, Any]) -> tuple[bool, bytes]:
         return row["kind"] != "qa", schema.shuffle_key(project.seed, row["id"])
 
-    return sorted(found, key=place)
+    return sorted(golden, key=place)
 
 
-def encode(project: Project, tokenizer: Any, found: list[dict[str, Any]]) -> list[Encoded]:
+def encode(project: Project, tokenizer: Any, golden: list[dict[str, Any]]) -> list[Encoded]:
     """Returns the rows as the model sees them in training."""
     from pipeline.models.template import encode_batch
 
-    prompts, responses, kinds = ([row[name] for row in found] for name in ("prompt", "response", "kind"))
+    prompts, responses, kinds = ([row[name] for row in golden] for name in ("prompt", "response", "kind"))
     return encode_batch(tokenizer, prompts, responses, project.train.max_length, kinds)

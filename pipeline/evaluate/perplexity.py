@@ -36,12 +36,12 @@ def judge(model: Any, examples: Sequence[Encoded], pad: int) -> Iterator[dict[in
     """
     import torch
 
-    order = sorted(range(len(examples)), key=lambda at: (-len(examples[at].input_ids), at))
+    order = sorted(range(len(examples)), key=lambda index: (-len(examples[index].input_ids), index))
     while order:
         width = len(examples[order[0]].input_ids)
         count = max(1, BATCH_TOKENS // max(1, width))
         batch, order = order[:count], order[count:]
-        rows = [examples[at] for at in batch]
+        rows = [examples[index] for index in batch]
         ids = torch.tensor([list(row.input_ids) + [pad] * (width - len(row.input_ids)) for row in rows])
         mask = torch.tensor([[1] * len(row.input_ids) + [0] * (width - len(row.input_ids)) for row in rows])
         labels = torch.tensor([list(row.labels) + [-100] * (width - len(row.labels)) for row in rows])[:, 1:]
@@ -55,15 +55,15 @@ def judge(model: Any, examples: Sequence[Encoded], pad: int) -> Iterator[dict[in
             tops = chosen.argmax(-1)
         sizes = wanted.sum(1).tolist()
         parts = zip(batch, losses.cpu().split(sizes), tops.cpu().split(sizes), strict=True)
-        yield {at: Judged(loss.numpy(), top.numpy()) for at, loss, top in parts}
+        yield {index: Judged(loss.numpy(), top.numpy()) for index, loss, top in parts}
 
 
 def judge_all(model: Any, examples: Sequence[Encoded], pad: int) -> list[Judged]:
     """Returns what `judge` yields, in the order of the examples."""
-    found: dict[int, Judged] = {}
+    scored: dict[int, Judged] = {}
     for part in judge(model, examples, pad):
-        found.update(part)
-    return [found[at] for at in range(len(examples))]
+        scored.update(part)
+    return [scored[index] for index in range(len(examples))]
 
 
 def perplexity(nats: float, tokens: int) -> float:

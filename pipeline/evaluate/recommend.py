@@ -40,13 +40,13 @@ def recommend(project: Project, run: Run, console: Console) -> dict[str, Any]:
         raise ConfigError("recommend: name `candidates` and a `target` in the configuration or on the command line")
     rows = _golden(project, run)
     sizes = {name: memory.parameters(name) for name in settings.candidates}
-    found: list[dict[str, Any]] = []
+    measured: list[dict[str, Any]] = []
     chosen = None
     for name in sorted(sizes, key=lambda name: (sizes[name], name)):
         asked = project.model_copy(update={"base_model": name, "chat_template": _template(project, name)})
         (step,) = batch.stream(lambda asked=asked: _measure(asked, rows))  # type: ignore[misc]
         good = reaches(step["value"], settings)
-        found.append({"model": name, "parameters": sizes[name], "value": round(step["value"], 4), "reached": good})
+        measured.append({"model": name, "parameters": sizes[name], "value": round(step["value"], 4), "reached": good})
         console.print(f"  {name}: {settings.metric} {step['value']:.4f}", markup=False)
         if good:
             chosen = name
@@ -56,7 +56,7 @@ def recommend(project: Project, run: Run, console: Console) -> dict[str, Any]:
         "target": settings.target,
         "threshold": round(threshold(settings), 4),
         "rows": len(rows),
-        "measured": found,
+        "measured": measured,
         "chosen": chosen,
     }
     run.write_json(METRICS, result)
@@ -111,10 +111,10 @@ def _measure(project: Project, rows: list[dict[str, Any]]) -> Iterator[dict[str,
         letters = sum(len(row["response"].encode()) for row in rows)
         yield {"value": nats / math.log(2) / max(1, letters)}
         return
-    found: dict[int, tuple[str, bool]] = {}
+    answered: dict[int, tuple[str, bool]] = {}
     for part in answers(causal, tokenizer, [row["prompt"] for row in rows], project.evaluate.max_new_tokens):
-        found.update(part)
-    yield {"value": rouge_l([row["response"] for row in rows], [found[at][0] for at in range(len(rows))])}
+        answered.update(part)
+    yield {"value": rouge_l([row["response"] for row in rows], [answered[index][0] for index in range(len(rows))])}
 
 
 def sentence(result: dict[str, Any]) -> str:

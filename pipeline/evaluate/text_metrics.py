@@ -80,8 +80,8 @@ class Sacre:
 
     def counts(self, references: Sequence[str], predictions: Sequence[str]) -> Statistics:
         """Returns each pair's n-gram counts, which add up over a corpus; sacrebleu's own bootstrap uses them so."""
-        found = self._metric._extract_corpus_statistics(list(predictions), [list(references)])
-        return np.array(found, np.float64)
+        statistics = self._metric._extract_corpus_statistics(list(predictions), [list(references)])
+        return np.array(statistics, np.float64)
 
     def score(self, counts: Statistics) -> float:
         """Returns the corpus score of counts that are added up."""

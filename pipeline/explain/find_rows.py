@@ -192,10 +192,10 @@ class Lookup:
         files = [path for path in self.done["curate"]["outputs"] if path.startswith(folder)]
         columns = ["id"] if row["split"] else ["id", "path", "line"]
         where = reduce(and_, (pc.field(name) == row[name] for name in columns))
-        found = self.run.scan(files, NAMES, where)["file"].to_pylist()
-        if len(found) != 1:
-            raise IntegrityError(f"{self.run.full(folder)} holds row {row['id']} {len(found)} times, not once")
-        return str(found[0])
+        files_with_row = self.run.scan(files, NAMES, where)["file"].to_pylist()
+        if len(files_with_row) != 1:
+            raise IntegrityError(f"{self.run.full(folder)} holds row {row['id']} {len(files_with_row)} times, not once")
+        return str(files_with_row[0])
 
     def text(self, row: Row) -> tuple[str, str]:
         """Returns question and answer of a kept row as they are in `data/`: scrubbed."""
@@ -234,8 +234,8 @@ class Lookup:
         typo = _typo(name.rpartition(":")[2])
         ids = re.fullmatch(r"[0-9a-f]{8,32}", name.lower())
         where = pc.match_substring_regex(pc.field("id" if ids else "source_id"), typo + ("" if ids else "$"))
-        found = self.run.scan(self.parts, NAMES, where).slice(0, 1000).to_pylist()
-        names = {row["id"] if ids else f"{row['source']}:{row['source_id']}" for row in found}
+        examples = self.run.scan(self.parts, NAMES, where).slice(0, 1000).to_pylist()
+        names = {row["id"] if ids else f"{row['source']}:{row['source_id']}" for row in examples}
         return sorted(names, key=lambda other: (abs(len(other) - len(name)), other))[:MAX_MISSES]
 
 
@@ -248,7 +248,7 @@ def _readings(name: str) -> dict[str, Any]:
     readings = {"source_id": pc.field("source_id") == name}
     cuts = [(name[: colon.start()], name[colon.end() :]) for colon in re.finditer(":", name)]
     if cuts:
-        pairs = ((pc.field("source") == source) & (pc.field("source_id") == own) for source, own in cuts)
+        pairs = ((pc.field("source") == source) & (pc.field("source_id") == source_id) for source, source_id in cuts)
         readings["source:source_id"] = reduce(or_, pairs)
     path, line = _place(name)
     if line:
@@ -268,15 +268,13 @@ def _file(path: str) -> Any:
     """Returns the expression for the rows of a file. It is known by its path relative to its input; what a person gives
     may have more folders before it, or fewer."""
     parts = PurePosixPath(path).parts
-    longer = pc.field("path").isin(["/".join(parts[at:]) for at in range(len(parts))])
+    longer = pc.field("path").isin(["/".join(parts[depth:]) for depth in range(len(parts))])
     return longer | pc.ends_with(pc.field("path"), f"/{path}")
 
 
 def _typo(name: str) -> str:
     """Returns a regular expression for what one missing, wrong, added or swapped character makes of a name."""
     letters = [re.escape(letter) for letter in name]
-    forms = ["".join([*letters[:at], ".{0,2}", *letters[at + 1 :]]) for at in range(len(letters))]
-    forms += [
-        "".join([*letters[:at], letters[at + 1], letters[at], *letters[at + 2 :]]) for at in range(len(letters) - 1)
-    ]
+    forms = ["".join([*letters[:i], ".{0,2}", *letters[i + 1 :]]) for i in range(len(letters))]
+    forms += ["".join([*letters[:i], letters[i + 1], letters[i], *letters[i + 2 :]]) for i in range(len(letters) - 1)]
     return f"^(?:{'|'.join(forms)})"

@@ -82,11 +82,11 @@ class _Narrator:
         self._lookup, self._settings = lookup, settings
 
     def story(self, row: Row, text: bool, brief: bool = False) -> Story:
-        made = row["file"] in self._lookup.synthetic
-        tell = self._synthetic if made else self._curated if row["file"] in self._lookup.parts else self._carried
+        synthetic = row["file"] in self._lookup.synthetic
+        tell = self._synthetic if synthetic else self._curated if row["file"] in self._lookup.parts else self._carried
         steps = () if brief else tuple(tell(row))
         content = self._lookup.text(row) if text and row["split"] and not brief else None
-        kind = "rephrasing of " if made else ""
+        kind = "rephrasing of " if synthetic else ""
         return Story(row["id"], f"{kind}{_name(row)}", self._verdict(row), steps, content)
 
     def _verdict(self, row: Row) -> str:
@@ -106,8 +106,8 @@ class _Narrator:
     def _curated(self, row: Row) -> Iterator[Step]:
         """Yields a step for every stage up to the one that rejected the row, then what became of it."""
         at_fault = row["stage"] == "read"
-        found = wording.reason(row["reason"]) if at_fault else KINDS[row["kind"]]
-        yield Step("read", f"{row['path']}, line {row['line']}: {found}")
+        outcome = wording.reason(row["reason"]) if at_fault else KINDS[row["kind"]]
+        yield Step("read", f"{row['path']}, line {row['line']}: {outcome}")
         if at_fault:
             yield self._end(row)
             return
@@ -163,13 +163,13 @@ class _Narrator:
         return Step("language", name, score, threshold)
 
     def _pii(self, row: Row) -> Step:
-        found = Counter(row["pii"] or ())
-        if not found:
+        types_found = Counter(row["pii"] or ())
+        if not types_found:
             return Step("pii", "no personal data found")
-        types = ", ".join(f"{kind} {count}" for kind, count in sorted(found.items()))
+        types = ", ".join(f"{kind} {count}" for kind, count in sorted(types_found.items()))
         mode = self._settings.get("pii.mode")
         by = f" (mode {mode})" if mode else ""
-        return Step("pii", f"{wording.counted(sum(found.values()), 'personal detail')} replaced{by}: {types}")
+        return Step("pii", f"{wording.counted(sum(types_found.values()), 'personal detail')} replaced{by}: {types}")
 
     def _toxicity(self, row: Row) -> Step:
         if self._settings.get("toxicity.skip"):
@@ -195,8 +195,8 @@ class _Narrator:
         return Step("dedup", f"no kept row is nearly the same; {group}", None, threshold)
 
     def _split(self, row: Row) -> Step:
-        made, kept = self._lookup.children(row["id"])
-        children = f"; {wording.counted(made, 'rephrasing')} made from it, {kept:,} kept" if made else ""
+        variants, kept = self._lookup.children(row["id"])
+        children = f"; {wording.counted(variants, 'rephrasing')} made from it, {kept:,} kept" if variants else ""
         frozen = ""
         if row["split"] == "golden":
             since = " since an earlier curation" if row["id"] in self._lookup.frozen else ""
@@ -276,5 +276,5 @@ KINDS = {"qa": "a question and its answer", "document": "a section of a page"}
 
 
 def _name(row: Row) -> str:
-    own = row["source_id"]
-    return f"{row['source']} {own}" if own else f"{row['source']} (without an id)"
+    source_id = row["source_id"]
+    return f"{row['source']} {source_id}" if source_id else f"{row['source']} (without an id)"

@@ -9,17 +9,17 @@ from rich.table import Table
 from pipeline.explain.story import Story
 
 
-def story(found: Story, console: Console) -> None:
+def story(row_story: Story, console: Console) -> None:
     """Prints the verdict on a row, then a table with a line per stage, where the story has them."""
-    console.print(f"\n[bold]{escape(found.name)}[/]  {found.id}\n{escape(found.verdict)}")
-    if not found.steps:
+    console.print(f"\n[bold]{escape(row_story.name)}[/]  {row_story.id}\n{escape(row_story.verdict)}")
+    if not row_story.steps:
         return
     table = Table("stage", "what happened", "score", "threshold")
     for column in table.columns[2:]:
         column.justify = "right"
-    for step in found.steps:
+    for step in row_story.steps:
         numbers = ("" if value is None else f"{value:.4g}" for value in (step.score, step.threshold))
         table.add_row(step.stage, escape(step.happened), *numbers)
     console.print(table)
-    for name, text in zip(("question", "answer"), found.text or (), strict=False):
+    for name, text in zip(("question", "answer"), row_story.text or (), strict=False):
         console.print(f"[bold]{name}[/]\n{escape(text)}\n")

@@ -93,11 +93,11 @@ def _make(project: Project, run: Run, folder: Path, console: Console) -> dict[st
         started, target = time.monotonic(), paths[kind]
         if kind != "f16":
             llamacpp.quantise(paths["f16"], target, kind)
-        found: dict[str, Any] = {"kind": kind, "bytes": target.stat().st_size, "types": types(target)}
-        found |= measure(target, tokenizer, golden, examples, reference, getattr(project.export.gguf_gates, kind))
-        found["seconds"] = round(time.monotonic() - started, 1)
-        console.print(f"gguf: {kind}: {found['problem'] or _praise(found)}")
-        files.append(found)
+        report: dict[str, Any] = {"kind": kind, "bytes": target.stat().st_size, "types": types(target)}
+        report |= measure(target, tokenizer, golden, examples, reference, getattr(project.export.gguf_gates, kind))
+        report["seconds"] = round(time.monotonic() - started, 1)
+        console.print(f"gguf: {kind}: {report['problem'] or _praise(report)}")
+        files.append(report)
     for kind in paths.keys() - {file["kind"] for file in files if not file["problem"]}:
         paths[kind].unlink()
     return {"merged_perplexity": reference, "rows": len(golden), "runtime": llamacpp.version(), "files": files}
@@ -110,8 +110,8 @@ def types(path: Path) -> dict[str, int]:
     return dict(Counter(tensor.tensor_type.name for tensor in GGUFReader(path).tensors).most_common())
 
 
-def _praise(found: dict[str, Any]) -> str:
-    return f"perplexity {found['perplexity']:.4g} ({found['change']:+.2%}), same token ids"
+def _praise(report: dict[str, Any]) -> str:
+    return f"perplexity {report['perplexity']:.4g} ({report['change']:+.2%}), same token ids"
 
 
 def measure(
@@ -124,31 +124,37 @@ def measure(
         with llamacpp.Runtime(path, max(len(row.input_ids) for row in examples)) as runtime:
             unlike = _unlike(runtime, tokenizer, golden)
             if unlike:
-                told = f"{len(unlike)} texts have other token ids than in training, such as {unlike[0]}"
-                return {**blank, "unlike": len(unlike), "problem": told}
+                fault = f"{len(unlike)} texts have other token ids than in training, such as {unlike[0]}"
+                return {**blank, "unlike": len(unlike), "problem": fault}
             nats, tokens = 0.0, 0
             for row in examples:
-                first = next((at for at, label in enumerate(row.labels) if label != template.IGNORED), None)
+                first = next((position for position, label in enumerate(row.labels) if label != template.IGNORED), None)
                 if first is not None:
                     losses = runtime.losses(row.input_ids, first)
                     nats, tokens = nats + float(losses.sum()), tokens + len(losses)
     except IntegrityError as error:
         return {**blank, "problem": str(error)}
-    own = perplexity(nats, tokens)
-    change = own / reference - 1
-    told = f"perplexity {own:.4g} is {change:+.2%} off the merged model's {reference:.4g}, and {gate:.1%} is allowed"
-    passed = math.isfinite(own) and abs(change) <= gate
-    return {"perplexity": own, "change": change, "unlike": 0, "gate": gate, "problem": None if passed else told}
+    ppl = perplexity(nats, tokens)
+    change = ppl / reference - 1
+    fault = f"perplexity {ppl:.4g} is {change:+.2%} off the merged model's {reference:.4g}, and {gate:.1%} is allowed"
+    passed = math.isfinite(ppl) and abs(change) <= gate
+    return {
+        "perplexity": ppl,
+        "change": change,
+        "unlike": 0,
+        "gate": gate,
+        "problem": None if passed else fault,
+    }
 
 
 def _unlike(runtime: llamacpp.Runtime, tokenizer: Any, golden: list[dict[str, Any]]) -> list[str]:
     """Returns which conversations llama.cpp cuts into other tokens: ids of rows, numbers of probes; never text."""
     texts = {f"probe {number}": text for number, text in enumerate(PROBES)}
     texts |= {f"row {row['id']}": f"{row['prompt']}\n{row['response']}" for row in golden}
-    found = []
+    differing = []
     for name, text in texts.items():
         asked = [{"role": "user", "content": text}]
         rendered = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
         if runtime.tokenize(rendered) != template.chat_prompt(tokenizer, asked):
-            found.append(name)
-    return found
+            differing.append(name)
+    return differing

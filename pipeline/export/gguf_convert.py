@@ -67,12 +67,12 @@ def _announce(writer: Any, folder: Path, config: Any, kind: str) -> None:
     import gguf
     import numpy as np
 
-    arch = next(number for number, known in gguf.MODEL_ARCH_NAMES.items() if known == kind)
+    arch = next(number for number, candidate in gguf.MODEL_ARCH_NAMES.items() if candidate == kind)
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
-    for own, shape in shapes(folder):
-        theirs = names.get_name(own, try_suffixes=(".weight", ".bias"))
+    for name, shape in shapes(folder):
+        theirs = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if theirs is None:
-            raise IntegrityError(f"llama.cpp's {kind} has no tensor for {own}")
+            raise IntegrityError(f"llama.cpp's {kind} has no tensor for {name}")
         number = np.dtype(np.float16 if len(shape) > 1 else np.float32)
         writer.add_tensor_info(theirs, shape, number, math.prod(shape) * number.itemsize)
 
@@ -80,8 +80,8 @@ def _announce(writer: Any, folder: Path, config: Any, kind: str) -> None:
 def _architecture(config: Any, folder: Path) -> str:
     name = (config.architectures or ["none"])[0]
     if name not in ARCHITECTURES:
-        known = ", ".join(kind.removesuffix("ForCausalLM") for kind in ARCHITECTURES)
-        raise ConfigError(f"export.gguf: {folder.name} is a {name}; {known} can be converted")
+        supported = ", ".join(kind.removesuffix("ForCausalLM") for kind in ARCHITECTURES)
+        raise ConfigError(f"export.gguf: {folder.name} is a {name}; {supported} can be converted")
     return ARCHITECTURES[name]
 
 

@@ -90,21 +90,21 @@ def _prefixes_every_part(rules: dict[str, Any]) -> bool:
 
 def _splitter(rules: dict[str, Any], folder: Path) -> str:
     outer = rules.get("pre_tokenizer") or {}
-    found: list[str] = []
+    names: list[str] = []
     for step in outer.get("pretokenizers") or [outer]:
         match step:
             case {"type": "Split", "pattern": {"Regex": regex}}:
-                found.append(regex)
+                names.append(regex)
             case {"type": "Digits", "individual_digits": True}:
-                found.append("digits")
+                names.append("digits")
             case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": use}:
-                found += ["gpt2"] if use else []
+                names += ["gpt2"] if use else []
             case _:
-                found.append(json.dumps(step))
-    name = SPLITTERS.get(tuple(found))
+                names.append(json.dumps(step))
+    name = SPLITTERS.get(tuple(names))
     if name is None:
         raise ConfigError(
-            f"export.gguf: {folder.name} splits words in a way that llama.cpp is not known to have: {found}"
+            f"export.gguf: {folder.name} splits words in a way that llama.cpp is not known to have: {names}"
         )
     return name
 

@@ -91,7 +91,9 @@ class Runtime:
     def __enter__(self) -> Runtime:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._context.close()
         self._model.close()
 
@@ -102,16 +104,16 @@ class Runtime:
     def losses(self, ids: Sequence[int], first: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Returns -log p of the tokens `ids[first:]`, each given all before it; `first` is at least 1."""
         self._context.kv_cache_clear()
-        found: list[float] = []
+        nats: list[float] = []
         for start in range(0, len(ids) - 1, BATCH):  # the last token predicts nothing that is asked for
             part = ids[start : min(start + BATCH, len(ids) - 1)]
             batch = self._bindings.LlamaBatch(n_tokens=len(part), embd=0, n_seq_max=1)
-            for at, token in enumerate(part, start):
-                batch.add(token, at, [0], at + 1 >= first)
+            for position, token in enumerate(part, start):
+                batch.add(token, position, [0], position + 1 >= first)
             self._context.decode(batch)
-            for at in range(max(start, first - 1), start + len(part)):
-                logits = np.asarray(self._context.get_logits_ith(at - start), np.float64)
+            for position in range(max(start, first - 1), start + len(part)):
+                logits = np.asarray(self._context.get_logits_ith(position - start), np.float64)
                 top = logits.max()
-                found.append(float(top + np.log(np.exp(logits - top).sum()) - logits[ids[at + 1]]))
+                nats.append(float(top + np.log(np.exp(logits - top).sum()) - logits[ids[position + 1]]))
             batch.close()
-        return np.array(found)
+        return np.array(nats)

@@ -95,17 +95,17 @@ def _best(project: Project, run: Run, console: Console) -> tuple[dict[str, Any],
         folder.mkdir(parents=True)
         facts, expected = _build(project, run, name, folder, examples, tokenizer.pad_token_id)
         got = _judged(str(folder), project, examples, tokenizer.pad_token_id)
-        found = measured[name] = compare(expected, got, project)
-        console.print(f"export: merged into {BASES[name]}: {found['sentence']}")
-        if found["passed"] and (best is None or found["perplexity"] < measured[best]["perplexity"]):
+        result = measured[name] = compare(expected, got, project)
+        console.print(f"export: merged into {BASES[name]}: {result['sentence']}")
+        if result["passed"] and (best is None or result["perplexity"] < measured[best]["perplexity"]):
             best = name
     for name in measured:
         if name != best:
             shutil.rmtree(_temporary(run, name))
     if best is None:
-        told = "; ".join(found["sentence"] for found in measured.values())
+        sentences = "; ".join(result["sentence"] for result in measured.values())
         raise GateError(
-            f"no merged model is as good as the adapter ({told}): nothing was published. "
+            f"no merged model is as good as the adapter ({sentences}): nothing was published. "
             "With export.dtype: float32 nothing is lost by rounding"
         )
     return {**facts, "rows": len(examples), "bases": measured, "chosen": best}, best
@@ -115,17 +115,17 @@ def compare(expected: list[Judged], got: list[Judged], project: Project) -> dict
     """Returns a merged model against its adapter on the same tokens, and whether it passes the gates."""
     tokens = sum(len(row.losses) for row in expected)
     reference = perplexity(sum(float(row.losses.sum()) for row in expected), tokens)
-    own = perplexity(sum(float(row.losses.sum()) for row in got), tokens)
+    ppl = perplexity(sum(float(row.losses.sum()) for row in got), tokens)
     same = sum(int((a.tops == b.tops).sum()) for a, b in zip(expected, got, strict=True))
-    change, top1 = own / reference - 1, same / max(1, tokens)
+    change, top1 = ppl / reference - 1, same / max(1, tokens)
     gates = project.export
-    passed = math.isfinite(own) and abs(change) <= gates.perplexity_gate and top1 >= gates.top1_gate
+    passed = math.isfinite(ppl) and abs(change) <= gates.perplexity_gate and top1 >= gates.top1_gate
     sentence = (
-        f"perplexity {own:.4g} against {reference:.4g} ({change:+.2%}, at most {gates.perplexity_gate:.1%} allowed), "
+        f"perplexity {ppl:.4g} against {reference:.4g} ({change:+.2%}, at most {gates.perplexity_gate:.1%} allowed), "
         f"first choice equal for {top1:.2%} of {tokens:,} tokens (at least {gates.top1_gate:.0%})"
     )
     return {
-        "perplexity": own,
+        "perplexity": ppl,
         "adapter_perplexity": reference,
         "change": change,
         "top1": top1,
@@ -179,10 +179,10 @@ def _is_nf4(layer: Any) -> bool:
 def _judged(name: str, project: Project, examples: list[Encoded], pad: int) -> list[Judged]:
     device, dtype = memory.place(name)
     whole, _ = model.load(name, project, device=device, dtype=dtype)
-    found = judge_all(whole, examples, pad)
+    scored = judge_all(whole, examples, pad)
     del whole
     model.release()
-    return found
+    return scored
 
 
 def _merge(project: Project, run: Run, target: Path, weigh: Weigh) -> dict[str, Any]:
@@ -226,12 +226,12 @@ def _generation(base: Path, adapter: Path, target: Path) -> Any:
     from transformers import AutoTokenizer, GenerationConfig
 
     tokenizer = AutoTokenizer.from_pretrained(adapter)
-    own = base / "generation_config.json"
-    generation = GenerationConfig.from_pretrained(base) if own.is_file() else GenerationConfig()
+    base_generation = base / "generation_config.json"
+    generation = GenerationConfig.from_pretrained(base) if base_generation.is_file() else GenerationConfig()
     stops = generation.eos_token_id
-    known = set(stops if isinstance(stops, list) else [stops]) | {tokenizer.eos_token_id}
-    known.add(template.stop_token(tokenizer).id)
-    generation.eos_token_id = sorted(token for token in known if token is not None)
+    stop_ids = set(stops if isinstance(stops, list) else [stops]) | {tokenizer.eos_token_id}
+    stop_ids.add(template.stop_token(tokenizer).id)
+    generation.eos_token_id = sorted(token for token in stop_ids if token is not None)
     generation.pad_token_id = tokenizer.pad_token_id
     generation.save_pretrained(target)
     return tokenizer

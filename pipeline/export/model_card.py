@@ -31,7 +31,7 @@ def adapter(project: Project, run: Run, facts: dict[str, Any]) -> str:
     return _card(project, run, "the adapter alone, in peft's format", "peft", [_serve_adapter(project, facts)])
 
 
-def _card(project: Project, run: Run, what: str, library: str, own: list[str]) -> str:
+def _card(project: Project, run: Run, what: str, library: str, extra: list[str]) -> str:
     base = load.folder(project.base_model)
     name = Path(project.base_model).name if Path(project.base_model).is_dir() else project.base_model
     licence = licence_of(base)
@@ -44,7 +44,7 @@ def _card(project: Project, run: Run, what: str, library: str, own: list[str]) -
         _data(run),
         _training(project, run),
         _quality(run),
-        *own,
+        *extra,
         _use(licence),
     ]
     return "\n".join(section for section in sections if section)
@@ -60,9 +60,9 @@ def _data(run: Run) -> str:
     splits = ", ".join(f"{split} {count:,}" for split, count in counts["splits"].items())
     rows.append(f"\nSplits: {splits}. Personal data was replaced by placeholders before training.")
     if run.exists("metrics/synthesize.json"):
-        made = run.read_json("metrics/synthesize.json")
+        synth = run.read_json("metrics/synthesize.json")
         rows.append(
-            f"Synthetic variants of training questions: {made['kept']:,}, written by {Path(made['model']).name}."
+            f"Synthetic variants of training questions: {synth['kept']:,}, written by {Path(synth['model']).name}."
         )
     return "\n".join(rows) + "\n"
 
@@ -113,9 +113,9 @@ def _quality(run: Run) -> str:
 
 def _merge(facts: dict[str, Any]) -> str:
     rows = [
-        f"| {name} | {found['perplexity']:.4g} | {found['change']:+.2%} | {found['top1']:.2%} |"
-        f" {'shipped' if name == facts['chosen'] else 'passed' if found['passed'] else 'failed'} |"
-        for name, found in facts["bases"].items()
+        f"| {name} | {result['perplexity']:.4g} | {result['change']:+.2%} | {result['top1']:.2%} |"
+        f" {'shipped' if name == facts['chosen'] else 'passed' if result['passed'] else 'failed'} |"
+        for name, result in facts["bases"].items()
     ]
     return (
         "## Merge\n\n"

@@ -49,7 +49,7 @@ def complete(
         )[:, width:].tolist()
     texts, ended = [], []
     for row in out:
-        end = next((at for at, token in enumerate(row) if token in stops), None)
+        end = next((position for position, token in enumerate(row) if token in stops), None)
         texts.append(tokenizer.decode(row if end is None else row[:end], skip_special_tokens=True))
         ended.append(end is not None)
     return texts, ended
@@ -62,8 +62,8 @@ def answers(
 
     Longest prompts first, so that a batch pads little and memory runs out at once or not.
     """
-    order = sorted(range(len(prompts)), key=lambda at: (-len(tokenizer(prompts[at])["input_ids"]), at))
+    order = sorted(range(len(prompts)), key=lambda index: (-len(tokenizer(prompts[index])["input_ids"]), index))
     for start in range(0, len(order), batch_size):
         positions = order[start : start + batch_size]
-        found = complete(model, tokenizer, [prompts[at] for at in positions], max_new_tokens)
-        yield dict(zip(positions, zip(*found, strict=True), strict=True))
+        batch = complete(model, tokenizer, [prompts[index] for index in positions], max_new_tokens)
+        yield dict(zip(positions, zip(*batch, strict=True), strict=True))

@@ -11,5 +11,5 @@ def licence_of(base: Path) -> str:
     readme = base / "README.md"
     text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     front = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
-    found = re.search(r"^licen[sc]e:\s*['\"]?([\w.+-]+)", front.group(1) if front else "", re.MULTILINE)
-    return found.group(1) if found else "other"
+    match = re.search(r"^licen[sc]e:\s*['\"]?([\w.+-]+)", front.group(1) if front else "", re.MULTILINE)
+    return match.group(1) if match else "other"

@@ -65,8 +65,8 @@ def prepare_tokenizer(tokenizer: Any, project: Project) -> Any:
     the tokenizer cannot say which characters a token stands for, or when no token of its vocabulary can be the pad.
     """
     if project.chat_template is not None:
-        own = project.chat_template == DEFAULT
-        place = Path(__file__).with_name("default.jinja") if own else Path(project.chat_template)
+        bundled = project.chat_template == DEFAULT
+        place = Path(__file__).with_name("default.jinja") if bundled else Path(project.chat_template)
         try:
             tokenizer.chat_template = place.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -161,8 +161,12 @@ def _stop_token(tokenizer: Any, _template: str) -> Stop:
 
 def stop_ids(tokenizer: Any, model: Any) -> list[int]:
     """Returns every token id that ends an answer, sorted: the template's, the tokenizer's and the model's own."""
-    own = getattr(model.generation_config, "eos_token_id", None)
-    ids = {stop_token(tokenizer).id, tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])}
+    eos = getattr(model.generation_config, "eos_token_id", None)
+    ids = {
+        stop_token(tokenizer).id,
+        tokenizer.eos_token_id,
+        *(eos if isinstance(eos, list) else [eos]),
+    }
     return sorted(token for token in ids if token is not None)
 
 

@@ -78,12 +78,12 @@ class Preset:
     @property
     def warnings(self) -> list[str]:
         """Returns what the licence and the size check have to say, nothing where all is well."""
-        found = [] if self.commercial else ["NOT for commercial use"]
-        found += ["gated: accept its licence on the hub first"] if self.gated else []
-        found += [self.note] if self.note else []
+        warnings = [] if self.commercial else ["NOT for commercial use"]
+        warnings += ["gated: accept its licence on the hub first"] if self.gated else []
+        warnings += [self.note] if self.note else []
         if self.shape.parameters > LARGEST:
-            found.append(f"{self.shape.parameters / 1e9:.1f} B parameters, more than {LARGEST / 1e9:g} B")
-        return found
+            warnings.append(f"{self.shape.parameters / 1e9:.1f} B parameters, more than {LARGEST / 1e9:g} B")
+        return warnings
 
 
 _MISTRAL = Shape(4096, 14336, 32, 32, 8, 128, 32000)
@@ -153,10 +153,10 @@ SIZES = {"16": "RTX 4080", "24": "RTX 4090", "40": "A100-40", "80": "A100-80", "
 def card(name: str) -> Card:
     """Returns a card by name (`4090`, `a100-80`, `H200`) or size in GB (`24`); raises `ConfigError` for another."""
     wanted = SIZES.get(name, name).lower().replace(" ", "").removeprefix("rtx")
-    for known in CARDS:
-        if known.name.lower().replace(" ", "").removeprefix("rtx") == wanted:
-            return known
-    names = ", ".join(known.name for known in CARDS)
+    for candidate in CARDS:
+        if candidate.name.lower().replace(" ", "").removeprefix("rtx") == wanted:
+            return candidate
+    names = ", ".join(candidate.name for candidate in CARDS)
     raise ConfigError(f"no card {name} in the table: known are {names}, or a size in GB out of {', '.join(SIZES)}")
 
 
@@ -166,11 +166,11 @@ def card_of(name: str, gib: float) -> Card:
     One that is not in the table gets the figures of the slowest one of the next smaller size, and says so.
     """
     words = name.replace("-", " ").split()
-    for known in CARDS:
-        model = known.name.removeprefix("RTX ").split("-")[0]
-        if model in words and abs(known.gib - gib) < 0.2 * known.gib:
-            return replace(known, gib=gib)
-    smaller = [known for known in CARDS if known.gib <= gib * 1.02] or [min(CARDS, key=lambda c: c.gib)]
+    for candidate in CARDS:
+        model = candidate.name.removeprefix("RTX ").split("-")[0]
+        if model in words and abs(candidate.gib - gib) < 0.2 * candidate.gib:
+            return replace(candidate, gib=gib)
+    smaller = [candidate for candidate in CARDS if candidate.gib <= gib * 1.02] or [min(CARDS, key=lambda c: c.gib)]
     nearest = min((c for c in smaller if c.gib == max(s.gib for s in smaller)), key=lambda c: c.peak)
     return Card(name, gib, nearest.peak, nearest.bandwidth, assumed=nearest.name)
 
@@ -212,7 +212,7 @@ def shape_of(name: str) -> Shape | None:
     place = folder_of(name)
     if place is not None:
         return shape_in(json.loads((place / "config.json").read_text(encoding="utf-8")))
-    known = next((preset.shape for preset in PRESETS if preset.hub.lower() == name.lower()), None)
-    if known is None:
+    preset_shape = next((preset.shape for preset in PRESETS if preset.hub.lower() == name.lower()), None)
+    if preset_shape is None:
         raise MissingModelError(f"no config.json of {name}: give a local folder, or download the model first")
-    return known
+    return preset_shape

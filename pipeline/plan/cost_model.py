@@ -103,8 +103,8 @@ def given(settings: Train, shape: Shape) -> tuple[int | None, int | None]:
 
 def trainable(shape: Shape, lora: Lora) -> int:
     """Returns how many parameters the adapters have."""
-    found = [shape.matrices[name] for name in adapted(lora) if name in shape.matrices]
-    return shape.layers * lora.r * sum(out + into for out, into in found)
+    matrices = [shape.matrices[name] for name in adapted(lora) if name in shape.matrices]
+    return shape.layers * lora.r * sum(out + into for out, into in matrices)
 
 
 def weights_gib(shape: Shape, lora: Lora, quantise: Literal["nf4"] | None, m: Coefficients) -> float:
@@ -217,9 +217,9 @@ def choose(
     best: Plan | None = None
     for size in sizes:
         for count in range(shape.layers + 1) if recompute is None else (recompute,):
-            found = assess(shape, lora, card, size, count, quantise, m)
-            if found.total_gib <= card.gib:
-                if best is None or found.tokens_per_second > best.tokens_per_second:
-                    best = found
+            plan = assess(shape, lora, card, size, count, quantise, m)
+            if plan.total_gib <= card.gib:
+                if best is None or plan.tokens_per_second > best.tokens_per_second:
+                    best = plan
                 break
     return best

@@ -54,7 +54,7 @@ def show(
     """Prints the answer; `price` is per hour of the card. Raises `ConfigError` or `MissingModelError`."""
     wanted = [catalogue.card(name) for name in cards]
     settings = project.train if project else Train()
-    own = _own(project)
+    own_presets = _own(project)
     lora = settings.lora
     targets = lora.targets if isinstance(lora.targets, str) else ", ".join(lora.targets)
     console.print(
@@ -62,12 +62,12 @@ def show(
         f"at most {settings.max_length:,} tokens, base in {'NF4' if settings.quantise else 'bf16'}",
         markup=False,
     )
-    tables.models([*own, *catalogue.PRESETS], console)
+    tables.models([*own_presets, *catalogue.PRESETS], console)
     for card in wanted:
-        found = [(model.name, _own_plan(model.shape, settings, card)) for model in own]
-        found += [(preset.name, _plan(preset.shape, settings, card)) for preset in catalogue.PRESETS]
+        plans = [(model.name, _own_plan(model.shape, settings, card)) for model in own_presets]
+        plans += [(preset.name, _plan(preset.shape, settings, card)) for preset in catalogue.PRESETS]
         factor = measured.factor if measured and measured.card == card.name else 1.0
-        tables.plans(card, found, work.tokens * settings.epochs, price, factor, console)
+        tables.plans(card, plans, work.tokens * settings.epochs, price, factor, console)
         if measured and factor != 1.0:
             console.print(f"speed measured in {escape(measured.run)} on this card: {factor:.2f} x the plan's")
     if lora.dora:

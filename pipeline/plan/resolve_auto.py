@@ -48,10 +48,10 @@ def find_card() -> Card | None:
         free, total = torch.cuda.mem_get_info()
         return torch.cuda.get_device_name(), free / 2**30, total / 2**30
 
-    found = ray.get(ray.remote(num_cpus=0, num_gpus=1)(look).remote())
-    if found is None:
+    visible = ray.get(ray.remote(num_cpus=0, num_gpus=1)(look).remote())
+    if visible is None:
         return None
-    name, free, total = found
+    name, free, total = visible
     card = catalogue.card_of(name, total)
     return replace(card, gib=min(total, free + cost_model.PLAIN.context_gib))  # `look` has a context as well
 
@@ -85,9 +85,9 @@ def _choose(project: Project, run: Run, shape: Shape, card: Card) -> Plan:
     before = run.read_json(PLAN) if run.exists(PLAN) else {}
     kept = before["pack_tokens"] if before and before["key"] == _key(project) else None
     for size in (tokens or kept, tokens):
-        found = cost_model.choose(shape, settings.lora, card, settings.max_length, size, depth, settings.quantise)
-        if found is not None:
-            return found
+        plan = cost_model.choose(shape, settings.lora, card, settings.max_length, size, depth, settings.quantise)
+        if plan is not None:
+            return plan
     least = cost_model.assess(
         shape, settings.lora, card, tokens or settings.max_length, shape.layers, settings.quantise
     )

@@ -17,7 +17,7 @@ from pipeline.plan.cost_model import Plan
 
 def plans(
     card: Card,
-    found: Sequence[tuple[str, Plan | None]],
+    model_plans: Sequence[tuple[str, Plan | None]],
     tokens: float,
     price: float | None,
     factor: float,
@@ -30,7 +30,7 @@ def plans(
     lines.title, lines.title_justify = f"{escape(card.name)}, {card.gib:.1f} GiB", "left"
     for column in lines.columns[1:]:
         column.justify = "right"
-    for name, plan in found:
+    for name, plan in model_plans:
         if plan is None:
             lines.add_row(escape(name), "[red]does not fit[/]")
             continue
@@ -52,8 +52,8 @@ def models(presets: Sequence[Preset], console: Console) -> None:
     lines = Columns("model", "on the hub", "parameters", "licence", "check")
     lines.columns[2].justify = "right"
     for preset in presets:
-        said = "; ".join(preset.warnings)
-        colour = "green" if not said else "red" if not preset.commercial else "yellow"
+        warnings = "; ".join(preset.warnings)
+        colour = "green" if not warnings else "red" if not preset.commercial else "yellow"
         size = f"{preset.shape.parameters / 1e9:.1f} B"
-        lines.add_row(preset.name, preset.hub, size, preset.licence, f"[{colour}]{escape(said or 'fine')}[/]")
+        lines.add_row(preset.name, preset.hub, size, preset.licence, f"[{colour}]{escape(warnings or 'fine')}[/]")
     console.print(lines)

@@ -29,12 +29,12 @@ def counts(metrics: Mapping[str, Any], console: Console) -> None:
         numbers = [*(source[name] for source in shown.values()), sum(source[name] for source in sources.values())]
         table.add_row("", name, "", *(f"{number:,}" for number in numbers))
     table.add_section()
-    for found in metrics["reasons"]:
-        limit = "" if found["threshold"] is None else f"{found['threshold']:g}"
-        numbers = [*(found["by_source"].get(source, 0) for source in shown), found["rows"]]
+    for reason in metrics["reasons"]:
+        limit = "" if reason["threshold"] is None else f"{reason['threshold']:g}"
+        numbers = [*(reason["by_source"].get(source, 0) for source in shown), reason["rows"]]
         table.add_row(
-            found["stage"],
-            wording.plain(found["reason"]),
+            reason["stage"],
+            wording.plain(reason["reason"]),
             limit,
             *(f"{number:,}" if number else "" for number in numbers),
         )

@@ -47,12 +47,12 @@ def _funnel(curate: Metrics) -> str:
 def _reasons(curate: Metrics) -> str:
     rows = [
         (
-            wording.reason(found["reason"]),
-            found["stage"],
-            "" if found["threshold"] is None else f"{found['threshold']:g}",
-            found["rows"],
+            wording.reason(reason["reason"]),
+            reason["stage"],
+            "" if reason["threshold"] is None else f"{reason['threshold']:g}",
+            reason["rows"],
         )
-        for found in curate["reasons"]
+        for reason in curate["reasons"]
     ]
     body = table(("the row", "stage", "threshold", "rows"), rows, words=2) if rows else '<p class="none">none</p>'
     return card("Why rows were rejected", body)
@@ -73,9 +73,9 @@ def _language(curate: Metrics) -> list[str]:
 
 
 def _scores(curate: Metrics, name: str, setting: str) -> str:
-    found, threshold = curate["scores"][name], curate["provenance"]["settings"][setting]
-    series = [(fate, found[fate]["counts"]) for fate in ("kept", "rejected")]
-    return scores(found["kept"]["edges"], series, threshold)
+    histogram, threshold = curate["scores"][name], curate["provenance"]["settings"][setting]
+    series = [(fate, histogram[fate]["counts"]) for fate in ("kept", "rejected")]
+    return scores(histogram["kept"]["edges"], series, threshold)
 
 
 def _personal(curate: Metrics) -> list[str]:
@@ -94,8 +94,8 @@ def _personal(curate: Metrics) -> list[str]:
 
 def _reference(measured: Metrics) -> str:
     rows = [
-        (wording.personal(kind), found["spans"], f"{found['recall']:.3f}", f"{found['precision']:.3f}")
-        for kind, found in measured["types"].items()
+        (wording.personal(kind), result["spans"], f"{result['recall']:.3f}", f"{result['precision']:.3f}")
+        for kind, result in measured["types"].items()
     ]
     note = (
         f"Of {measured['texts']:,} made English texts ({measured['set']}), never trained on: the share of spans",
@@ -108,12 +108,8 @@ def _reference(measured: Metrics) -> str:
 def _leaks(types: Metrics) -> str:
     if not types:
         return ""
-    rows = [
-        (wording.personal(kind), found["findings"], f"{found['rows_per_1000']:,.1f}") for kind, found in types.items()
-    ]
-    ids = [
-        (wording.personal(kind), " ".join(name[:12] for name in found["first_ids"])) for kind, found in types.items()
-    ]
+    rows = [(wording.personal(kind), leak["findings"], f"{leak['rows_per_1000']:,.1f}") for kind, leak in types.items()]
+    ids = [(wording.personal(kind), " ".join(name[:12] for name in leak["first_ids"])) for kind, leak in types.items()]
     look = folded("rows to look at", table(("what", "ids, for jobs.why RUN ID --text"), ids, words=2))
     return table(("what", "found", "rows in 1,000"), rows) + look
 
@@ -126,8 +122,8 @@ def _audits(curate: Metrics) -> list[str]:
     if plot or note:
         cards.append(card("Toxicity of the rows scored", plot + note))
     if "dedup" in curate:
-        found = findings.near_duplicates(curate["dedup"])
-        cards.append(card("Near duplicates", "".join(paragraph([sentence]) for sentence in found)))
+        sentences = findings.near_duplicates(curate["dedup"])
+        cards.append(card("Near duplicates", "".join(paragraph([sentence]) for sentence in sentences)))
     return cards
 
 
@@ -143,22 +139,22 @@ def _labels(curate: Metrics) -> str:
 
 def _lengths(curate: Metrics) -> list[str]:
     return [
-        card(f"Length of the {name}s", histogram(found["edges"], found["counts"], "words"))
-        for name, found in sorted(curate["lengths"].items())
+        card(f"Length of the {name}s", histogram(by_split["edges"], by_split["counts"], "words"))
+        for name, by_split in sorted(curate["lengths"].items())
     ]
 
 
 def _provenance(curate: Metrics) -> str:
-    made = curate["provenance"]
-    models = [(role, model["name"], model["version"]) for role, model in made["models"].items()]
-    settings = [(f"curate.{name}", wording.setting(value)) for name, value in made["settings"].items()]
+    provenance = curate["provenance"]
+    models = [(role, model["name"], model["version"]) for role, model in provenance["models"].items()]
+    settings = [(f"curate.{name}", wording.setting(value)) for name, value in provenance["settings"].items()]
     licences = [
-        (source, licence, sum(file["source"] == source for file in made["inputs"]))
-        for source, licence in made["licences"].items()
+        (source, licence, sum(file["source"] == source for file in provenance["inputs"]))
+        for source, licence in provenance["licences"].items()
     ]
-    files = [(file["path"], file["source"], file["blake2b"], file["bytes"]) for file in made["inputs"]]
+    files = [(file["path"], file["source"], file["blake2b"], file["bytes"]) for file in provenance["inputs"]]
     lead = (
-        f"{escape(wording.version(made))}, seed {made['seed']}. The data card "
+        f"{escape(wording.version(provenance))}, seed {provenance['seed']}. The data card "
         "is <code>data/README.md</code>; what became of a row: <code>python -m jobs.why RUN ROW</code>."
     )
     body = (

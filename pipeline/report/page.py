@@ -24,39 +24,39 @@ from pipeline.run import Run
 def write(project: Project, run: Run) -> str:
     """Writes `report.html` from the metrics that are there; returns its full path."""
     names = ("curate", "synthesize", "train", "evaluate", "export", "gguf")
-    found = {name: run.read_json(f"metrics/{name}.json") for name in names if run.exists(f"metrics/{name}.json")}
-    run.write_bytes("report.html", page(project.name, found).encode())
+    metrics = {name: run.read_json(f"metrics/{name}.json") for name in names if run.exists(f"metrics/{name}.json")}
+    run.write_bytes("report.html", page(project.name, metrics).encode())
     return run.full("report.html")
 
 
-def page(name: str, found: dict[str, Any]) -> str:
+def page(name: str, metrics: dict[str, Any]) -> str:
     """Returns the whole page; `found` maps a job's name to its metrics."""
     style = files("pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
     sections = [
-        _tiles(found),
-        _curation(found),
-        _synthesis(found),
-        _training(found),
-        _evaluation(found),
-        _export(found),
-        _samples(found),
+        _tiles(metrics),
+        _curation(metrics),
+        _synthesis(metrics),
+        _training(metrics),
+        _evaluation(metrics),
+        _export(metrics),
+        _samples(metrics),
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(name)}: report</title><style>{style}</style></head><body><main>"
-        f'<header><h1>{escape(name)}</h1><p class="lead">{escape(_headline(found))}</p></header>'
+        f'<header><h1>{escape(name)}</h1><p class="lead">{escape(_headline(metrics))}</p></header>'
         f"{''.join(sections)}<footer>solotune {__version__}. Figures are those of the run folder's metrics/*.json."
         "</footer></main></body></html>"
     )
 
 
-def _headline(found: dict[str, Any]) -> str:
+def _headline(metrics: dict[str, Any]) -> str:
     parts = []
-    if curate := found.get("curate"):
+    if curate := metrics.get("curate"):
         read, kept = findings.totals(curate)
         parts.append(f"{kept:,} of {read:,} rows were fit to learn from.")
-    if evaluate := found.get("evaluate"):
+    if evaluate := metrics.get("evaluate"):
         change = 1 - evaluate["tuned"]["perplexity"] / evaluate["base"]["perplexity"]
         better = f"{change:.0%} lower" if change >= 0 else f"{-change:.0%} higher"
         parts.append(f"On {evaluate['rows']:,} held-out rows the tuned model's perplexity is {better} than its base's.")
@@ -67,19 +67,19 @@ def _missing(title: str, job: str) -> str:
     return f'<h2>{title}</h2><p class="none">Not yet: run <code>jobs.{job}</code> on this run folder.</p>'
 
 
-def _tiles(found: dict[str, Any]) -> str:
+def _tiles(metrics: dict[str, Any]) -> str:
     tiles: list[tuple[str, str, bool]] = []
-    if curate := found.get("curate"):
+    if curate := metrics.get("curate"):
         tiles += [
             (f"{rows:,}", f"rows {what}", False)
             for rows, what in zip(findings.totals(curate), ("read", "kept"), strict=True)
         ]
         tiles.append((f"{sum(curate['pii'].values()):,}", "personal details replaced", False))
-    if synthesize := found.get("synthesize"):
+    if synthesize := metrics.get("synthesize"):
         tiles.append((f"{synthesize['kept']:,}", "rephrased questions added", False))
-    if train := found.get("train"):
+    if train := metrics.get("train"):
         tiles.append((f"{train['seconds'] / 60:.1f} min", "training time", False))
-    if evaluate := found.get("evaluate"):
+    if evaluate := metrics.get("evaluate"):
         base, tuned = evaluate["base"]["perplexity"], evaluate["tuned"]["perplexity"]
         tiles.append((f"{base:,.3g} → {tuned:,.3g}", "perplexity, base → tuned", tuned < base))
     body = "".join(
@@ -89,13 +89,13 @@ def _tiles(found: dict[str, Any]) -> str:
     return f'<div class="tiles">{body}</div>' if tiles else ""
 
 
-def _curation(found: dict[str, Any]) -> str:
-    curate = found.get("curate")
+def _curation(metrics: dict[str, Any]) -> str:
+    curate = metrics.get("curate")
     return _missing("Curation", "curate") if curate is None else curation_section.section(curate)
 
 
-def _synthesis(found: dict[str, Any]) -> str:
-    synthesize = found.get("synthesize")
+def _synthesis(metrics: dict[str, Any]) -> str:
+    synthesize = metrics.get("synthesize")
     if synthesize is None:
         return ""
     outcome = [("kept", synthesize["kept"]), *((k.replace("_", " "), n) for k, n in synthesize["rejected"].items())]
@@ -109,12 +109,12 @@ def _synthesis(found: dict[str, Any]) -> str:
     return f'<h2>Synthetic questions</h2><p class="lead">{lead}</p><div class="grid2">{cards}</div>'
 
 
-def _training(found: dict[str, Any]) -> str:
-    train = found.get("train")
+def _training(metrics: dict[str, Any]) -> str:
+    train = metrics.get("train")
     if train is None:
         return _missing("Training", "train")
     loss = _curve(train["steps"], "loss")
-    held = _curve(train["evals"], "loss")
+    validation = _curve(train["evals"], "loss")
     rate = [("learning rate", _curve(train["steps"], "learning_rate"))]
     norm = [("gradient norm", _curve(train["steps"], "grad_norm"))]
     facts = [
@@ -129,7 +129,7 @@ def _training(found: dict[str, Any]) -> str:
     ]
     table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in facts)
     cards = [
-        card("Loss", lines([("training", loss), ("validation", held)], "step", "loss")),
+        card("Loss", lines([("training", loss), ("validation", validation)], "step", "loss")),
         card("Facts", f"<table>{table}</table>"),
         *([card("Planned and actual", results_section.comparison(train["plan"]))] if "plan" in train else []),
         card("Learning rate", lines(rate, "step", "learning rate")),
@@ -149,18 +149,18 @@ def _curve(lines: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
     return [(line["step"], line[name]) for line in lines if line[name] is not None]
 
 
-def _evaluation(found: dict[str, Any]) -> str:
-    evaluate = found.get("evaluate")
+def _evaluation(metrics: dict[str, Any]) -> str:
+    evaluate = metrics.get("evaluate")
     return _missing("Evaluation", "evaluate") if evaluate is None else results_section.evaluation(evaluate)
 
 
-def _export(found: dict[str, Any]) -> str:
-    export = found.get("export")
-    return _missing("Export", "export") if export is None else results_section.export(export, found.get("gguf"))
+def _export(metrics: dict[str, Any]) -> str:
+    export = metrics.get("export")
+    return _missing("Export", "export") if export is None else results_section.export(export, metrics.get("gguf"))
 
 
-def _samples(found: dict[str, Any]) -> str:
-    samples = found.get("evaluate", {}).get("samples", [])
+def _samples(metrics: dict[str, Any]) -> str:
+    samples = metrics.get("evaluate", {}).get("samples", [])
     blocks = "".join(
         f'<div class="card sample"><p class="question">{escape(sample["prompt"])}</p><div class="answers">'
         + "".join(

@@ -19,8 +19,8 @@ def bars(items: Sequence[tuple[str, float]], note: Sequence[str] | None = None, 
     """Returns one horizontal bar per (name, value), scaled to the largest; `note` replaces the number printed."""
     top = max((value for _, value in items), default=0) or 1
     rows = []
-    for at, (name, value) in enumerate(items):
-        text = note[at] if note else f"{value:,.0f}"
+    for index, (name, value) in enumerate(items):
+        text = note[index] if note else f"{value:,.0f}"
         width = 100 * value / top
         rows.append(
             f'<div class="bar"><span class="name">{escape(name)}</span>'
@@ -48,22 +48,22 @@ def scores(edges: Sequence[float], series: Sequence[tuple[str, Sequence[int]]], 
     totals = [sum(counts) for counts in zip(*(counts for _, counts in series), strict=True)]
     most = max(totals, default=0) or 1
     columns = []
-    for at, (low, high) in enumerate(zip(edges, tops, strict=True)):
+    for column, (low, high) in enumerate(zip(edges, tops, strict=True)):
         label = f"{low:g}–{high:g}"
-        told = ", ".join(f"{counts[at]:,} {name}" for name, counts in series)
+        title = ", ".join(f"{counts[column]:,} {name}" for name, counts in series)
         parts = "".join(
-            f'<i class="{tone}" style="height:{88 * counts[at] / most:.1f}%"></i>'
+            f'<i class="{tone}" style="height:{88 * counts[column] / most:.1f}%"></i>'
             for tone, (_, counts) in reversed(list(zip("ab", series, strict=False)))
-            if counts[at]
+            if counts[column]
         )
         columns.append(
-            f'<div class="column" title="{label}: {escape(told)}"><div class="rise"><b>{_short(totals[at])}</b>{parts}'
-            f"</div><span>{label}</span></div>"
+            f'<div class="column" title="{label}: {escape(title)}">'
+            f'<div class="rise"><b>{_short(totals[column])}</b>{parts}</div><span>{label}</span></div>'
         )
     line = ""
     if threshold is not None:
-        at = max(n for n, low in enumerate(edges) if low <= threshold)
-        across = 100 * (at + (threshold - edges[at]) / ((tops[at] - edges[at]) or 1)) / len(edges)
+        column = max(n for n, low in enumerate(edges) if low <= threshold)
+        across = 100 * (column + (threshold - edges[column]) / ((tops[column] - edges[column]) or 1)) / len(edges)
         line = f'<div class="threshold" style="left:{across:.2f}%"><b>{threshold:g}</b></div>'
     return f'{_legend(series)}<div class="histogram">{"".join(columns)}{line}</div>'
 

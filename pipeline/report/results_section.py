@@ -30,9 +30,9 @@ def span(name: str, limits: list[float]) -> str:
     return f"{limits[0]:{form}} to {limits[1]:{form}}"
 
 
-def comparison(found: Mapping[str, Any]) -> str:
+def comparison(plan: Mapping[str, Any]) -> str:
     """Returns the part `plan` of `metrics/train.json` as HTML."""
-    chosen = found["chosen"]
+    chosen = plan["chosen"]
     depth = chosen["recompute"]
     layers = "every layer" if depth == "all" else f"{depth} layers" if depth else "no layer"
     rows = []
@@ -42,7 +42,7 @@ def comparison(found: Mapping[str, Any]) -> str:
         ("peak_memory_gib", "peak memory, GiB", 2),
         ("mfu", "share of the card's peak", 3),
     ):
-        planned, actual = found["planned"][name], found["actual"][name]
+        planned, actual = plan["planned"][name], plan["actual"][name]
         if actual is None:
             continue
         change = "" if not planned else f"{100 * (actual / planned - 1):+.0f} %"
@@ -59,48 +59,48 @@ def comparison(found: Mapping[str, Any]) -> str:
 HEAD = ("golden set", "base", "tuned", "change", "95 % interval")
 
 
-def scores(found: dict[str, Any]) -> list[tuple[str, ...]]:
+def scores(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
     """Returns a row for `HEAD` for each metric of `metrics/evaluate.json`."""
-    base, tuned = found["base"], found["tuned"]
+    base, tuned = metrics["base"], metrics["tuned"]
     return [
         (
             title,
             f"{base[name]:,.4g}",
             f"{tuned[name]:,.4g}",
             change(name, base[name], tuned[name]),
-            span(name, found["intervals"][name]["change"]),
+            span(name, metrics["intervals"][name]["change"]),
         )
         for name, title in NAMES.items()
         if name in base
     ]
 
 
-def evaluation(found: dict[str, Any]) -> str:
+def evaluation(scored: dict[str, Any]) -> str:
     """Returns the section of `metrics/evaluate.json`."""
     notes = [
-        f"Losses are of {found['rows']:,} golden rows, answers of {found['generated']:,}, greedy. Intervals are from "
+        f"Losses are of {scored['rows']:,} golden rows, answers of {scored['generated']:,}, greedy. Intervals are from "
         "resampled rows, the same for both. Lower is better for perplexity and bits per byte, higher for the rest."
     ]
-    if found["held"] == "nf4":
+    if scored["held"] == "nf4":
         notes.append("The base did not fit this machine as it is: both models were measured on the 4-bit base.")
-    if found["generated"]:
-        ended = found["ended"]
+    if scored["generated"]:
+        ended = scored["ended"]
         notes.append(
             f"Of its answers the base ended {ended['base']:.0%} by itself, the tuned model {ended['tuned']:.0%}."
         )
-    notes += [f"{NAMES.get(name, name)} skipped: {told}." for name, told in found["skipped"].items()]
-    cards = [card("Base against tuned", table(HEAD, scores(found)) + paragraph(notes), wide=True)]
-    cards += [card(f"By {title}", _groups(found["groups"][field], field)) for field, title in _grouped(found)]
-    if found["forgetting"]:
-        cards.append(card("General text", _forgetting(found["forgetting"])))
-    if found["harness"]:
-        cards.append(card("LM Evaluation Harness", _harness(found["harness"])))
+    notes += [f"{NAMES.get(name, name)} skipped: {reason}." for name, reason in scored["skipped"].items()]
+    cards = [card("Base against tuned", table(HEAD, scores(scored)) + paragraph(notes), wide=True)]
+    cards += [card(f"By {title}", _groups(scored["groups"][field], field)) for field, title in _grouped(scored)]
+    if scored["forgetting"]:
+        cards.append(card("General text", _forgetting(scored["forgetting"])))
+    if scored["harness"]:
+        cards.append(card("LM Evaluation Harness", _harness(scored["harness"])))
     return f'<h2>Evaluation</h2><div class="grid2">{"".join(cards)}</div>'
 
 
-def _grouped(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _grouped(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for field, title in (("lang", "language"), ("label", "label")):
-        if field in found["groups"]:
+        if field in metrics["groups"]:
             yield field, title
 
 
@@ -112,8 +112,8 @@ def _groups(groups: dict[str, Any], field: str) -> str:
         for name in names:
             if name in group["base"]:
                 limits = group["change"].get(name)
-                told = change(name, group["base"][name], group["tuned"][name])
-                cells.append(f"{told} ({span(name, limits)})" if limits else told)
+                difference = change(name, group["base"][name], group["tuned"][name])
+                cells.append(f"{difference} ({span(name, limits)})" if limits else difference)
             else:
                 cells.append("")
         rows.append((language(value) if field == "lang" else value, group["rows"], *cells))
@@ -121,22 +121,22 @@ def _groups(groups: dict[str, Any], field: str) -> str:
     return body if len(rows) <= 8 else folded(f"{len(rows)} groups", body)
 
 
-def _forgetting(found: dict[str, Any]) -> str:
-    rows = [("perplexity", f"{found['base']:.4g}", f"{found['tuned']:.4g}", f"{found['change']:+.1%}")]
-    low, high = found["interval"]
-    told = (
+def _forgetting(drift: dict[str, Any]) -> str:
+    rows = [("perplexity", f"{drift['base']:.4g}", f"{drift['tuned']:.4g}", f"{drift['change']:+.1%}")]
+    low, high = drift["interval"]
+    sentence = (
         "It has forgotten some of what the base knew: mix in general text, or train less."
-        if found["flagged"]
+        if drift["flagged"]
         else "It has kept what the base knew."
     )
-    note = f"{found['pieces']:,} pieces, {found['tokens']:,} tokens; change {low:+.1%} to {high:+.1%}, flagged above"
-    return table(("", "base", "tuned", "change"), rows) + paragraph([f"{note} {found['gate']:+.0%}.", told])
+    note = f"{drift['pieces']:,} pieces, {drift['tokens']:,} tokens; change {low:+.1%} to {high:+.1%}, flagged above"
+    return table(("", "base", "tuned", "change"), rows) + paragraph([f"{note} {drift['gate']:+.0%}.", sentence])
 
 
-def _harness(found: dict[str, Any]) -> str:
+def _harness(metrics: dict[str, Any]) -> str:
     rows = [
-        (task, name, f"{found['base'][task][name]:.4g}", f"{value:.4g}")
-        for task, values in found["tuned"].items()
+        (task, name, f"{metrics['base'][task][name]:.4g}", f"{value:.4g}")
+        for task, values in metrics["tuned"].items()
         for name, value in values.items()
     ]
     return table(("task", "metric", "base", "tuned"), rows, words=2)
@@ -145,13 +145,13 @@ def _harness(found: dict[str, Any]) -> str:
 def answers(events: list[dict[str, Any]]) -> str:
     """Returns what the model answered at each evaluation of its training, question by question."""
     parts = []
-    for at, question in enumerate(events[0]["questions"]):
-        rows = [(f"{event['step']:,}", event["answers"][at] or "(nothing)") for event in events]
+    for index, question in enumerate(events[0]["questions"]):
+        rows = [(f"{event['step']:,}", event["answers"][index] or "(nothing)") for event in events]
         parts.append(folded(question, table(("after step", "answer"), rows, words=2)))
     return "".join(parts)
 
 
-def export(found: dict[str, Any], files: dict[str, Any] | None) -> str:
+def export(metrics: dict[str, Any], files: dict[str, Any] | None) -> str:
     """Returns the section of `metrics/export.json` and, where there are such files, `metrics/gguf.json`."""
     rows = [
         (
@@ -160,19 +160,19 @@ def export(found: dict[str, Any], files: dict[str, Any] | None) -> str:
             f"{base['perplexity']:.4g}",
             f"{base['change']:+.2%}",
             f"{base['top1']:.2%}",
-            "shipped" if name == found["chosen"] else "passed" if base["passed"] else "failed",
+            "shipped" if name == metrics["chosen"] else "passed" if base["passed"] else "failed",
         )
-        for name, base in found["bases"].items()
+        for name, base in metrics["bases"].items()
     ]
     head = ("merged into the base", "adapter", "merged", "change", "same first choice", "")
-    note = f"Perplexity on {found['rows']:,} golden rows. {found['parameters']:,} parameters in {found['dtype']}."
+    note = f"Perplexity on {metrics['rows']:,} golden rows. {metrics['parameters']:,} parameters in {metrics['dtype']}."
     cards = card("Merge", table(head, rows) + paragraph([note]))
     return f'<h2>Export</h2><div class="grid2">{cards}{"" if files is None else _files(files)}</div>'
 
 
-def _files(found: dict[str, Any]) -> str:
+def _files(export: dict[str, Any]) -> str:
     rows = []
-    for file in found["files"]:
+    for file in export["files"]:
         measured = file["perplexity"] is not None
         types = ", ".join(f"{count} {kind}" for kind, count in file["types"].items())
         rows.append(
@@ -187,6 +187,8 @@ def _files(found: dict[str, Any]) -> str:
             )
         )
     head = ("file", "tensors", "size", "perplexity", "change", "allowed", "published")
-    notes = [f"The merged model's perplexity on the same rows is {found['merged_perplexity']:.4g}; {found['runtime']}."]
-    notes += [f"{file['kind']}: {file['problem']}." for file in found["files"] if file["problem"]]
+    notes = [
+        f"The merged model's perplexity on the same rows is {export['merged_perplexity']:.4g}; {export['runtime']}."
+    ]
+    notes += [f"{file['kind']}: {file['problem']}." for file in export["files"] if file["problem"]]
     return card("Files for llama.cpp", table(head, rows, words=2) + paragraph(notes), wide=True)

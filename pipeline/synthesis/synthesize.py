@@ -169,7 +169,7 @@ def draft(project: Project, parents: list[dict[str, Any]], texts: Texts) -> pa.T
         rows.append({**parent, **variant})
     table = pa.Table.from_pylist(rows, schema=schema.WORKING)
     for reason in sorted({reason for reason in reasons if reason}):
-        table = schema.mark(table, np.array([reason == found for found in reasons]), "synthesize", reason)
+        table = schema.mark(table, np.array([reason == row_reason for row_reason in reasons]), "synthesize", reason)
     return table
 
 

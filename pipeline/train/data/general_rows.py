@@ -33,8 +33,8 @@ def fingerprint_of(project: Project) -> str | None:
     general = project.train.general
     if general is None:
         return None
-    found = discover([general.path], project.curate.read)
-    return fingerprint(general.share, project.seed, [(file.path, file.digest) for file in found.files])
+    discovery = discover([general.path], project.curate.read)
+    return fingerprint(general.share, project.seed, [(file.path, file.digest) for file in discovery.files])
 
 
 def available(project: Project, path: str, taken: Set[str]) -> pa.Table:
@@ -47,10 +47,10 @@ def available(project: Project, path: str, taken: Set[str]) -> pa.Table:
             tables.append(readable.select(schema.RECORD.names).cast(schema.RECORD))
     rows = pa.concat_tables(tables)
     ids = rows["id"].to_pylist()
-    first = {identity: at for at, identity in reversed(list(enumerate(ids)))}
+    first = {identity: index for index, identity in reversed(list(enumerate(ids)))}
     order = sorted(
-        (at for identity, at in first.items() if identity not in taken),
-        key=lambda at: schema.shuffle_key(project.seed, ids[at]),
+        (index for identity, index in first.items() if identity not in taken),
+        key=lambda index: schema.shuffle_key(project.seed, ids[index]),
     )
     return schema.replaced(rows, "origin", ["general"] * rows.num_rows).take(np.array(order, dtype=np.int64))
 

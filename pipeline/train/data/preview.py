@@ -41,21 +41,21 @@ def spans(tokenizer: Any, row: template.Encoded) -> list[Span]:
     sorts = [
         (label != template.IGNORED, token in special) for token, label in zip(row.input_ids, row.labels, strict=True)
     ]
-    found, end, before = [], 0, ""
+    runs, end, before = [], 0, ""
     for (supervised, is_special), group in itertools.groupby(sorts):
         end += len(list(group))
         whole = str(tokenizer.decode(row.input_ids[:end], clean_up_tokenization_spaces=False))
-        found.append(Span(whole[len(before) :], supervised, is_special))
+        runs.append(Span(whole[len(before) :], supervised, is_special))
         before = whole
-    return found
+    return runs
 
 
-def styled(found: list[Span], colour: bool) -> Text:
+def styled(runs: list[Span], colour: bool) -> Text:
     """Returns the runs as one text to print."""
     from rich.text import Text
 
     text, open_ = Text(), False
-    for span in found:
+    for span in runs:
         if not colour and span.supervised != open_:
             text.append("⟦" if span.supervised else "⟧")
             open_ = span.supervised

@@ -34,8 +34,8 @@ def projections(module: Any) -> list[list[Any]]:
 def gated_mlp(module: Any) -> list[Any]:
     """Returns gate, up and down of a module that is down(silu(gate(x)) * up(x)); none of any other."""
     layers = [getattr(module, name, None) for name in MLP]
-    known = type(getattr(module, "act_fn", None)).__name__ in ACTIVATIONS
-    return layers if known and all(map(_plain, layers)) and _alike(layers[:2]) else []
+    supported = type(getattr(module, "act_fn", None)).__name__ in ACTIVATIONS
+    return layers if supported and all(map(_plain, layers)) and _alike(layers[:2]) else []
 
 
 def _plain(layer: Any) -> bool:

@@ -185,9 +185,9 @@ def fuse(model: Any) -> int:
     groups: list[Group] = []
     changed = 0
     for module in list(causal.get_decoder().layers.modules()):
-        for found in _groups(module, dtype):
-            groups += found
-            changed += 1 if len(found) == 2 else len(found[0].frozen)
+        for group in _groups(module, dtype):
+            groups += group
+            changed += 1 if len(group) == 2 else len(group[0].frozen)
     causal.get_decoder().register_forward_pre_hook(Casts(groups))
     return changed
 

@@ -220,13 +220,13 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         last = self.trainer.step_taken()
         if self.settings.keep == "last" or self.best is None or self.best["step"] == last:
             return last
-        found, notes = checkpoint.newest(self.place / BEST, self.key)
-        if found is None or found.step != self.best["step"]:
+        best, notes = checkpoint.newest(self.place / BEST, self.key)
+        if best is None or best.step != self.best["step"]:
             why = "; ".join(notes) or "it is gone"
             self.journal.event(last, "damaged", f"the best adapter cannot be used, the last one is kept: {why}")
             return last
-        snapshots.load_adapter(found.path, self.trainer.model)
-        return found.step
+        snapshots.load_adapter(best.path, self.trainer.model)
+        return best.step
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 

@@ -50,9 +50,9 @@ def save(root: Path, step: int, key: str, write: Callable[[Path], None], kept: i
     except Exception:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    found = sorted(root.glob("step-*"))
-    stale = [path for path in found if path.name > final.name]
-    for old in [*stale, *found[: max(0, len(found) - len(stale) - kept)]]:
+    checkpoints = sorted(root.glob("step-*"))
+    stale = [path for path in checkpoints if path.name > final.name]
+    for old in [*stale, *checkpoints[: max(0, len(checkpoints) - len(stale) - kept)]]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 

@@ -68,11 +68,11 @@ class Guard:
 
     def score(self, loss: float) -> float:
         """Returns how many robust standard deviations a loss lies over the running median; 0 while few are known."""
-        known = [value for _, value in self.losses]
-        if len(known) < ENOUGH:
+        recent = [value for _, value in self.losses]
+        if len(recent) < ENOUGH:
             return 0.0
-        median = statistics.median(known)
-        deviation = NORMAL * statistics.median(abs(value - median) for value in known)
+        median = statistics.median(recent)
+        deviation = NORMAL * statistics.median(abs(value - median) for value in recent)
         return (loss - median) / max(deviation, SHARE * median, FLOOR)
 
     def needs_rollback(self, verdict: Verdict) -> bool:
@@ -84,7 +84,7 @@ class Guard:
         self.rollbacks += 1
         self.rate /= 2
         self.lost = self.fine = 0
-        self.losses = [(at, loss) for at, loss in self.losses if at <= step]
+        self.losses = [(loss_step, loss) for loss_step, loss in self.losses if loss_step <= step]
         return self.rollbacks < ROLLBACKS
 
     def state(self) -> dict[str, Any]:

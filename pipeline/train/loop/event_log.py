@@ -81,13 +81,13 @@ def following(book: Journal, take: Callable[[Line], None]) -> Iterator[None]:
     done, seen = threading.Event(), len(book.read())  # what is there already an earlier job has handed on
 
     def follow() -> None:
-        at, last = seen, False
+        position, last = seen, False
         while not last:
             last = done.wait(EVERY)
             lines = book.read()
-            for line in lines[min(at, len(lines)) :]:  # a worker that began again has cut the journal back
+            for line in lines[min(position, len(lines)) :]:  # a worker that began again has cut the journal back
                 take(line)
-            at = len(lines)
+            position = len(lines)
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

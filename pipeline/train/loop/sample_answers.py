@@ -32,17 +32,17 @@ class Sampler(TrainerCallback):  # type: ignore[misc]
         """Answers the questions and writes them to the journal."""
         texts = answers(model, self.tokenizer, self.prompts)
         first = " ".join(texts[0].split())[:80]
-        told = f"answers to {len(texts)} validation questions are in the journal; the first begins: {first}"
-        self.journal.event(state.global_step, "samples", told, questions=self.prompts, answers=texts)
+        text = f"answers to {len(texts)} validation questions are in the journal; the first begins: {first}"
+        self.journal.event(state.global_step, "samples", text, questions=self.prompts, answers=texts)
 
 
 def answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str]:
     """Returns greedy answers of a model in training (adapter on, packed attention), of `NEW_TOKENS` tokens at most."""
-    found: dict[int, tuple[str, bool]] = {}
+    answered: dict[int, tuple[str, bool]] = {}
     with _asked(model):
         for part in generate.answers(model, tokenizer, prompts, NEW_TOKENS, BATCH):
-            found.update(part)
-    return [found[at][0] for at in range(len(prompts))]
+            answered.update(part)
+    return [answered[index][0] for index in range(len(prompts))]
 
 
 @contextlib.contextmanager

@@ -23,10 +23,10 @@ Snapshot = dict[str, Any]
 def capture(step: int, model: Any, optimizer: Any) -> Snapshot:
     """Returns the trainable weights and the optimizer's state after a step, copied to the CPU."""
     weights = {name: _copied(value) for name, value in _trainable(model)}
-    found = {"step": step, "weights": weights, "optimizer": _copied(optimizer.state_dict())}
+    snapshot = {"step": step, "weights": weights, "optimizer": _copied(optimizer.state_dict())}
     if torch.cuda.is_available():
         torch.cuda.synchronize()  # the copies are under way until then
-    return found
+    return snapshot
 
 
 def restore(snapshot: Snapshot, model: Any, optimizer: Any) -> None:
@@ -53,17 +53,17 @@ def _copied(value: Any) -> Any:
 
 def random_state() -> dict[str, Any]:
     """Returns the state of every random generator, as transformers stores it."""
-    found = {"python": random.getstate(), "numpy": np.random.get_state(), "cpu": torch.random.get_rng_state()}
-    return {**found, "cuda": torch.cuda.random.get_rng_state()} if torch.cuda.is_available() else found
+    states = {"python": random.getstate(), "numpy": np.random.get_state(), "cpu": torch.random.get_rng_state()}
+    return {**states, "cuda": torch.cuda.random.get_rng_state()} if torch.cuda.is_available() else states
 
 
-def set_random_state(found: dict[str, Any]) -> None:
+def set_random_state(states: dict[str, Any]) -> None:
     """Puts back what `random_state` returned."""
-    random.setstate(found["python"])
-    np.random.set_state(found["numpy"])
-    torch.random.set_rng_state(found["cpu"])
-    if "cuda" in found:
-        torch.cuda.random.set_rng_state(found["cuda"])
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.random.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.random.set_rng_state(states["cuda"])
 
 
 def put(path: Path, value: Any) -> None:

@@ -96,8 +96,8 @@ class MLflow:
         place.mkdir(parents=True, exist_ok=True)
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{place / 'mlflow.db'}"
         self._client = mlflow.MlflowClient(tracking_uri=uri)
-        found = self._client.get_experiment_by_name(project.name)
-        where = found.experiment_id if found else self._client.create_experiment(project.name)
+        experiment = self._client.get_experiment_by_name(project.name)
+        where = experiment.experiment_id if experiment else self._client.create_experiment(project.name)
         self._id = self._client.create_run(where).info.run_id
         for name, value in project.train.model_dump().items():
             self._client.log_param(self._id, name, value)
