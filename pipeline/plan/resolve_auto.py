@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError
 from pipeline.models import load
 from pipeline.plan import catalogue, cost_model
 from pipeline.run import fingerprint
+from pipeline.waiting import wait_for
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,8 +34,9 @@ UNMEASURED = 3
 """Steps left out of a measured rate: the first ones also compile and allocate."""
 
 
-def find_card() -> Card | None:
-    """Returns the GPU that Ray will give the training, with the memory that is free on it; None on a CPU."""
+def find_card(console: Console) -> Card | None:
+    """Returns the GPU that Ray will give the training, with the memory that is free on it; None on a CPU. Waits until
+    Ray has one free, and says so."""
     import ray
 
     if ray.cluster_resources().get("GPU", 0) < 1:
@@ -48,6 +50,7 @@ def find_card() -> Card | None:
         free, total = torch.cuda.mem_get_info()
         return torch.cuda.get_device_name(), free / 2**30, total / 2**30
 
+    wait_for({"GPU": 1}, console)
     visible = ray.get(ray.remote(num_cpus=0, num_gpus=1)(look).remote())
     if visible is None:
         return None
@@ -61,7 +64,7 @@ def settle(project: Project, run: Run, console: Console) -> tuple[Project, Plan 
 
     Raises `ConfigError` where `auto` finds nothing that fits the card, or cannot plan this kind of model.
     """
-    card = find_card()
+    card = find_card(console)
     shape = catalogue.shape_of(str(load.folder(project.base_model)))
     settings = project.train
     if card is None or shape is None:

@@ -18,6 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import waiting
 from pipeline.errors import ReclaimedError, SolotuneError, WorkerLostError
 from pipeline.plan import resolve_auto
 from pipeline.train.loop import trackers
@@ -51,9 +52,11 @@ def fit(work: Work, settings: dict[str, Any], steps: int, console: Console) -> d
     mirrored = trackers.mirroring(settings["project"], run, book, console)
     with on_sigterm(run.local(SIGNALLED)), mirrored, following(book, teller(steps, _planned(run), console)):
         while True:
+            bundle = waiting.worker()
+            waiting.wait_for(bundle, console, notice.given)
             if reason := notice.given():
                 raise ReclaimedError(f"the machine is going away ({reason}): no worker is started")
-            error = _once(work, {**settings, "facts": str(facts)}, folder)
+            error = _once(work, {**settings, "facts": str(facts)}, folder, bundle)
             if error is None:
                 break
             lost += 1
@@ -72,23 +75,19 @@ def fit(work: Work, settings: dict[str, Any], steps: int, console: Console) -> d
     return found
 
 
-def _once(work: Work, settings: dict[str, Any], folder: Path) -> BaseException | None:
-    """Runs one worker to its end; returns what it died of, None when it did not. Raises what it raised itself."""
-    import ray
+def _once(work: Work, settings: dict[str, Any], folder: Path, bundle: dict[str, float]) -> BaseException | None:
+    """Runs one worker with the resources of `bundle` to its end; returns what it died of, None when it did not. Raises
+    what it raised itself."""
     from ray.train import LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import WorkerGroupError  # `ray.train` exports it only in some builds
 
-    gpus = ray.cluster_resources().get("GPU", 0) >= 1
-    cpus = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
     scratch = tempfile.mkdtemp(prefix="solotune-train-", dir=folder)
     os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # a process more, and no second worker to move to
     trainer = TorchTrainer(
         work,
-        train_loop_config={**settings, "threads": cpus},
-        scaling_config=ScalingConfig(
-            num_workers=1, use_gpu=gpus, resources_per_worker={"CPU": cpus, **({"GPU": 1} if gpus else {})}
-        ),
+        train_loop_config={**settings, "threads": int(bundle.get("CPU", 1))},
+        scaling_config=ScalingConfig(num_workers=1, use_gpu="GPU" in bundle, resources_per_worker=bundle),
         run_config=RunConfig(name=settings["key"], storage_path=scratch, logging_config=LoggingConfig("ERROR")),
     )
     try:

@@ -103,7 +103,7 @@ class Cluster:
     """A head and, with `add`, worker nodes. `address` is for drivers, `dashboard` for `ray job submit`; both ask for
     the token that `credentials` names, as on a real cluster."""
 
-    def __init__(self, folder: Path, cpus: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, cpus: int, environment: Mapping[str, str], gpus: int = 0) -> None:
         self.token = folder / "token"
         self.token.write_text(secrets.token_hex(32))
         self.credentials = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
@@ -112,7 +112,8 @@ class Cluster:
         gcs, dashboard, client = free_ports(3)
         self.address, self.dashboard = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
         arguments = ["--head", f"--port={gcs}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
-        self.head = Node(folder / "0", cpus, [*arguments, f"--ray-client-server-port={client}"], environment)
+        arguments += [f"--ray-client-server-port={client}", f"--num-gpus={gpus}"]
+        self.head = Node(folder / "0", cpus, arguments, environment)
         self.workers: list[Node] = []
         try:
             self.head.wait()
@@ -130,12 +131,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(head: int, *workers: int, environment: Mapping[str, str] | None = None) -> Iterator[Cluster]:
-    """A cluster of nodes with so many CPUs each; its folder is short because Ray puts sockets below it."""
+def cluster(head: int, *workers: int, environment: Mapping[str, str] | None = None, gpus: int = 0) -> Iterator[Cluster]:
+    """A cluster of nodes with so many CPUs each, whose head claims to have `gpus` cards; its folder is short because
+    Ray puts sockets below it."""
     folder = Path(tempfile.mkdtemp(prefix="solo", dir="/tmp"))
     made = None
     try:
-        made = Cluster(folder, head, environment or {})
+        made = Cluster(folder, head, environment or {}, gpus)
         made.add(*workers)
         yield made
     finally:

@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def settled(project: Any, run: Run, card: catalogue.Card | None, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(resolve_auto, "find_card", lambda: card)
+    monkeypatch.setattr(resolve_auto, "find_card", lambda _: card)
     said = io.StringIO()
     found, chosen = resolve_auto.settle(project, run, Console(file=said, width=200))
     run.write_json(resolve_auto.PLAN, resolve_auto.facts(project, found, chosen, PACKED))

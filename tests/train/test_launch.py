@@ -12,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from pipeline import waiting
 from pipeline.config import Project
 from pipeline.errors import DivergedError, ReclaimedError, WorkerLostError
 from pipeline.plan import resolve_auto
@@ -26,7 +27,9 @@ Once = Callable[..., BaseException | None]
 @pytest.fixture
 def make(make_project: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Project]:
     """Makes projects that train for a few steps, in this process where no test says otherwise."""
-    monkeypatch.setattr(resolve_auto, "find_card", lambda: None)
+    monkeypatch.setattr(resolve_auto, "find_card", lambda _: None)
+    monkeypatch.setattr(waiting, "worker", lambda: {"CPU": 1})
+    monkeypatch.setattr(waiting, "wait_for", lambda *_: None)
     monkeypatch.setattr(launch, "_once", here)
 
     def made(**train: Any) -> Project:
@@ -35,7 +38,7 @@ def make(make_project: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pr
     return made
 
 
-def here(work: launch.Work, settings: dict[str, Any], folder: Path) -> None:
+def here(work: launch.Work, settings: dict[str, Any], folder: Path, bundle: dict[str, float]) -> None:
     work({**settings, "threads": 1})
 
 
@@ -43,11 +46,13 @@ def dying(times: int) -> Once:
     """Stands for a worker that is killed so often before it does its work."""
     left = [times]
 
-    def once(work: launch.Work, settings: dict[str, Any], folder: Path) -> BaseException | None:
+    def once(
+        work: launch.Work, settings: dict[str, Any], folder: Path, bundle: dict[str, float]
+    ) -> BaseException | None:
         if left[0]:
             left[0] -= 1
             return RuntimeError("the actor died\nwith a long story")
-        return here(work, settings, folder)
+        return here(work, settings, folder, bundle)
 
     return once
 
