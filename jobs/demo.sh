@@ -67,7 +67,7 @@ job() {
     ray job submit --log-color false -- python -m "jobs.$verb" "$CONFIG" "$@" --run "$RUN" 2>&1 | grep --line-buffered -v \
         -e 'Job submission server address' -e '^-*$' -e "Job 'raysubmit_" -e 'Next steps' \
         -e 'Query the ' -e 'Request the job' -e 'ray job ' -e 'Tailing logs' -e 'Running entrypoint for job' \
-        -e 'WebSocket closed' -e 'Runtime env is setting up' -e 'cli.py:' -e ' SUCC ' -e 'core_worker.cc' -e 'network_util.cc'
+        -e 'WebSocket closed' -e 'Runtime env is setting up' -e 'cli.py:' -e ' SUCC '
 }
 
 say "1  curate: $(ls assets/sample/dump/*.csv | wc -l) exports and $(find assets/sample/dump/pages -name "*.md" | wc -l) pages"

@@ -1,9 +1,9 @@
-"""The Ray Data seam: units of work out to the cluster's cores, one summary per Parquet part back.
+"""The Ray seam: units of work out to the cluster's cores, one summary per Parquet part back.
 
 Output contract: what travels through Ray is small (a unit's number, a part's path and counts); the rows themselves go
 from Parquet part to Parquet part in the run folder. A part's name and content depend only on its unit, so a task that
 Ray runs twice writes the same bytes twice, and no block layout or node count changes a result.
-This module knows Ray Data; the row stages it carries do not.
+This module knows Ray; the row stages it carries do not.
 """
 
 from __future__ import annotations
@@ -60,23 +60,26 @@ def gpus() -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
-class _PerUnit:
-    """Calls `work(number)` for each unit number of a batch and yields its summaries; `make()` runs once per actor.
+class _Actor:
+    """Does units with what `make` returns, which it calls once: at the first unit, because an error in an actor's
+    constructor reaches the driver as text, and a missing model must stay the error it is.
 
-    It runs at the first unit and not in the constructor: an error in an actor's constructor reaches the driver as text,
-    and a missing model must stay the error it is.
+    Its constructor takes nothing: an actor may be started again, elsewhere, and its arguments would have to be there.
     """
 
-    def __init__(self, make: Callable[[], Callable[[int], Iterator[Summary]]]) -> None:
-        self._make = make
+    def __init__(self) -> None:
         self._work: Callable[[int], Iterator[Summary]] | None = None
 
-    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+    def ready(self) -> None:
+        pass
+
+    def do(self, made: list[Any], number: int) -> list[Summary]:
+        """Returns the summaries of a unit. `made` holds a reference to `make`."""
+        import ray
+
         if self._work is None:
-            self._work = self._make()
-        for number in batch["unit"].to_pylist():
-            for summary in self._work(number):
-                yield pa.Table.from_pylist([summary])
+            self._work = ray.get(made[0])()
+        return list(self._work(number))
 
 
 def _quiet() -> None:
@@ -95,35 +98,53 @@ def _quiet() -> None:
 def spread(
     make: Callable[[], Callable[[int], Iterator[Summary]]], units: int, actors: int | None = None, num_gpus: float = 0
 ) -> Iterator[Summary]:
-    """Does units 0 … `units`-1 with Ray Data and yields their summaries as they come, in no fixed order.
+    """Does units 0 … `units`-1 on the cluster and yields their summaries as they come, in no fixed order.
 
-    `make()` returns the function that does one unit. With `actors` a pool of so many actors calls it once each, for
-    what is costly to load; without, tasks call it for every unit. A unit whose process or node is lost is done again,
-    elsewhere if need be, as often as it takes: Ray Data's own policy (`max_restarts` and both kinds of `max_retries`
-    are -1), which the tests hold it to. An error that `work` raises ends the job.
+    `make()` returns the function that does one unit. With `actors` so many actors call it once each, for what is costly
+    to load; without, Ray Data's tasks call it for every unit. A unit whose process or node is lost is done again,
+    elsewhere if need be, as often as it takes. An error that `work` raises ends the job.
     """
+    if actors is not None:
+        yield from _in_actors(make, units, actors, num_gpus)
+        return
     import ray
+
+    def do(rows: pa.Table) -> Iterator[pa.Table]:
+        work = make()
+        for number in rows["unit"].to_pylist():
+            for summary in work(number):
+                yield pa.Table.from_pylist([summary])
 
     _quiet()
     dataset = ray.data.from_items([{"unit": number} for number in range(units)], override_num_blocks=max(1, units))
-    if actors is None:
-        done = dataset.map_batches(
-            _PerUnit(make).__call__,
-            batch_size=1,
-            batch_format="pyarrow",
-            num_cpus=1,
-        )
-    else:
-        done = dataset.map_batches(
-            _PerUnit,
-            fn_constructor_args=(make,),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=min(actors, units)),
-            num_cpus=1,
-            num_gpus=num_gpus,
-        )
-    yield from done.iter_rows()
+    yield from dataset.map_batches(do, batch_size=1, batch_format="pyarrow", num_cpus=1).iter_rows()
+
+
+def _in_actors(
+    make: Callable[[], Callable[[int], Iterator[Summary]]], units: int, actors: int, num_gpus: float
+) -> Iterator[Summary]:
+    """See `spread`. An actor gets units once it is up: one for which there is no room keeps none waiting.
+
+    Not Ray Data's actors: Ray Data hands them arguments from the object store, of which Ray warns every user.
+    """
+    import ray
+
+    kind = ray.remote(num_cpus=1, num_gpus=num_gpus, max_restarts=-1, max_task_retries=-1)(_Actor)
+    made, numbers, left = [ray.put(make)], iter(range(units)), units
+    busy = {actor.ready.remote(): actor for actor in [kind.remote() for _ in range(min(actors, units))]}
+    try:
+        while left:
+            (first,), _ = ray.wait(list(busy))
+            actor, summaries = busy.pop(first), ray.get(first)
+            if summaries is not None:
+                left -= 1
+                yield from summaries
+            number = next(numbers, None)
+            if number is not None:  # else it ends, and its core is free for one that has to be started again
+                busy[actor.do.remote(made, number)] = actor
+    finally:
+        for actor in busy.values():
+            ray.kill(actor)
 
 
 def stream(work: Callable[[], Iterator[Summary]]) -> Iterator[Summary]:

@@ -8,6 +8,7 @@ This module starts no Ray; `app` sizes the deployment.
 
 # No `from __future__ import annotations` here: Ray Serve reads the annotations of `application`.
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def stop(console: Console) -> None:
 
     if not app.deployed():
         raise UserError("nothing is served on this cluster")
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it says what is said here
     serve.delete(app.NAME)
     if not serve.status().applications:
         serve.shutdown()

@@ -56,7 +56,20 @@ def test_a_unit_whose_process_is_lost_is_done_again(ray_session: None, actors: i
 
 
 @pytest.mark.ray
-def test_an_error_in_an_actor_reaches_the_caller(ray_session: None) -> None:
+def test_actors_without_room_keep_nothing_waiting_and_ray_has_nothing_to_say(
+    ray_session: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def make() -> Callable[[int], Iterator[batch.Summary]]:
+        return lambda number: iter([{"unit": number}])
+
+    done = [row["unit"] for row in batch.spread(make, 9, actors=5)]  # the session has two cores
+    assert sorted(done) == list(range(9))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("actors", [None, 2])
+def test_an_error_in_an_actor_reaches_the_caller(ray_session: None, actors: int | None) -> None:
     import jobs
 
     def make() -> Callable[[int], Iterator[batch.Summary]]:
@@ -67,7 +80,7 @@ def test_an_error_in_an_actor_reaches_the_caller(ray_session: None) -> None:
         return work
 
     with pytest.raises(Exception, match="unit 0 is odd") as caught:
-        list(batch.spread(make, 1))
+        list(batch.spread(make, 1, actors=actors))
     ours = jobs._deliberate(caught.value)
     assert isinstance(ours, InputError)
 

@@ -107,6 +107,7 @@ def test_the_life_of_a_service(head: Cluster, settings: Path, tmp_path: Path) ->
 
     code, printed = submit(head, str(settings), "--run", second.uri, "--stop")
     assert code == 0, printed
+    assert "Deleting app" not in printed  # Ray's words
     assert interfaces(port) == set()
     assert submit(head, str(settings), "--run", second.uri, "--stop")[0] != 0
     assert list(second.local("serve/log").iterdir())
