@@ -32,7 +32,7 @@ def serve(job: Job) -> None:
             return
         job.console.print("This Ray is private to the command: the service ends with it. Ctrl-C to stop")
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    deploy.stop(job.console)
+    deploy.stop(job.console, ray_stays=bool(job.options["stop"]))
 
 
 if __name__ == "__main__":

@@ -87,15 +87,16 @@ def _tell(project: Project, run: Run, store: Path, url: str, console: Console) -
         console.print(f"playground: {url}/playground")
 
 
-def stop(console: Console) -> None:
-    """Ends the service; raises `UserError` where there is none."""
+def stop(console: Console, ray_stays: bool = True) -> None:
+    """Ends the service, and Ray Serve on a Ray that stays, where nothing else uses it; raises `UserError` where nothing
+    is served. A Ray that ends now takes Serve along, without a word about Serve's controller."""
     from ray import serve
 
     if not app.deployed():
         raise UserError("nothing is served on this cluster")
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it says what is said here
     serve.delete(app.NAME)
-    if not serve.status().applications:
+    if ray_stays and not serve.status().applications:
         serve.shutdown()
     console.print("serve: stopped")
 

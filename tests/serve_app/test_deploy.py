@@ -149,7 +149,7 @@ def test_the_job_does_one_thing(
 ) -> None:
     called: list[str] = []
     for name in ("start", "update", "stop"):
-        monkeypatch.setattr(deploy, name, lambda *_, name=name: called.append(name))
+        monkeypatch.setattr(deploy, name, lambda *_, name=name, **__: called.append(name))
     monkeypatch.setattr(job, "start_ray", lambda: called.append("ray"))
     monkeypatch.setenv("RAY_JOB_ID", "01000000")
     job.serve(Job(make_project(), exported, (), console, options={**OPTIONS, **options}))
