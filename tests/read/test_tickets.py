@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,12 +152,34 @@ def test_an_answer_below_a_marked_quote_stays() -> None:
         ("<blockquote>all there is</blockquote>", "all there is"),
         ("<p>mail <anna@example.org></p>", "mail <anna@example.org>"),
         ("<pre>a\n  b</pre>", "a\nb"),
+        ("<p>one<p>two", "one\n\ntwo"),  # an end tag may be left out
+        ("<ul><li>a<ul><li>b</ul><li>c</ul>", "- a\n\n- b\n\n- c"),
+        ("<div><blockquote>old</div>new", "new"),
+        ("<html><head><meta charset=x><base href=y><title>z</title></head><body>ä</body></html>", "ä"),
+        ('<p title="1 > 0 <b>">x</p>if a <b', "x\n\nif a <b"),
+        ("<p>a<![if !IE]>b<![endif]>c<!--[if mso]>d<![endif]-->&#13;\ne</p><![", "abc e\n\n<!["),
+        ("<p>x<![1]>y</p>", "xy"),
+        ("<div>" * 600 + "a &lt; b" + "</div>" * 600, "a < b"),
         ("x\r\ny  \r\n\r\n\r\n\r\nz", "x\ny\n\nz"),
         ("", ""),
     ],
 )
 def test_plain(text: str, expected: str) -> None:
     assert plain(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<p><!--", "<p><a ", '<p><a b="', "<p><?", "<div>", "<ul></ol>", "<p>&", "<p>x", "<p><x", "<table>"],
+)
+def test_the_time_of_plain_text_grows_with_the_length_not_faster(text: str) -> None:
+    """Each of them again and again; and first all starts, then all ends."""
+    count = 100_000 // len(text)
+    start, mark, end = text.partition("</")
+    started = time.process_time()
+    plain(text * count)
+    plain(start * count + (mark + end) * count)
+    assert time.process_time() - started < 2
 
 
 def test_the_bundled_sample_is_read_as_planned(read_rows: Any) -> None:
