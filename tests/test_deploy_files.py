@@ -103,6 +103,19 @@ def test_prometheus_asks_with_the_key_that_compose_mounts() -> None:
     assert job.get("metrics_path", "/metrics") == "/metrics"
 
 
+def test_the_proxies_leave_limits_to_the_service() -> None:
+    deadline = Serve().deadline
+    nginx, caddy = ((DEPLOY / name).read_text(encoding="utf-8") for name in ("nginx.conf", "Caddyfile"))
+    for limit in (r"proxy_read_timeout (\d+)s;", r"response_header_timeout (\d+)s"):
+        (seconds,) = re.findall(limit, nginx + caddy)
+        assert int(seconds) > deadline
+    assert "client_max_body_size 0;" in nginx
+    assert "max_size" not in caddy
+    for page in ("/metrics", "/playground"):
+        assert re.search(rf"location = {page} +{{ return 404; }}", nginx)
+        assert re.search(rf"^\t@inside path .*{page}\b", caddy, re.MULTILINE)
+
+
 def test_the_dockerfile_copies_what_there_is() -> None:
     text = (ROOT / "Dockerfile").read_text()
     stages = re.findall(r"^FROM (\S+) AS (\S+)", text, re.MULTILINE)
