@@ -23,8 +23,8 @@ from typing import Any
 import pytest
 
 from pipeline.config import Serve
-from serve_app import gateway, listener
 from serve_app.engines.fake import FakeEngine
+from serve_app.http import gateway, listener
 from tests.cluster.nodes import free_ports
 from tests.serve_app.client import ASK, CHAT, KEY, KEYRING
 
