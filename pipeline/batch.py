@@ -1,4 +1,4 @@
-"""The Ray seam: units of work out to the cluster's cores, one summary per Parquet part back.
+"""The one way into Ray: units of work out to the cluster's cores with Ray Data, calls as Ray tasks.
 
 Output contract: what travels through Ray is small (a unit's number, a part's path and counts); the rows themselves go
 from Parquet part to Parquet part in the run folder. A part's name and content depend only on its unit, so a task that
@@ -9,23 +9,18 @@ This module knows Ray; the row stages it carries do not.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
-
-from pipeline import schema
-from pipeline.run import Run
-
-if TYPE_CHECKING:
-    from pipeline.config import Read
-    from pipeline.read import InputFile
-
-PART_BYTES = 64 << 20  # of the tables that one part is put together from
-PAGES_PER_UNIT = 200  # Markdown pages are small: one task reads many
 
 Summary = dict[str, Any]
+Work = Callable[[int], Iterator[Summary]]
+"""Does the unit of a number and yields its summaries."""
+
+_at_hand: dict[str, Work] = {}
+"""Of a worker process: what it did its last units with, by the token of the `spread`. It holds one entry at most."""
 
 
 class RowStage(Protocol):
@@ -60,28 +55,6 @@ def gpus() -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
-class _Actor:
-    """Does units with what `make` returns, which it calls once: at the first unit, because an error in an actor's
-    constructor reaches the driver as text, and a missing model must stay the error it is.
-
-    Its constructor takes nothing: an actor may be started again, elsewhere, and its arguments would have to be there.
-    """
-
-    def __init__(self) -> None:
-        self._work: Callable[[int], Iterator[Summary]] | None = None
-
-    def ready(self) -> None:
-        pass
-
-    def do(self, made: list[Any], number: int) -> list[Summary]:
-        """Returns the summaries of a unit. `made` holds a reference to `make`."""
-        import ray
-
-        if self._work is None:
-            self._work = ray.get(made[0])()
-        return list(self._work(number))
-
-
 def _quiet() -> None:
     """Keeps Ray Data's own progress and execution plans out of a job's output: a `Meter` says what a person wants."""
     import ray.data
@@ -95,56 +68,42 @@ def _quiet() -> None:
     context.print_on_execution_start = False
 
 
-def spread(
-    make: Callable[[], Callable[[int], Iterator[Summary]]], units: int, actors: int | None = None, num_gpus: float = 0
-) -> Iterator[Summary]:
-    """Does units 0 … `units`-1 on the cluster and yields their summaries as they come, in no fixed order.
+def spread(make: Callable[[], Work], units: int, on_gpu: bool = False) -> Iterator[Summary]:
+    """Does units 0 … `units`-1 with Ray Data and yields their summaries as they come, in no fixed order.
 
-    `make()` returns the function that does one unit. With `actors` so many actors call it once each, for what is costly
-    to load; without, Ray Data's tasks call it for every unit. A unit whose process or node is lost is done again,
-    elsewhere if need be, as often as it takes. An error that `work` raises ends the job.
+    `make()` returns the function that does one unit; a worker process calls it once for all its units, so it may load
+    a model. `on_gpu`: a unit at a time has a GPU to itself, where the cluster has one. A unit whose process or node is
+    lost is done again, elsewhere if need be, as often as it takes (Ray Data's own policy). An error that `make` or
+    `work` raises ends the job.
     """
-    if actors is not None:
-        yield from _in_actors(make, units, actors, num_gpus)
-        return
     import ray
 
+    token = uuid.uuid4().hex
+
     def do(rows: pa.Table) -> Iterator[pa.Table]:
-        work = make()
+        work = _kept(token, make)
         for number in rows["unit"].to_pylist():
             for summary in work(number):
                 yield pa.Table.from_pylist([summary])
 
     _quiet()
     dataset = ray.data.from_items([{"unit": number} for number in range(units)], override_num_blocks=max(1, units))
-    yield from dataset.map_batches(do, batch_size=1, batch_format="pyarrow", num_cpus=1).iter_rows()
+    done = dataset.map_batches(
+        do, batch_size=1, batch_format="pyarrow", num_cpus=1, num_gpus=1 if on_gpu and gpus() else 0
+    )
+    yield from done.iter_rows()
 
 
-def _in_actors(
-    make: Callable[[], Callable[[int], Iterator[Summary]]], units: int, actors: int, num_gpus: float
-) -> Iterator[Summary]:
-    """See `spread`. An actor gets units once it is up: one for which there is no room keeps none waiting.
+def _kept(token: str, make: Callable[[], Work]) -> Work:
+    """Returns what `make` has made in this process for a token; what was made for another token goes.
 
-    Not Ray Data's actors: Ray Data hands them arguments from the object store, of which Ray warns every user.
+    Tasks and not Ray Data's actors: those get arguments from the object store, of which Ray warns every user, since an
+    actor that is started again may not find them.
     """
-    import ray
-
-    kind = ray.remote(num_cpus=1, num_gpus=num_gpus, max_restarts=-1, max_task_retries=-1)(_Actor)
-    made, numbers, left = [ray.put(make)], iter(range(units)), units
-    busy = {actor.ready.remote(): actor for actor in [kind.remote() for _ in range(min(actors, units))]}
-    try:
-        while left:
-            (first,), _ = ray.wait(list(busy))
-            actor, summaries = busy.pop(first), ray.get(first)
-            if summaries is not None:
-                left -= 1
-                yield from summaries
-            number = next(numbers, None)
-            if number is not None:  # else it ends, and its core is free for one that has to be started again
-                busy[actor.do.remote(made, number)] = actor
-    finally:
-        for actor in busy.values():
-            ray.kill(actor)
+    if token not in _at_hand:
+        _at_hand.clear()
+        _at_hand[token] = make()
+    return _at_hand[token]
 
 
 def stream(work: Callable[[], Iterator[Summary]]) -> Iterator[Summary]:
@@ -163,86 +122,16 @@ def stream(work: Callable[[], Iterator[Summary]]) -> Iterator[Summary]:
         yield ray.get(reference)
 
 
-# -- reading ----------------------------------------------------------------------------------------------------------
+def each(task: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Returns what a Ray task of one core answers to each call, in order."""
+    import ray
+
+    remote = ray.remote(num_cpus=1)(task)
+    return list(ray.get([remote.remote(*call) for call in calls]))
 
 
-def work_units(files: Sequence[InputFile]) -> list[list[InputFile]]:
-    """Returns what one task reads: a table, or a piece of a big one; Markdown pages by the hundred. In the order of
-    `files`."""
-    from pipeline.read import pieces
+def shared(value: Any) -> Any:
+    """Returns a reference that tasks receive as the value: what many calls have in common travels once."""
+    import ray
 
-    pages = [file for file in files if file.format == "markdown"]
-    units = [[piece] for file in files if file.format != "markdown" for piece in pieces(file)]
-    return units + [pages[at : at + PAGES_PER_UNIT] for at in range(0, len(pages), PAGES_PER_UNIT)]
-
-
-def read_unit(run: Run, unit: list[InputFile], number: int, settings: Read, most: int) -> Iterator[Summary]:
-    """Reads a unit's files into `stages/read/NUMBER-PART.parquet` of at most `most` rows (WORKING schema)."""
-    from pipeline.read import read
-
-    waiting: list[pa.Table] = []
-    part = 0
-
-    def write() -> Summary:
-        path = f"stages/read/{number:05d}-{part:05d}.parquet"
-        table = pa.concat_tables(waiting).cast(schema.WORKING)
-        run.write_table(path, table)
-        return {"path": path, "rows": table.num_rows}
-
-    for file in unit:
-        for table in read(file, settings, most):
-            rows = sum(t.num_rows for t in waiting) + table.num_rows
-            if waiting and (rows > most or sum(t.nbytes for t in waiting) + table.nbytes > PART_BYTES):
-                yield write()
-                waiting, part = [], part + 1
-            waiting.append(table)
-    if waiting:
-        yield write()
-
-
-def read_parts(run: Run, files: Sequence[InputFile], settings: Read) -> Iterator[Summary]:
-    """Reads every file, in parallel, into parts; yields `{path, rows}` for each."""
-    from pipeline.read import rows
-
-    units, most = work_units(files), rows.PART_ROWS  # of this process: a task takes it along
-
-    def make() -> Callable[[int], Iterator[Summary]]:
-        return lambda number: read_unit(run, units[number], number, settings, most)
-
-    yield from spread(make, len(units))
-
-
-# -- row stages -------------------------------------------------------------------------------------------------------
-
-
-def forget(table: pa.Table) -> pa.Table:
-    """Empties the text of rejected rows and everybody's known entities: neither is needed again, both are personal."""
-    kept = pa.array(schema.unmarked(table))
-    for name in ("prompt", "response"):
-        table = schema.replaced(table, name, pc.if_else(kept, table[name], ""))
-    return schema.replaced(table, "entities", [[]] * table.num_rows)
-
-
-def screen_parts(
-    run: Run, parts: Sequence[str], folder: str, make: Callable[[], Sequence[RowStage]]
-) -> Iterator[Summary]:
-    """Runs row stages over parts and writes a part of the same name, sorted by id, into `folder`.
-
-    `make()` builds the stages, once per actor, of which there is one per core. Yields `{path, rows}` for each part.
-    """
-
-    def start() -> Callable[[int], Iterator[Summary]]:
-        stages = make()
-
-        def work(number: int) -> Iterator[Summary]:
-            table = run.read_table(parts[number])
-            for stage in stages:
-                table = stage(table)
-            table = forget(table).sort_by([("id", "ascending"), ("path", "ascending"), ("line", "ascending")])
-            path = f"{folder}/{parts[number].rsplit('/', 1)[1]}"
-            run.write_table(path, table)
-            yield {"path": path, "rows": table.num_rows}
-
-        return work
-
-    yield from spread(start, len(parts), actors=cpus())
+    return ray.put(value)

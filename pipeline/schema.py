@@ -125,3 +125,11 @@ def mark(
     for name, value in values.items():
         table = replaced(table, name, pc.if_else(chosen, value, table[name]))
     return table
+
+
+def forget(table: pa.Table) -> pa.Table:
+    """Empties the text of rejected rows and everybody's known entities: neither is needed again, both are personal."""
+    kept = pa.array(unmarked(table))
+    for name in ("prompt", "response"):
+        table = replaced(table, name, pc.if_else(kept, table[name], ""))
+    return replaced(table, "entities", [[]] * table.num_rows)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import pipeline
 import pipeline.run
@@ -13,6 +13,7 @@ from pipeline import schema
 from pipeline.config import Project
 from pipeline.curation import curate
 from pipeline.formats import FORMATS
+from pipeline.run import Run
 
 ASSETS = Path(__file__).parent.parent / "assets"
 CURATION = ("read", "screen", "toxicity", "dedup", "curate")
@@ -22,8 +23,8 @@ def keys() -> dict[str, str]:
     """Returns the keys of the stages of curation."""
     settings = {"toxicity": {"model": str(ASSETS / "toxicity-small")}}
     project = Project.model_validate({"name": "t", "base_model": "o/m", "curate": settings})
-    nothing = curate._Before(schema.RECORD.empty_table(), [])
-    return asdict(curate._keys(project, [["tickets", "tickets.csv", "digest"]], nothing, None))
+    nothing = curate.Earlier(schema.RECORD.empty_table(), [])
+    return curate.keys(curate.Curation(project, Run("/nowhere"), [], nothing, None, Console()))
 
 
 @pytest.mark.parametrize("stage", CURATION)

@@ -31,3 +31,12 @@ def test_first_mark_wins_and_no_row_moves(make_working: Any) -> None:
 
 def test_marking_an_empty_table(make_working: Any) -> None:
     assert schema.mark(make_working([]), np.zeros(0, bool), "s", "r").num_rows == 0
+
+
+def test_forget_empties_rejected_text_and_all_entities(make_working: Any) -> None:
+    entities = [{"type": "NAME", "text": "Anna Schmidt"}]
+    table = make_working([{"prompt": "a", "entities": entities}, {"prompt": "b", "entities": entities}])
+    table = schema.forget(schema.mark(table, np.array([True, False]), "language", "language"))
+    assert table.schema == schema.WORKING
+    assert table["prompt"].to_pylist() == ["", "b"]
+    assert table["entities"].to_pylist() == [[], []]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -45,3 +46,8 @@ def test_no_circle_of_rooms() -> None:
 def test_imports_point_down(package: str, never: tuple[str, ...]) -> None:
     mine = [module for module in FILES if module.split(".")[0] == package]
     assert [(module, name) for module in mine for name in imported(module) if name.split(".")[0] in never] == []
+
+
+def test_no_room_is_crowded() -> None:
+    files = Counter(path.parent.relative_to(ROOT).as_posix() for path in FILES.values())
+    assert {folder: count for folder, count in files.items() if count > 14} == {}

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from pipeline.batch import each, shared
 from pipeline.config import Dedup
 from pipeline.dedup import shingles
 from pipeline.dedup.cluster import Edges, Kept
 from pipeline.dedup.edges import Blocks, encode, read_sets
 from pipeline.dedup.rows import Rows
-from pipeline.dedup.tasks import each, shared
 from pipeline.run import Run
 
 CHECKED = 50  # edges that are computed once more from the texts

@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import batch
+from pipeline.batch import each, shared
 from pipeline.config import Dedup
 from pipeline.dedup import bands, cluster, shingles, verify
 from pipeline.dedup.index import Part
 from pipeline.dedup.rows import Rows
-from pipeline.dedup.tasks import each, shared
 from pipeline.run import Run
 
 BLOCK = 1 << 23  # shingles that `verify` loads at a time, 64 MB; parts are never cut

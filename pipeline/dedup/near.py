@@ -27,13 +27,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import schema
+from pipeline.batch import each
 from pipeline.config import Dedup
 from pipeline.dedup import bands, decide, index, shingles
 from pipeline.dedup.audit import audit, texts_of
 from pipeline.dedup.edges import Blocks, band_name, blocks, candidates, edge_file, encode, verified, write_pairs
 from pipeline.dedup.index import DECISIONS, Index, Part
 from pipeline.dedup.rows import Rows, read_rows
-from pipeline.dedup.tasks import each
 from pipeline.run import Run, Stage
 
 FROZEN = ("id", "prompt", "response", "created_at")  # what is read of a RECORD table

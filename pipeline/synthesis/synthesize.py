@@ -97,7 +97,7 @@ def _drafts(project: Project, run: Run, key: str, model: str, seeds: pa.Table, c
     folder = f"stages/drafts/{key}"
     missing = [number for number in range(units) if not run.exists(f"{folder}/{number:05d}.parquet")]
 
-    def make() -> Callable[[int], Iterator[batch.Summary]]:
+    def make() -> batch.Work:
         generate, stages = _generator(project, model), _screens(project, run)
 
         def work(position: int) -> Iterator[batch.Summary]:
@@ -111,10 +111,9 @@ def _drafts(project: Project, run: Run, key: str, model: str, seeds: pa.Table, c
 
         return work
 
-    gpus = batch.gpus()
     with Meter(console, f"rephrase {seeds.num_rows:,} questions", seeds.num_rows * settings.variants) as meter:
         if missing:
-            for done in batch.spread(make, len(missing), actors=gpus or batch.cpus(), num_gpus=1 if gpus else 0):
+            for done in batch.spread(make, len(missing), on_gpu=True):
                 meter.advance(done["rows"])
     parts = [run.read_table(f"{folder}/{number:05d}.parquet") for number in range(units)]
     return pa.concat_tables([schema.WORKING.empty_table(), *parts])

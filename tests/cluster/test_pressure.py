@@ -28,7 +28,7 @@ tables = [ray.put(numpy.full(SIZE // 8, number, dtype=numpy.int64)) for number i
 def make():
     return lambda number: iter([{"unit": number, "sum": float(sum(ray.get(t)[::1000].sum() for t in tables))}])
 
-rows = list(batch.spread(make, 6, actors=2))
+rows = list(batch.spread(make, 6))
 assert sorted(row["unit"] for row in rows) == list(range(6))
 assert len({row["sum"] for row in rows}) == 1 and rows[0]["sum"] > 0
 print("done")

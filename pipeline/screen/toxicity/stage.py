@@ -110,7 +110,7 @@ def judge(
 ) -> Judged:
     """Judges parts into `stages/toxicity` and returns the counts; calls `done` with `{path, rows}` of each part.
 
-    An actor per GPU, or per core where there is none. The screen of `how` is the one that `plan` left in the run.
+    A part at a time per GPU, or per core where there is none. The screen of `how` is what `plan` left in the run.
     """
     total = Judged(0, 0, Audit.nobody(how.floor))
     for summary, judged in _judge_parts(run, parts, settings, how):
@@ -124,21 +124,19 @@ def _judge_parts(
 ) -> Iterator[tuple[batch.Summary, Judged]]:
     floor, screened = how.floor, how.screen is not None  # the screen itself is read where it is used
 
-    def start() -> Callable[[int], Iterator[batch.Summary]]:
+    def start() -> batch.Work:
         screen = Screen.from_bytes(run.read_bytes(SCREEN)) if screened else None
         stage = ToxicityStage(settings, Plan(screen, floor))
 
         def work(number: int) -> Iterator[batch.Summary]:
-            table = batch.forget(stage(run.read_table(parts[number])))
+            table = schema.forget(stage(run.read_table(parts[number])))
             path = f"stages/toxicity/{parts[number].rsplit('/', 1)[1]}"
             run.write_table(path, table)
             yield {"path": path, "rows": table.num_rows, "judged": json.dumps(asdict(stage.judged))}
 
         return work
 
-    cards = batch.gpus()
-    found = batch.spread(start, len(parts), actors=cards or batch.cpus(), num_gpus=1 if cards else 0)
-    for summary in found:
+    for summary in batch.spread(start, len(parts), on_gpu=True):
         judged = json.loads(summary.pop("judged"))
         yield summary, Judged(judged["texts"], judged["scored"], Audit(**judged["audit"]))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dedup.tasks import each
+from pipeline.batch import each
 from pipeline.errors import ConfigError, InputError, UserError
 from pipeline.formats import FORMATS
 from pipeline.model_fingerprint import model_fingerprint
