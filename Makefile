@@ -1,7 +1,7 @@
 # Everything a newcomer types. `make` alone lists it. The environment is made from requirements.lock when it is missing.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,5 +47,5 @@ bench: $(READY) ## peers side by side (see bench/README.md)
 	@$(BIN)/python -m bench.curation
 
 clean: ## remove the environment and caches; run folders stay
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

