@@ -1,5 +1,5 @@
 # The service in a container. For a CPU and for a CUDA card:
-#   docker build -t solotune:cpu .
+#   docker build -t solotune:cpu --build-arg DEVICE=cpu .
 #   docker build -t solotune:cuda --build-arg DEVICE=cuda .
 # The image holds no model: the run folder is mounted (see deploy/compose.yaml and docs/serving.md).
 ARG PYTHON=3.11
@@ -20,7 +20,7 @@ COPY requirements.lock ./
 FROM base AS cpu
 ARG TORCH_INDEX=
 RUN if [ -n "$TORCH_INDEX" ]; then \
-        pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' requirements.lock)"; \
+        pip install --no-deps --index-url "$TORCH_INDEX" "$(grep '^torch==' requirements.lock)"; \
     fi \
     && pip install -r requirements.lock
 

@@ -103,6 +103,12 @@ def test_prometheus_asks_with_the_key_that_compose_mounts() -> None:
     assert job.get("metrics_path", "/metrics") == "/metrics"
 
 
+def test_the_object_store_fits_into_the_container_s_shared_memory() -> None:
+    service = load("compose.yaml")["services"]["solotune"]
+    most = int(service["environment"]["RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES"])
+    assert most < int(service["shm_size"].removesuffix("gb")) << 30  # or Ray puts it under /tmp
+
+
 def test_the_proxies_leave_limits_to_the_service() -> None:
     deadline = Serve().deadline
     nginx, caddy = ((DEPLOY / name).read_text(encoding="utf-8") for name in ("nginx.conf", "Caddyfile"))
