@@ -70,7 +70,10 @@ export SOLOTUNE_RUN=$RUN
 clean() {
     local status=$?
     trap - EXIT
-    if [ "$status" -ne 0 ]; then { podman logs --tail 40 $CONTAINER; inside journalctl -n 40; } 2>&1 | sed 's/sk-solotune-[^ ]*/sk-solotune-.../' || true; fi
+    if [ "$status" -ne 0 ]; then # a container that is not there has nothing to show
+        { podman logs --tail 40 $CONTAINER; inside journalctl --lines 40 --unit solotune; } 2>&1 |
+            grep -v 'no such container' | sed 's/sk-solotune-[^ ]*/sk-solotune-.../' || true
+    fi
     podman rm --force --ignore --time 5 $CONTAINER $UNIT > /dev/null 2>&1 || true
     podman network rm --force solotune_default > /dev/null 2>&1 || true
     rm -rf "$TREE" "$RUN"

@@ -5,17 +5,14 @@ The examples run as they are but for what belongs to a machine: ports, and the f
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import contextlib
 import itertools
 import json
 import re
 import shutil
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +23,8 @@ from pipeline.config import Serve
 from serve_app.engines.fake import FakeEngine
 from serve_app.http import gateway, listener
 from tests.cluster.nodes import free_ports
-from tests.serve_app.client import ASK, CHAT, KEY, KEYRING
+from tests.deploy.running import service, until
+from tests.serve_app.client import ASK, CHAT, KEY
 
 pytestmark = pytest.mark.deploy
 
@@ -81,35 +79,6 @@ def question(*options: str, **changes: Any) -> list[str]:
     """Returns curl's options for a chat request with the key."""
     body = json.dumps({**ASK, "max_tokens": 20, **changes})
     return ["-H", f"Authorization: Bearer {KEY}", "-H", "Content-Type: application/json", *options, "--data", body]
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
-
-
-@contextlib.contextmanager
-def service(engine: FakeEngine) -> Iterator[int]:
-    """Runs the service's own listener in a thread; yields its port."""
-    bound: concurrent.futures.Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = concurrent.futures.Future()
-
-    async def run() -> None:
-        port, ended = listener.bind("127.0.0.1", 0), asyncio.Event()
-        listening = listener.Listener(gateway.build(engine, SETTINGS, KEYRING), port, drain=0)
-        bound.set_result((port.getsockname()[1], asyncio.get_running_loop(), ended))
-        await ended.wait()
-        await listening.stop()
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
-    thread.start()
-    number, loop, ended = bound.result(20)
-    try:
-        yield number
-    finally:
-        loop.call_soon_threadsafe(ended.set)
-        thread.join(20)
 
 
 def nginx(folder: Path, port: int, upstream: str) -> tuple[list[str], Path]:
@@ -179,7 +148,7 @@ def proxy(kind: str, folder: Path, upstream: str, engine: FakeEngine) -> Iterato
 @pytest.fixture(scope="module", params=["nginx", "caddy"])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     engine = FakeEngine("tiny", 5000, interval=INTERVAL, length=0)
-    with service(engine) as port:
+    with service(engine, SETTINGS) as port:
         folder = tmp_path_factory.mktemp(request.param)
         folder.chmod(0o755)  # nginx's workers are another user
         with proxy(request.param, folder, f"127.0.0.1:{port}", engine) as running:
