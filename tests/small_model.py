@@ -13,6 +13,7 @@ import pytest
 
 from pipeline import schema
 from pipeline.config import Project
+from pipeline.models.load import Base
 from pipeline.run import Run
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -159,6 +160,6 @@ def packed(curated: Run, make_project: Callable[..., Project]) -> Run:
     from pipeline.train import qlora
     from pipeline.train.data import pack
 
-    pack.pack(make_project(), curated, Console(quiet=True))
+    pack.pack(make_project(), Base.of(make_project()), curated, Console(quiet=True))
     qlora.resume(curated, "key")
     return curated

@@ -34,6 +34,7 @@ def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = Fal
     from rich.console import Console
 
     from pipeline.config import Project
+    from pipeline.models.load import Base
     from pipeline.run import Run
     from pipeline.train import qlora
     from pipeline.train.data import pack
@@ -54,7 +55,7 @@ def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = Fal
     if through_ray:
         facts = qlora.train(project, run, Console(width=120))
     else:
-        packed = pack.pack(project, run, Console(width=120))
+        packed = pack.pack(project, Base.of(project), run, Console(width=120))
         place = run.local("stages/train/facts.json")
         place.parent.mkdir(parents=True, exist_ok=True)
         run.local("metrics").mkdir(exist_ok=True)
@@ -68,6 +69,7 @@ def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = Fal
         qlora.work(
             {
                 "project": project,
+                "base": Base.of(project),
                 "run": run,
                 "key": packed["key"],
                 "threads": torch.get_num_threads(),

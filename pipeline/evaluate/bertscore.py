@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluate.bootstrap import Statistics
+from pipeline.models.load import find_folder
 
 BATCH = 32
 
@@ -24,9 +25,7 @@ class Encoder:
     def __init__(self, name: str, layer: int | None, device: str) -> None:
         from transformers import AutoModel, AutoTokenizer
 
-        from pipeline.models.load import folder
-
-        place = folder(name)
+        place = find_folder(name)
         self.layer = -1 if layer is None else layer
         self._tokenizer = AutoTokenizer.from_pretrained(place)
         if self._tokenizer.pad_token_id is None:

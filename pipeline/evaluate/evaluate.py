@@ -22,7 +22,8 @@ from pipeline.evaluate.perplexity import Judged, answer_bytes, judge, judge_all,
 from pipeline.evaluate.text_metrics import ratio
 from pipeline.formats import FORMATS
 from pipeline.model_fingerprint import model_fingerprint
-from pipeline.models import generate
+from pipeline.models import generate, load, memory
+from pipeline.models.template import template_sha256
 from pipeline.progress import Meter
 from pipeline.run import Run, fingerprint
 
@@ -56,8 +57,6 @@ def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
 
 def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> Iterator[dict[str, Any]]:
     """Runs where the hardware is; yields `{rows}` as they are done and `{metrics}` last."""
-    from pipeline.models.template import template_sha256
-
     settings = project.evaluate
     model, tokenizer, precision = _load(project, run)
     examples = heldout.encode(project, tokenizer, rows)
@@ -103,12 +102,10 @@ def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> 
 def _load(project: Project, run: Run) -> tuple[Any, Any, str]:
     """Returns the base with the run's adapter, its tokenizer, and how the base is held: as on disk where that fits the
     device, else as training held it."""
-    from pipeline.models import load as model
-    from pipeline.models import memory
-
-    quantise = None if memory.fits(project.base_model, 2) else project.train.quantise
-    causal, tokenizer = model.load(project.base_model, project, quantise, model.device())
-    return model.attach(causal, run.local(model.ADAPTER)), tokenizer, quantise or "whole"
+    base = load.Base.of(project)
+    quantise = None if memory.fits(base.folder, 2) else project.train.quantise
+    causal, tokenizer = base.load(quantise, load.device())
+    return load.attach(causal, run.local(load.ADAPTER)), tokenizer, quantise or "whole"
 
 
 def _answered(

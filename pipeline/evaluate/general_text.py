@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
+from pipeline.models.template import IGNORED, Encoded
 
 if TYPE_CHECKING:
     from pipeline.config import Project
-    from pipeline.models.template import Encoded
 
 SUFFIXES = (".md", ".txt", ".jsonl", ".parquet")
 
@@ -34,8 +34,6 @@ def files(place: str) -> list[Path]:
 
 def pieces(project: Project, tokenizer: Any) -> list[Encoded]:
     """Returns `evaluate.general_rows` pieces of the text that `evaluate.general` names."""
-    from pipeline.models.template import IGNORED, Encoded
-
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     width = project.train.max_length - len(start)
     sequences = []

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import schema
 from pipeline.errors import InputError
+from pipeline.models.template import Encoded, encode_batch
 
 if TYPE_CHECKING:
     from pipeline.config import Project
-    from pipeline.models.template import Encoded
     from pipeline.run import Run
 
 
@@ -32,7 +32,5 @@ def rows(project: Project, run: Run) -> list[dict[str, Any]]:
 
 def encode(project: Project, tokenizer: Any, golden: list[dict[str, Any]]) -> list[Encoded]:
     """Returns the rows as the model sees them in training."""
-    from pipeline.models.template import encode_batch
-
     prompts, responses, kinds = ([row[name] for row in golden] for name in ("prompt", "response", "kind"))
     return encode_batch(tokenizer, prompts, responses, project.train.max_length, kinds)

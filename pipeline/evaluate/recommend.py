@@ -17,6 +17,12 @@ from pipeline import batch
 from pipeline.errors import ConfigError, InputError
 from pipeline.evaluate import heldout
 from pipeline.evaluate.comparison import LOWER_IS_BETTER
+from pipeline.evaluate.perplexity import judge_all
+from pipeline.evaluate.text_metrics import rouge_l
+from pipeline.models import load, memory
+from pipeline.models.generate import answers
+from pipeline.models.load import find_folder
+from pipeline.models.template import DEFAULT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,13 +39,11 @@ def recommend(project: Project, run: Run, console: Console) -> dict[str, Any]:
     Needs Ray to be running. Raises `ConfigError` without candidates or a target, `MissingStageError` before `curate`,
     `InputError` without golden questions, `MissingModelError`.
     """
-    from pipeline.models import memory
-
     settings = project.recommend
     if not settings.candidates or settings.target is None:
         raise ConfigError("recommend: name `candidates` and a `target` in the configuration or on the command line")
     rows = _golden(project, run)
-    sizes = {name: memory.parameters(name) for name in settings.candidates}
+    sizes = {name: memory.parameters(find_folder(name)) for name in settings.candidates}
     measured: list[dict[str, Any]] = []
     chosen = None
     for name in sorted(sizes, key=lambda name: (sizes[name], name)):
@@ -87,24 +91,16 @@ def _template(project: Project, name: str) -> str | None:
     has none."""
     from transformers import AutoTokenizer
 
-    from pipeline.models import load
-    from pipeline.models.template import DEFAULT
-
     if name == project.base_model and project.chat_template is not None:
         return project.chat_template
-    return None if AutoTokenizer.from_pretrained(load.folder(name)).chat_template else DEFAULT
+    return None if AutoTokenizer.from_pretrained(find_folder(name)).chat_template else DEFAULT
 
 
 def _measure(project: Project, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Runs where the hardware is; yields the value."""
-    from pipeline.evaluate.perplexity import judge_all
-    from pipeline.evaluate.text_metrics import rouge_l
-    from pipeline.models import load
-    from pipeline.models.generate import answers
-
     device = load.device()
     quantise = project.train.quantise if device == "cuda" else None
-    causal, tokenizer = load.load(project.base_model, project, quantise, device)
+    causal, tokenizer = load.Base.of(project).load(quantise, device)
     if project.recommend.metric == "bits_per_byte":
         examples = heldout.encode(project, tokenizer, rows)
         nats = sum(float(row.losses.sum()) for row in judge_all(causal, examples, tokenizer.pad_token_id))

@@ -21,7 +21,8 @@ from pipeline.evaluate import heldout
 from pipeline.evaluate.perplexity import perplexity
 from pipeline.export import gguf_convert, llamacpp, merge
 from pipeline.formats import FORMATS
-from pipeline.models import load, template
+from pipeline.models import template
+from pipeline.models.load import Base
 from pipeline.run import fingerprint
 from pipeline.storage import storage_errors
 from pipeline.train.loop import checkpoint
@@ -81,7 +82,7 @@ def problems(facts: dict[str, Any]) -> str | None:
 def _make(project: Project, run: Run, folder: Path, console: Console) -> dict[str, Any]:
     """Fills the folder with the files that pass; returns the facts about all."""
     source = run.local(merge.MERGED)
-    tokenizer = load.load_tokenizer(str(source), project)
+    tokenizer = Base.of(project, str(source)).tokenizer()
     golden = heldout.rows(project, run)[: project.export.rows]
     examples = heldout.encode(project, tokenizer, golden)
     exported = run.read_json(merge.METRICS)

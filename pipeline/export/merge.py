@@ -24,8 +24,8 @@ from pipeline.evaluate import heldout
 from pipeline.evaluate.perplexity import Judged, judge_all, perplexity
 from pipeline.export import model_card
 from pipeline.formats import FORMATS
-from pipeline.models import load as model
-from pipeline.models import memory, safetensors_io, template
+from pipeline.models import load, memory, safetensors_io, template
+from pipeline.models.load import ADAPTER, Base
 from pipeline.run import fingerprint
 from pipeline.storage import storage_errors
 from pipeline.train.loop import checkpoint
@@ -71,8 +71,8 @@ def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
     outputs = [f"{MERGED}/{path.relative_to(place).as_posix()}" for path in checkpoint.files_of(place)]
     run.add(stage, outputs)
     facts |= {"bytes": sum(stage.outputs.values()), "files": [Path(path).name for path in outputs]}
-    run.write_bytes(f"{model.ADAPTER}/README.md", model_card.adapter(project, run, facts).encode())
-    run.add(stage, [f"{model.ADAPTER}/README.md"])
+    run.write_bytes(f"{ADAPTER}/README.md", model_card.adapter(project, run, facts).encode())
+    run.add(stage, [f"{ADAPTER}/README.md"])
     run.put_json(stage, METRICS, facts)
     run.commit(stage, inputs, {"tensors": facts["tensors"]})
     return facts
@@ -84,7 +84,7 @@ def _temporary(run: Run, name: str) -> Path:
 
 def _best(project: Project, run: Run, console: Console) -> tuple[dict[str, Any], str]:
     """Builds and measures a merge into each base; returns the facts, and whose merge is left in its folder."""
-    tokenizer = model.load_tokenizer(str(run.local(model.ADAPTER)), project)
+    tokenizer = Base.of(project, str(run.local(ADAPTER))).tokenizer()
     examples = heldout.encode(project, tokenizer, heldout.rows(project, run)[: project.export.rows])
     measured: dict[str, dict[str, Any]] = {}
     facts: dict[str, Any] = {}
@@ -94,7 +94,7 @@ def _best(project: Project, run: Run, console: Console) -> tuple[dict[str, Any],
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         facts, expected = _build(project, run, name, folder, examples, tokenizer.pad_token_id)
-        got = _judged(str(folder), project, examples, tokenizer.pad_token_id)
+        got = _judged(Base.of(project, str(folder)), examples, tokenizer.pad_token_id)
         result = measured[name] = compare(expected, got, project)
         console.print(f"export: merged into {BASES[name]}: {result['sentence']}")
         if result["passed"] and (best is None or result["perplexity"] < measured[best]["perplexity"]):
@@ -139,23 +139,20 @@ def _build(
     project: Project, run: Run, name: str, folder: Path, examples: list[Encoded], pad: int
 ) -> tuple[dict[str, Any], list[Judged]]:
     """Fills the folder with the merge into one of the bases, then measures the adapter on that base."""
-    device, dtype = memory.place(project.base_model)
+    base = Base.of(project)
+    device, dtype = memory.choose_device(base.folder)
     quantise = project.train.quantise if name == "nf4" else None
-
-    def load() -> Any:
-        return model.load(project.base_model, project, quantise, device, dtype=dtype)[0]
-
     if quantise is None:  # what does not fit is found out before a model is loaded
-        facts = _merge(project, run, folder, lambda _, weight: weight)
-        causal = load()
+        facts = _merge(project, base, run, folder, lambda _, weight: weight)
+        causal, _ = base.load(quantise, device, dtype=dtype)
     else:
         logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # that it lacks a faster kernel
-        causal = load()
-        facts = _merge(project, run, folder, _dequantised(causal))
-    adapted = model.attach(causal, run.local(model.ADAPTER))
+        causal, _ = base.load(quantise, device, dtype=dtype)
+        facts = _merge(project, base, run, folder, _dequantised(causal))
+    adapted = load.attach(causal, run.local(ADAPTER))
     expected = judge_all(adapted, examples, pad)
     del adapted, causal
-    model.release()
+    load.release()
     return facts, expected
 
 
@@ -176,21 +173,20 @@ def _is_nf4(layer: Any) -> bool:
     return getattr(getattr(layer, "weight", None), "quant_state", None) is not None
 
 
-def _judged(name: str, project: Project, examples: list[Encoded], pad: int) -> list[Judged]:
-    device, dtype = memory.place(name)
-    whole, _ = model.load(name, project, device=device, dtype=dtype)
+def _judged(model: Base, examples: list[Encoded], pad: int) -> list[Judged]:
+    device, dtype = memory.choose_device(model.folder)
+    whole, _ = model.load(device=device, dtype=dtype)
     scored = judge_all(whole, examples, pad)
     del whole
-    model.release()
+    load.release()
     return scored
 
 
-def _merge(project: Project, run: Run, target: Path, weigh: Weigh) -> dict[str, Any]:
+def _merge(project: Project, model: Base, run: Run, target: Path, weigh: Weigh) -> dict[str, Any]:
     """Fills the target folder, all but the card; returns the facts for `metrics/export.json`."""
     import torch
 
-    base, adapter = model.folder(project.base_model), run.local(model.ADAPTER)
-    config = json.loads((base / "config.json").read_text())
+    base, adapter, config = model.folder, run.local(ADAPTER), dict(model.config)
     if "quantization_config" in config:
         raise ConfigError(f"{project.base_model} is quantised itself: name the unquantised model as base_model")
     deltas = Deltas(adapter)

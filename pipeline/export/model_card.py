@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__
 from pipeline.evaluate.comparison import LOWER_IS_BETTER, NAMES
-from pipeline.models import load
 from pipeline.models.licence import licence_of
+from pipeline.models.load import find_folder
 
 if TYPE_CHECKING:
     from pipeline.config import Project
@@ -32,7 +32,7 @@ def adapter(project: Project, run: Run, facts: dict[str, Any]) -> str:
 
 
 def _card(project: Project, run: Run, what: str, library: str, extra: list[str]) -> str:
-    base = load.folder(project.base_model)
+    base = find_folder(project.base_model)
     name = Path(project.base_model).name if Path(project.base_model).is_dir() else project.base_model
     licence = licence_of(base)
     languages = "".join(f"- {language}\n" for language in project.curate.languages)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pipeline.models.template import chat_prompt, stop_ids
+
 BATCH = 16  # prompts: a 7B model's cache of so many answers fits beside it on a card of 24 GB
 
 
@@ -26,8 +28,6 @@ def complete(
     Returns the texts and, for each, True when the model ended it rather than `max_new_tokens`.
     """
     import torch
-
-    from pipeline.models.template import chat_prompt, stop_ids
 
     encoded = [chat_prompt(tokenizer, [{"role": "user", "content": prompt}]) for prompt in prompts]
     width = max(len(ids) for ids in encoded)

@@ -1,6 +1,6 @@
 """Loading a language model: from a folder or from the hub's cache, whole or NF4-quantised, with or without an adapter.
 
-Output contract: `load` returns a model in evaluation mode on its device (bf16 on CUDA, float32 on a CPU) and its
+Output contract: `Base.load` returns a model in evaluation mode on its device (bf16 on CUDA, float32 on a CPU) and its
 tokenizer. A name that exists as a folder never touches the network; a hub name is looked up, and downloaded where the
 machine is online. Weights that cannot be had are a `MissingModelError`, never a different model.
 This module does not attach a new adapter, train or generate.
@@ -14,10 +14,13 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import ConfigError, MissingModelError, MissingStageError
+from pipeline.model_fingerprint import model_fingerprint
 from pipeline.models.template import prepare_tokenizer
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
-def folder(name: str) -> Path:
+def find_folder(name: str) -> Path:
     """Returns the local folder of a model: the path itself, or the hub's snapshot in this machine's cache.
 
     Raises `MissingModelError` for a path that is not there, and for a hub name that is neither cached nor reachable.
@@ -81,83 +84,109 @@ def folder(name: str) -> Path:
         ) from error
 
 
-def positions(name: str) -> int:
-    """Returns the most tokens a sequence may have for a model; raises `MissingModelError` for a folder without one."""
-    config = folder(name) / "config.json"
-    if not config.is_file():
-        raise MissingModelError(f"{config.parent} holds no model: config.json is missing")
-    return int(json.loads(config.read_text()).get("max_position_embeddings") or sys.maxsize)
+@dataclass(frozen=True)
+class Base:
+    """A language model that was looked up once: where it is and how conversations are rendered for it. Picklable."""
+
+    name: str  # as the configuration or a person calls it
+    folder: Path  # weights, configuration and tokenizer
+    chat_template: str | None  # a Jinja file, `default`, or None: the model's own
+    embedded: Path  # whose configuration says how many tokens have an embedding: of an adapter the base model's folder
+
+    @classmethod
+    def of(cls, project: Project, name: str | None = None) -> Base:
+        """Returns the project's base model, or another one or an adapter, rendered with the project's template.
+
+        Raises what `find_folder` raises.
+        """
+        folder = find_folder(name or project.base_model)
+        whole = name is None or (folder / "config.json").is_file()
+        embedded = folder if whole else find_folder(project.base_model)
+        return cls(name or project.base_model, folder, project.chat_template, embedded)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digits that change with any content of the folder."""
+        return model_fingerprint(str(self.folder))
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The content of `config.json`; raises `MissingModelError` for a folder without one."""
+        if not (path := self.folder / "config.json").is_file():
+            raise MissingModelError(f"{self.folder} holds no model: config.json is missing")
+        return dict(json.loads(path.read_text()))
+
+    @property
+    def positions(self) -> int:
+        """The most tokens that a sequence may have."""
+        return int(self.config.get("max_position_embeddings") or sys.maxsize)
+
+    def tokenizer(self) -> Any:
+        """Returns the tokenizer with the template and a safe pad token; loads no weights.
+
+        Raises `ConfigError` for one with more tokens than embeddings, and what `prepare_tokenizer` raises.
+        """
+        from transformers import AutoTokenizer
+
+        size = _embeddings(self.embedded)
+        tokenizer = AutoTokenizer.from_pretrained(self.folder)
+        beyond = {number: text for text, number in tokenizer.get_vocab().items() if number >= size}
+        if beyond:
+            raise ConfigError(
+                f"the tokenizer of {self.name} has tokens without an embedding, such as `{beyond[min(beyond)]}` (id "
+                f"{min(beyond)}, the model has {size} embeddings): take them out of its files or name a model that has "
+                "them"
+            )
+        return prepare_tokenizer(tokenizer, self.chat_template)
+
+    def load(
+        self,
+        quantise: Literal["nf4"] | None = None,
+        device: str = "cpu",
+        attention: str = "sdpa",
+        dtype: Any = None,
+    ) -> tuple[Any, Any]:
+        """Loads the causal language model and its tokenizer; returns both.
+
+        `dtype` (of what is not quantised) is bf16 on CUDA and float32 on a CPU unless given. NF4 is double-quantised
+        and computes in that type. Raises `MissingModelError`, or `ConfigError` for a folder that holds no such model.
+        """
+        import torch
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        tokenizer = self.tokenizer()
+        dtype = dtype or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
+        options = {} if quantise is None else {"quantization_config": _nf4(dtype)}
+        options |= {"dtype": dtype, "device_map": {"": device}, "attn_implementation": attention}
+        logging.disable_progress_bar()
+        try:
+            model = AutoModelForCausalLM.from_pretrained(self.folder, local_files_only=True, **options)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{self.name} cannot be loaded as a causal language model: {error}") from error
+        _never_repack(model)
+        return model.eval(), tokenizer
 
 
-def load_tokenizer(name: str, project: Project) -> Any:
-    """Returns the tokenizer with the project's template and a safe pad token; loads no weights.
-
-    Raises `ConfigError` for one with more tokens than the model has embeddings (an adapter's model is the base), and
-    what `prepare_tokenizer` raises.
-    """
-    from transformers import AutoTokenizer
-
-    place = folder(name)
-    tokenizer = AutoTokenizer.from_pretrained(place)
-    size = _embeddings(place if (place / "config.json").is_file() else folder(project.base_model))
-    beyond = {number: text for text, number in tokenizer.get_vocab().items() if number >= size}
-    if beyond:
-        raise ConfigError(
-            f"the tokenizer of {name} has tokens without an embedding, such as `{beyond[min(beyond)]}` (id "
-            f"{min(beyond)}, the model has {size} embeddings): take them out of its files or name a model that has them"
-        )
-    return prepare_tokenizer(tokenizer, project)
-
-
-def _embeddings(place: Path) -> int:
+def _embeddings(folder: Path) -> int:
     """Returns how many tokens a model folder's configuration has embeddings for."""
     from transformers import AutoConfig
 
+    if not (folder / "config.json").is_file():
+        raise MissingModelError(f"{folder} holds no model: config.json is missing")
     try:
-        return int(AutoConfig.from_pretrained(place).get_text_config().vocab_size)
+        return int(AutoConfig.from_pretrained(folder).get_text_config().vocab_size)
     except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{place} cannot be loaded as a causal language model: {error}") from error
+        raise ConfigError(f"{folder} cannot be loaded as a causal language model: {error}") from error
 
 
-def load(
-    name: str,
-    project: Project,
-    quantise: Literal["nf4"] | None = None,
-    device: str = "cpu",
-    attention: str = "sdpa",
-    dtype: Any = None,
-) -> tuple[Any, Any]:
-    """Loads a causal language model and its tokenizer, with the project's template; returns both.
+def _nf4(dtype: Any) -> Any:
+    """Returns transformers' settings for NF4 with double quantisation that computes in `dtype`."""
+    from transformers import BitsAndBytesConfig
 
-    `dtype` (of what is not quantised) is bf16 on CUDA and float32 on a CPU unless given. NF4 is double-quantised and
-    computes in that type. Raises `MissingModelError`, or `ConfigError` for a folder that holds no such model.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-    from transformers.utils import logging
-
-    place = folder(name)
-    if not (place / "config.json").is_file():
-        raise MissingModelError(f"{place} holds no model: config.json is missing")
-    tokenizer = load_tokenizer(name, project)
-    dtype = dtype or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
-    options: dict[str, Any] = {}
-    if quantise == "nf4":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    logging.disable_progress_bar()
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            place, dtype=dtype, device_map={"": device}, attn_implementation=attention, local_files_only=True, **options
-        )
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{name} cannot be loaded as a causal language model: {error}") from error
-    _never_repack(model)
-    return model.eval(), tokenizer
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
 
 
 def _never_repack(model: Any) -> None:

@@ -1,8 +1,8 @@
 """Where a model is measured, by the memory that is free.
 
-Output contract: `place` names the device and the type in which a whole model is compared with another, as exact as the
-memory allows; `fits` whether it can be held at a given size on the device that computes. Both read the shapes of the
-weights, and no weights.
+Output contract: `choose_device` names the device and the type in which a whole model is compared with another, as
+exact as the memory allows; `fits` whether it can be held at a given size on the device that computes. Both read the
+shapes of the weights, and no weights.
 This module loads nothing.
 """
 
@@ -15,12 +15,12 @@ from typing import Any
 from pipeline.models import load, safetensors_io
 
 
-def parameters(name: str) -> int:
-    """Returns how many numbers a model's files hold."""
-    return sum(math.prod(shape) for _, shape in safetensors_io.shapes(load.folder(name)))
+def parameters(folder: Path) -> int:
+    """Returns how many numbers the weights in a model folder are."""
+    return sum(math.prod(shape) for _, shape in safetensors_io.shapes(folder))
 
 
-def free(device: str) -> int:
+def free_bytes(device: str) -> int:
     """Returns the free bytes of the GPU, or what Linux can still give to processes."""
     import torch
 
@@ -30,18 +30,18 @@ def free(device: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
 
-def fits(name: str, width: int) -> bool:
+def fits(folder: Path, width: int) -> bool:
     """Returns whether a model fits the computing device at `width` bytes per number, with room for a batch."""
-    return free(load.device()) > (width + 1) * parameters(name)
+    return free_bytes(load.device()) > (width + 1) * parameters(folder)
 
 
-def place(name: str) -> tuple[str, Any]:
+def choose_device(folder: Path) -> tuple[str, Any]:
     """Returns device and type: float32 on the GPU where it fits, else bf16 there; else on the CPU, likewise."""
     import torch
 
-    count = parameters(name)
+    count = parameters(folder)
     for device in ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]:
         for dtype, width in ((torch.float32, 4), (torch.bfloat16, 2)):
-            if free(device) > (width + 1) * count:
+            if free_bytes(device) > (width + 1) * count:
                 return device, dtype
     return "cpu", torch.bfloat16

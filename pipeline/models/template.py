@@ -21,7 +21,6 @@ from pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pipeline.config import Project
 
 IGNORED = -100
 """Label of a token that is not supervised."""
@@ -58,19 +57,19 @@ def _name(tokenizer: Any) -> str:
     return str(tokenizer.name_or_path or type(tokenizer).__name__)
 
 
-def prepare_tokenizer(tokenizer: Any, project: Project) -> Any:
-    """Gives a tokenizer the project's template and a pad token that is not its stop token; returns the same object.
+def prepare_tokenizer(tokenizer: Any, chat_template: str | None) -> Any:
+    """Gives a tokenizer a template (a Jinja file, `default`, None: its own) and a safe pad token; returns it.
 
-    Raises `ConfigError` when the model has no template and the project names none, when the file cannot be read, when
-    the tokenizer cannot say which characters a token stands for, or when no token of its vocabulary can be the pad.
+    Raises `ConfigError` when the model has no template and none is named, when the file cannot be read, when the
+    tokenizer cannot say which characters a token stands for, or when no token of its vocabulary can be the pad.
     """
-    if project.chat_template is not None:
-        bundled = project.chat_template == DEFAULT
-        place = Path(__file__).with_name("default.jinja") if bundled else Path(project.chat_template)
+    if chat_template is not None:
+        bundled = chat_template == DEFAULT
+        place = Path(__file__).with_name("default.jinja") if bundled else Path(chat_template)
         try:
             tokenizer.chat_template = place.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"chat_template: cannot read {project.chat_template}: {error}") from error
+            raise ConfigError(f"chat_template: cannot read {chat_template}: {error}") from error
     template_text(tokenizer)
     if not tokenizer.is_fast:
         raise ConfigError(f"{_name(tokenizer)} has no `tokenizer.json`: save it as a fast tokenizer first")

@@ -12,7 +12,6 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
-from pipeline.models import load
 from pipeline.plan import catalogue, cost_model
 from pipeline.run import fingerprint
 from pipeline.waiting import wait_for
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.config import Project
+    from pipeline.models.load import Base
     from pipeline.plan.catalogue import Card, Shape
     from pipeline.plan.cost_model import Plan
     from pipeline.run import Run
@@ -59,13 +59,13 @@ def find_card(console: Console) -> Card | None:
     return replace(card, gib=min(total, free + cost_model.PLAIN.context_gib))  # `look` has a context as well
 
 
-def settle(project: Project, run: Run, console: Console) -> tuple[Project, Plan | None]:
+def resolve_auto(project: Project, base: Base, run: Run, console: Console) -> tuple[Project, Plan | None]:
     """Returns the project with `pack_tokens` and `recompute` as numbers, and the plan (None on a CPU).
 
     Raises `ConfigError` where `auto` finds nothing that fits the card, or cannot plan this kind of model.
     """
     card = find_card(console)
-    shape = catalogue.shape_of(str(load.folder(project.base_model)))
+    shape = catalogue.shape_of(str(base.folder))
     settings = project.train
     if card is None or shape is None:
         if card is not None and "auto" in (settings.pack_tokens, settings.recompute):
@@ -110,7 +110,7 @@ def _with(project: Project, tokens: int, depth: int | str) -> Project:
     return project.model_copy(update={"train": settings})
 
 
-def batch(project: Project, packed: dict[str, Any]) -> Project:
+def resolve_batch(project: Project, packed: dict[str, Any]) -> Project:
     """Returns the project with `rows_per_step` for the batch size it names; `packed` counts the training rows."""
     settings = project.train
     row = packed["tokens"] / packed["packed_rows"], packed["examples"] / packed["packed_rows"]

@@ -24,8 +24,8 @@ from pipeline import batch, schema
 from pipeline.config import Project
 from pipeline.evaluate.text_metrics import words
 from pipeline.formats import FORMATS
-from pipeline.model_fingerprint import model_fingerprint
-from pipeline.models.load import folder as model_folder
+from pipeline.models.generate import complete
+from pipeline.models.load import Base, device
 from pipeline.progress import Meter
 from pipeline.run import Run, Stage, fingerprint
 from pipeline.synthesis.novelty import reject_known
@@ -49,21 +49,21 @@ def synthesize(project: Project, run: Run, console: Console) -> dict[str, Any]:
     """Makes up to `variants` rephrasings of `seeds` training questions; returns `metrics/synthesize.json`."""
     curated = run.require("curate")
     settings = project.synthesize
-    model = settings.model or project.base_model
+    base = Base.of(project, settings.model)
     screens = project.curate.model_dump(include={"languages", "quality", "language", "pii", "toxicity"})
-    weights = model_fingerprint(str(model_folder(model)))
-    key = fingerprint(curated["key"], settings.model_dump(), screens, project.seed, weights, FORMATS["synthesize"])
+    parts = (curated["key"], settings.model_dump(), screens, project.seed, base.fingerprint)
+    key = fingerprint(*parts, FORMATS["synthesize"])
     if run.manifest("synthesize", key) is not None:
         console.print("  finished before: nothing has changed since")
         return dict(run.read_json("metrics/synthesize.json"))
     seeds = choose(run.read_outputs(curated, "data/train"), project)
     pool = run.read_outputs(curated, "data")["prompt"].to_pylist()
-    drafts = _drafts(project, run, key, model, seeds, console)
+    drafts = _drafts(project, run, key, base, seeds, console)
     stage = run.begin("synthesize", key)
     for folder in ("data/synthetic", "rejects/synthetic"):
         run.delete(folder)
     judged = reject_known(drafts, pool, settings.rouge_l)
-    metrics = _write(project, run, stage, model, seeds, judged)
+    metrics = _write(project, run, stage, base.name, seeds, judged)
     run.commit(stage, inputs=curated["key"], rows={"kept": metrics["kept"]})
     run.delete("stages/drafts")
     return metrics
@@ -90,7 +90,7 @@ def choose(rows: pa.Table, project: Project) -> pa.Table:
 # -- generating -------------------------------------------------------------------------------------------------------
 
 
-def _drafts(project: Project, run: Run, key: str, model: str, seeds: pa.Table, console: Console) -> pa.Table:
+def _drafts(project: Project, run: Run, key: str, base: Base, seeds: pa.Table, console: Console) -> pa.Table:
     """Generates and screens all variants; parts left by an interrupted run with the same key are taken as they are."""
     settings = project.synthesize
     units = -(-seeds.num_rows // BATCH)
@@ -98,7 +98,7 @@ def _drafts(project: Project, run: Run, key: str, model: str, seeds: pa.Table, c
     missing = [number for number in range(units) if not run.exists(f"{folder}/{number:05d}.parquet")]
 
     def make() -> batch.Work:
-        generate, stages = _generator(project, model), _screens(project, run)
+        generate, stages = _generator(project, base), _screens(project, run)
 
         def work(position: int) -> Iterator[batch.Summary]:
             number = missing[position]
@@ -129,15 +129,12 @@ def _screens(project: Project, run: Run) -> Sequence[batch.RowStage]:
     return [*screen.build(project.curate, KnownEntities(), key), ToxicityStage(project.curate.toxicity)]
 
 
-def _generator(project: Project, name: str) -> Callable[[list[dict[str, Any]], int], Texts]:
+def _generator(project: Project, base: Base) -> Callable[[list[dict[str, Any]], int], Texts]:
     """Returns a function from (rows, unit number) to `variants` continuations per row, in row order."""
     import torch
 
-    from pipeline.models.generate import complete
-    from pipeline.models.load import device, load
-
     settings = project.synthesize
-    model, tokenizer = load(name, project, quantise=None, device=device())
+    model, tokenizer = base.load(device=device())
 
     def generate(rows: list[dict[str, Any]], number: int) -> Texts:
         torch.manual_seed(project.seed * 1_000_003 + number)

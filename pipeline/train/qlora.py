@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from pipeline.errors import ConfigError, DivergedError
 from pipeline.formats import FORMATS
-from pipeline.model_fingerprint import model_fingerprint
 from pipeline.models import load
+from pipeline.models.load import Base
 from pipeline.plan import resolve_auto
 from pipeline.run import fingerprint
 from pipeline.storage import storage_errors
@@ -49,15 +49,16 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     `ConfigError`, `StorageError`.
     """
     run.local()
-    given, (project, chosen) = project, resolve_auto.settle(project, run, console)
-    packed = pack(project, run, console)
+    base = Base.of(project)
+    given, (project, chosen) = project, resolve_auto.resolve_auto(project, base, run, console)
+    packed = pack(project, base, run, console)
     counts = run.read_json(SUMMARY)["train"]
-    project = resolve_auto.batch(project, counts)
+    project = resolve_auto.resolve_batch(project, counts)
     key = fingerprint(
         packed["key"],
         project.train.model_dump(exclude=resolve_auto.HARMLESS),
         project.seed,
-        model_fingerprint(str(load.folder(project.base_model))),
+        base.fingerprint,
         FORMATS["train"],
     )
     if run.manifest(STAGE, key) is not None:
@@ -68,7 +69,7 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     run.put_json(stage, resolve_auto.PLAN, planned)
     console.print(resolve_auto.sentence(planned))
     steps = total_steps(counts["packed_rows"], project.train)
-    facts = launch.fit(work, {"project": project, "run": run, "key": key}, steps, console)
+    facts = launch.fit(work, {"project": project, "base": base, "run": run, "key": key}, steps, console)
     summary = _summary(run, facts)
     metrics = {**summary, "plan": resolve_auto.against(planned, summary)}
     if metrics["stopped"] is not None:
@@ -147,9 +148,7 @@ def work(settings: dict[str, Any]) -> None:
     if device == "cpu":
         torch.set_num_threads(settings["threads"])
     set_seed(project.seed)
-    causal, tokenizer = load.load(
-        project.base_model, project, project.train.quantise, device, packed_attention.register()
-    )
+    causal, tokenizer = settings["base"].load(project.train.quantise, device, packed_attention.register())
     adapted, rows = add_adapter(causal, project), _packed(run, "train")
     if device == "cuda":  # a CPU gains nothing from it
         fused_lora.fuse(adapted)

@@ -40,7 +40,8 @@ def find(project: Project, run: Run) -> Exported:
     folder = run.local(merge.MERGED)
     if not folder.is_dir():
         raise MissingModelError(f"{folder} is gone: run `jobs.export` again")
-    tokenizer = load.load_tokenizer(str(folder), project)
+    merged = load.Base.of(project, str(folder))
+    tokenizer = merged.tokenizer()
     served = template.template_sha256(tokenizer)
     if served != run.read_json(merge.METRICS)["template_sha256"]:
         raise IntegrityError(
@@ -53,6 +54,6 @@ def find(project: Project, run: Run) -> Exported:
         folder=folder,
         tokenizer=tokenizer,
         stop_ids=frozenset(template.stop_ids(tokenizer, SimpleNamespace(generation_config=own))),
-        max_context=min(load.positions(str(folder)), settings.max_input_tokens + settings.max_new_tokens),
+        max_context=min(merged.positions, settings.max_input_tokens + settings.max_new_tokens),
         created=int(folder.stat().st_mtime),
     )

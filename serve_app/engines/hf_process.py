@@ -177,10 +177,10 @@ def start(shape: Model, send: Callable[[list[Made]], None]) -> Batch:
     """Loads the model and starts its batch. Raises what `model.load` and `Batch` raise."""
     import torch
 
-    from pipeline.models import load as model
+    from pipeline.models import load
 
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)  # its warnings hold token ids
-    loaded, _ = model.load(shape.folder, shape.project, device=model.device())
+    loaded, _ = load.Base.of(shape.project, shape.folder).load(device=load.device())
     if loaded.device.type == "cpu":
         torch.set_num_threads(_threads(loaded.config.get_text_config().hidden_size))
     return Batch(loaded, shape, send)

@@ -35,6 +35,7 @@ from rich.console import Console
 
 from pipeline.config import Project
 from pipeline.models import load
+from pipeline.models.load import Base
 from pipeline.run import Run
 from pipeline.train import qlora
 from pipeline.train.data import pack
@@ -108,7 +109,8 @@ def start_forked(bench: Bench, place: Path) -> int:
     try:
         run = Run.open(str(place))
         facts = str(place / "facts.json")
-        qlora.work({"project": bench.project, "run": run, "key": "trial", "threads": 1, "facts": facts})
+        base = Base.of(bench.project)
+        qlora.work({"project": bench.project, "base": base, "run": run, "key": "trial", "threads": 1, "facts": facts})
         status = 0
     finally:
         os._exit(status)
@@ -248,9 +250,9 @@ def bench(folder: Path, ray: bool) -> Iterator[Bench]:
     (folder / "config.yaml").write_text(yaml.safe_dump(content))
     project = Project.model_validate(content)
     run = begin_curated(folder / "curated")
-    pack.pack(project, run, Console(quiet=True))
+    pack.pack(project, Base.of(project), run, Console(quiet=True))
     shared = Bench(folder, project, folder / "curated", ray)
-    qlora.add_adapter(load.load(str(base), project)[0], project)  # imports what a fork then need not import again
+    qlora.add_adapter(Base.of(project).load()[0], project)  # imports what a fork then need not import again
     import pipeline.train.loop.trainer  # noqa: F401
 
     outcomes = []

@@ -21,7 +21,6 @@ import pytest
 
 from pipeline.config import Serve
 from serve_app.engines.fake import FakeEngine
-from serve_app.http import gateway, listener
 from tests.cluster.nodes import free_ports
 from tests.deploy.running import service, until
 from tests.serve_app.client import ASK, CHAT, KEY

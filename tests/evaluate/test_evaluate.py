@@ -78,7 +78,7 @@ def test_scores_intervals_and_groups(base: Path, run: Run) -> None:
 def test_perplexity_is_that_of_each_row_alone(base: Path, run: Run) -> None:
     found = evaluate(base, run)
     project = make(base)
-    whole, tokenizer = load.load(project.base_model, project)
+    whole, tokenizer = load.Base.of(project).load()
     tuned = load.attach(whole, run.local(load.ADAPTER))
     nats = tokens = letters = 0.0
     for row in heldout.encode(project, tokenizer, heldout.rows(project, run)):
@@ -137,7 +137,7 @@ def test_an_encoder_gives_bertscore_and_a_missing_one_a_sentence(base: Path, run
     from transformers import BertConfig, BertModel
 
     place = run.local("encoder")
-    tokenizer = load.load_tokenizer(str(base), make(base))
+    tokenizer = load.Base.of(make(base), str(base)).tokenizer()
     tokenizer.save_pretrained(place)
     config = BertConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2)
     BertModel(config).save_pretrained(place)
@@ -181,7 +181,7 @@ def test_rows_without_a_supervised_token_count_nothing(base: Path, run: Run) -> 
     from pipeline.models.template import Encoded
 
     project = make(base)
-    causal, tokenizer = load.load(str(base), project)
+    causal, tokenizer = load.Base.of(project, str(base)).load()
     rows = [Encoded([7, 8, 9], [-100, -100, 9], False), Encoded([7, 8], [-100, -100], True)]
     judged = judge_all(causal, rows, tokenizer.pad_token_id)
     assert [len(row.losses) for row in judged] == [1, 0]

@@ -63,7 +63,7 @@ def values(models: tuple[Path, ...], run: Run, metric: str) -> list[float]:
 def test_the_smallest_that_reaches_the_share_of_the_target(models: tuple[Path, Path], run: Run) -> None:
     small, large = values(models, run, "bits_per_byte")
     assert large < small
-    assert memory.parameters(str(models[0])) < memory.parameters(str(models[1]))
+    assert memory.parameters(models[0]) < memory.parameters(models[1])
     between = (small + large) / 2
     for target, chosen, measured in ((between * 0.7, models[1], 2), (small * 0.7001, models[0], 1)):
         asked = project(models[::-1], metric="bits_per_byte", target=target)

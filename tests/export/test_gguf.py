@@ -83,7 +83,7 @@ def test_llama_cpp_computes_what_transformers_does(
     assert (folder / "model.safetensors.index.json").exists()
     project = make_project(base=folder)
     target = tmp_path / "model.gguf"
-    gguf_convert.convert(folder, target, load.load_tokenizer(str(folder), project), "test")
+    gguf_convert.convert(folder, target, load.Base.of(project, str(folder)).tokenizer(), "test")
     ids = torch.randint(6, 300, (1100,), generator=torch.Generator().manual_seed(3)).tolist()
     ids = (
         ids if kind != "Mistral" else ids[:1000]
@@ -101,7 +101,7 @@ def test_the_context_ends_with_the_sliding_window(tmp_path: Path, make_project: 
 
     folder = build(tmp_path / "model", "Mistral", sliding_window=1024)
     gguf_convert.convert(
-        folder, tmp_path / "m.gguf", load.load_tokenizer(str(folder), make_project(base=folder)), "test"
+        folder, tmp_path / "m.gguf", load.Base.of(make_project(base=folder), str(folder)).tokenizer(), "test"
     )
     assert GGUFReader(tmp_path / "m.gguf").get_field("llama.context_length").contents() == 1024
 
@@ -117,7 +117,7 @@ def test_what_cannot_be_converted_is_one_sentence(
     tmp_path: Path, make_project: Any, change: dict[str, Any], message: str
 ) -> None:
     folder = build(tmp_path / "model", "Llama")
-    tokenizer = load.load_tokenizer(str(folder), make_project(base=folder))
+    tokenizer = load.Base.of(make_project(base=folder), str(folder)).tokenizer()
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ConfigError, match=message):
@@ -134,14 +134,14 @@ def test_a_number_that_f16_does_not_hold_is_refused(tmp_path: Path, make_project
     save_file(tensors, shard, metadata={"format": "pt"})
     with pytest.raises(IntegrityError, match="beyond the range of F16"):
         gguf_convert.convert(
-            folder, tmp_path / "m.gguf", load.load_tokenizer(str(folder), make_project(base=folder)), "t"
+            folder, tmp_path / "m.gguf", load.Base.of(make_project(base=folder), str(folder)).tokenizer(), "t"
         )
 
 
 def test_a_file_that_is_cut_short_does_not_load(tmp_path: Path, make_project: Any) -> None:
     folder = build(tmp_path / "model", "Llama")
     target = tmp_path / "m.gguf"
-    gguf_convert.convert(folder, target, load.load_tokenizer(str(folder), make_project(base=folder)), "t")
+    gguf_convert.convert(folder, target, load.Base.of(make_project(base=folder), str(folder)).tokenizer(), "t")
     target.write_bytes(target.read_bytes()[:-4096])
     with pytest.raises(IntegrityError, match=r"does not load m\.gguf"):
         llamacpp.Runtime(target, 64)
@@ -207,7 +207,7 @@ def test_it_needs_a_merged_model_and_the_packages(
     curated: Run, merged: Run, make_project: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     project = make_project(export={"gguf": ["f16"]})
-    with pytest.raises(MissingStageError, match=r"jobs\.export"):
+    with pytest.raises(MissingStageError, match=r"jobs\.curate"):
         gguf.export(project, Run.open(str(tmp_path / "empty")), Console(quiet=True))
     monkeypatch.setitem(__import__("sys").modules, "cyllama.llama", None)
     with pytest.raises(MissingModelError, match=r"solotune\[gguf\]"):

@@ -25,7 +25,7 @@ from tests.small_model import make_model
 
 def trained(run: Run, project: Project) -> Run:
     """The run folder as `train` leaves it, with an adapter whose every tensor matters."""
-    causal, tokenizer = load.load(project.base_model, project)
+    causal, tokenizer = load.Base.of(project).load()
     torch.manual_seed(1)
     adapted = qlora.add_adapter(causal, project)
     for name, parameter in adapted.named_parameters():
@@ -74,13 +74,13 @@ def test_merged_equals_adapter_and_loads_plainly(
     loaded, tokenizer = AutoModelForCausalLM.from_pretrained(place), AutoTokenizer.from_pretrained(place)
     assert metrics["chosen"] == min(metrics["bases"], key=lambda name: metrics["bases"][name]["perplexity"])
     quantise = "nf4" if metrics["chosen"] == "nf4" else None
-    tuned = load.attach(load.load(str(base), project, quantise)[0], curated.local(load.ADAPTER))
+    tuned = load.attach(load.Base.of(project, str(base)).load(quantise)[0], curated.local(load.ADAPTER))
     ids = torch.tensor([tokenizer("lost card open account").input_ids])
     with torch.inference_mode():
         torch.testing.assert_close(loaded(ids).logits, tuned(ids).logits, atol=1e-4, rtol=0)
     assert loaded.dtype == torch.float32
     assert loaded.num_parameters() == metrics["parameters"]
-    assert tokenizer.chat_template == load.load_tokenizer(str(base), project).chat_template
+    assert tokenizer.chat_template == load.Base.of(project, str(base)).tokenizer().chat_template
     assert GenerationConfig.from_pretrained(place).eos_token_id == [2, 5]
     card = (place / "README.md").read_text()
     assert "license: apache-2.0" in card
@@ -125,7 +125,7 @@ def test_the_base_of_the_better_merge_is_shipped(
     assert metrics["chosen"] == "nf4"
     assert len(set(seen)) == 2  # two bases, two models
     loaded = AutoModelForCausalLM.from_pretrained(curated.local(merge.MERGED))
-    tuned = load.attach(load.load(project.base_model, project, "nf4")[0], curated.local(load.ADAPTER))
+    tuned = load.attach(load.Base.of(project).load("nf4")[0], curated.local(load.ADAPTER))
     ids = torch.tensor([[7, 8, 9, 10, 11]])
     with torch.inference_mode():
         torch.testing.assert_close(loaded(ids).logits, tuned(ids).logits, atol=1e-4, rtol=0)
@@ -168,7 +168,7 @@ def test_rank_stabilised_and_dora_adapters_merge_as_peft_merges_them(
     from peft import LoraConfig, get_peft_model
 
     project = make_project()
-    causal, _ = load.load(str(tiny), project)
+    causal, _ = load.Base.of(project, str(tiny)).load()
     torch.manual_seed(2)
     settings = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False, **kind)
     with load.quiet_peft():
@@ -187,7 +187,7 @@ def test_rank_stabilised_and_dora_adapters_merge_as_peft_merges_them(
 
 
 def test_a_name_in_two_files_of_the_base_is_refused(tmp_path: Path) -> None:
-    writer = safetensors_io.Shards(tmp_path, 1 << 20)
+    writer = safetensors_io.Shards(tmp_path)
     writer.add("a", torch.zeros(2))
     with pytest.raises(IntegrityError, match="two of its files"):
         writer.add("a", torch.zeros(2))

@@ -35,7 +35,7 @@ def make_loop(place: Path, folder: Path) -> trainer.PackedTrainer:
     train = {"pack_tokens": ROW, "rows_per_step": 2, "epochs": 2, "recompute": 0, "lora": {"r": 4, "dropout": 0.0}}
     project = Project.model_validate({"name": "gpu", "base_model": str(place), "train": train})
     set_seed(0)
-    causal, _ = load.load(str(place), project, "nf4", "cuda", packed_attention.register())
+    causal, _ = load.Base.of(project, str(place)).load("nf4", "cuda", packed_attention.register())
     adapted = qlora.add_adapter(causal, project)
     folder.mkdir()
     layers = len(layers_of(causal))

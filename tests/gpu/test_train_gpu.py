@@ -67,8 +67,8 @@ def test_the_packed_kernel_agrees_with_the_cpu(base: Path) -> None:
     project = Project.model_validate({"name": "gpu", "base_model": str(base)})
     row = trainer.PackedRows(rows(20), np.arange(1))[0]
     with torch.no_grad():
-        slow, _ = load.load(str(base), project, attention=packed_attention.register())
-        fast, _ = load.load(str(base), project, device="cuda", attention=packed_attention.register())
+        slow, _ = load.Base.of(project, str(base)).load(attention=packed_attention.register())
+        fast, _ = load.Base.of(project, str(base)).load(device="cuda", attention=packed_attention.register())
         expected, got = summed(slow, row, "cpu"), summed(fast, row, "cuda")
     assert got == pytest.approx(expected, rel=0.01)
 
@@ -77,7 +77,7 @@ def make_loop(base: Path, place: Path, **train: Any) -> trainer.PackedTrainer:
     settings = {"max_length": 256, "pack_tokens": 512, "rows_per_step": 2, "learning_rate": 5e-3, **train}
     project = Project.model_validate({"name": "gpu", "base_model": str(base), "train": settings})
     set_seed(0)
-    causal, _ = load.load(str(base), project, "nf4", "cuda", packed_attention.register())
+    causal, _ = load.Base.of(project, str(base)).load("nf4", "cuda", packed_attention.register())
     adapted = qlora.add_adapter(causal, project)
     place.mkdir(exist_ok=True)
     return trainer.PackedTrainer(

@@ -15,7 +15,7 @@ from pipeline.run import Run
 
 
 def test_nf4_holds_the_linear_layers_and_nothing_else(tiny: Path, make_project: Any) -> None:
-    causal, tokenizer = load.load(str(tiny), make_project(), "nf4")
+    causal, tokenizer = load.Base.of(make_project(), str(tiny)).load("nf4")
     kinds = {name: type(module).__name__ for name, module in causal.named_modules()}
     assert {kind for name, kind in kinds.items() if name.endswith("_proj")} == {"Linear4bit"}
     assert kinds["lm_head"] == "Linear"
@@ -28,15 +28,15 @@ def test_nf4_holds_the_linear_layers_and_nothing_else(tiny: Path, make_project: 
 def test_missing_weights_are_a_sentence(tmp_path: Path, make_project: Any) -> None:
     for name in (str(tmp_path / "none"), "./none"):
         with pytest.raises(MissingModelError, match="no model folder at"):
-            load.folder(name)
+            load.find_folder(name)
     with pytest.raises(MissingModelError, match="not in this machine's cache"):
-        load.folder("solotune-tests/no-such-model")
+        load.find_folder("solotune-tests/no-such-model")
     with pytest.raises(
         MissingModelError, match=r"models/of/mine is no folder, seen from the configuration file, and no"
     ):
-        load.folder("models/of/mine")
+        load.find_folder("models/of/mine")
     with pytest.raises(MissingModelError, match=r"config\.json is missing"):
-        load.load(str(tmp_path), make_project(base=tmp_path))
+        load.Base.of(make_project(base=tmp_path), str(tmp_path)).load()
 
 
 def test_a_hub_name_is_no_folder_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def test_a_hub_name_is_no_folder_of_the_working_folder(tmp_path: Path, monkeypat
     (tmp_path / "solotune-tests/none/config.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MissingModelError, match="seen from the configuration file there is no such folder either"):
-        load.folder("solotune-tests/none")
+        load.find_folder("solotune-tests/none")
     assert catalogue.folder_of("solotune-tests/none") is None
 
 
@@ -53,7 +53,7 @@ def test_a_folder_that_holds_something_else_is_a_sentence(tmp_path: Path, tiny: 
     shutil.copytree(tiny, broken)
     (broken / "model.safetensors").unlink()
     with pytest.raises(ConfigError, match="cannot be loaded"):
-        load.load(str(broken), make_project(base=broken))
+        load.Base.of(make_project(base=broken), str(broken)).load()
 
 
 def test_there_is_no_adapter_before_training(curated: Run) -> None:

@@ -24,15 +24,15 @@ from pipeline.models import memory
 def test_the_place(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, gpu: float | None, cpu: float, wanted: tuple[str, object]
 ) -> None:
-    count = memory.parameters(str(tiny))
+    count = memory.parameters(tiny)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
-    monkeypatch.setattr(memory, "free", lambda device: int(count * ((gpu or 0.0) if device == "cuda" else cpu)))
-    assert memory.place(str(tiny)) == wanted
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(count * ((gpu or 0.0) if device == "cuda" else cpu)))
+    assert memory.choose_device(tiny) == wanted
 
 
 def test_parameters_are_those_of_the_files(tiny: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    assert memory.parameters(str(tiny)) == AutoModelForCausalLM.from_pretrained(tiny).num_parameters()
-    assert 1 << 28 < memory.free("cpu") < 1 << 50
-    assert memory.fits(str(tiny), 2)
+    assert memory.parameters(tiny) == AutoModelForCausalLM.from_pretrained(tiny).num_parameters()
+    assert 1 << 28 < memory.free_bytes("cpu") < 1 << 50
+    assert memory.fits(tiny, 2)

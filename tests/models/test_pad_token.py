@@ -84,14 +84,14 @@ def test_a_pad_token_has_an_embedding_in_memory_and_on_disk(shape: str, tmp_path
     make, text, expected = SHAPES[shape]
     plain = make()
     base = save(plain, text, tmp_path / "base")
-    tokenizer = load.load_tokenizer(str(base), make_project(base=base))
+    tokenizer = load.Base.of(make_project(base=base), str(base)).tokenizer()
     assert tokenizer.pad_token == expected
     assert tokenizer.pad_token_id == plain.get_vocab()[expected]
     assert tokenizer.pad_token_id not in {template.stop_token(tokenizer).id, tokenizer.eos_token_id}
     tokenizer.save_pretrained(tmp_path / "adapter")  # as a training does: no configuration of a model beside it
     for again in (
         AutoTokenizer.from_pretrained(tmp_path / "adapter"),
-        load.load_tokenizer(str(tmp_path / "adapter"), make_project(base=base)),
+        load.Base.of(make_project(base=base), str(tmp_path / "adapter")).tokenizer(),
     ):
         assert (again.pad_token, again.pad_token_id) == (expected, tokenizer.pad_token_id)
         assert again.get_vocab() == plain.get_vocab()
@@ -104,14 +104,14 @@ def test_a_pad_token_that_the_vocabulary_lacks_is_replaced(make_project: Any) ->
     tokenizer.chat_template = NO_MARKS
     tokenizer.pad_token = "<pad>"
     assert tokenizer.pad_token_id == tokenizer.unk_token_id  # an id it has, but only in memory
-    assert template.prepare_tokenizer(tokenizer, make_project()).pad_token == "<unk>"
+    assert template.prepare_tokenizer(tokenizer, make_project().chat_template).pad_token == "<unk>"
 
 
 def test_a_tokenizer_of_stop_tokens_alone_is_one_sentence(make_project: Any) -> None:
     tokenizer = byte_level(("<|endoftext|>",), "<|endoftext|>", "<|endoftext|>", "<|endoftext|>")
     tokenizer.chat_template = NO_MARKS
     with pytest.raises(ConfigError, match="no token to pad with besides its stop token"):
-        template.prepare_tokenizer(tokenizer, make_project())
+        template.prepare_tokenizer(tokenizer, make_project().chat_template)
 
 
 @pytest.mark.parametrize("pad", ["[PAD]", None])
@@ -121,17 +121,17 @@ def test_more_tokens_than_embeddings_are_one_sentence(pad: str | None, tmp_path:
         tokenizer.add_tokens(["<image>"])
     base = save(tokenizer, NO_MARKS, tmp_path / "base", beyond=1)
     with pytest.raises(ConfigError, match=rf"such as `.+` \(id {len(tokenizer) - 1}, the model has"):
-        load.load_tokenizer(str(base), make_project(base=base))
+        load.Base.of(make_project(base=base), str(base)).tokenizer()
     (base / "config.json").rename(tmp_path / "config.json")
     (tmp_path / "whole").mkdir()
     shutil.copy(tmp_path / "config.json", tmp_path / "whole")
     with pytest.raises(ConfigError, match="without an embedding"):  # an adapter's tokenizer, its base elsewhere
-        load.load_tokenizer(str(base), make_project(base=tmp_path / "whole"))
+        load.Base.of(make_project(base=tmp_path / "whole"), str(base)).tokenizer()
 
 
 def test_answers_and_losses_owe_nothing_to_the_pad_token(tmp_path: Path, make_project: Any) -> None:
     base = make_model(tmp_path / "base", dtype="float32")
-    causal, tokenizer = load.load(str(base), make_project(base=base))
+    causal, tokenizer = load.Base.of(make_project(base=base), str(base)).load()
     prompts = ["card", "account transfer fee refund limit app login", "fee fee"]
     rows = template.encode_batch(tokenizer, prompts, ["close it", "the bank", "a code"], 100)
     answers, losses = [], []

@@ -80,12 +80,14 @@ def test_a_template_that_rewrites_the_question_is_refused() -> None:
 
 def test_a_model_without_template_needs_a_file(make_project: Any, tmp_path: Any) -> None:
     with pytest.raises(ConfigError, match="name a Jinja file as `chat_template`, or `default`"):
-        template.prepare_tokenizer(make_tokenizer(None), make_project())
+        template.prepare_tokenizer(make_tokenizer(None), make_project().chat_template)
     with pytest.raises(ConfigError, match="cannot read"):
-        template.prepare_tokenizer(make_tokenizer(None), make_project(chat_template=str(tmp_path / "none.jinja")))
+        template.prepare_tokenizer(
+            make_tokenizer(None), make_project(chat_template=str(tmp_path / "none.jinja")).chat_template
+        )
     (tmp_path / "chat.jinja").write_text(TEMPLATE)
     prepared = template.prepare_tokenizer(
-        make_tokenizer(None), make_project(chat_template=str(tmp_path / "chat.jinja"))
+        make_tokenizer(None), make_project(chat_template=str(tmp_path / "chat.jinja")).chat_template
     )
     assert template.template_sha256(prepared) == template.template_sha256(make_tokenizer())
 
@@ -95,7 +97,7 @@ def test_pad_is_never_a_stop_token(make_project: Any, pad: str | None) -> None:
     tokenizer = make_tokenizer()
     tokenizer.pad_token = pad
     project: Project = make_project()
-    prepared = template.prepare_tokenizer(tokenizer, project)
+    prepared = template.prepare_tokenizer(tokenizer, project.chat_template)
     assert prepared.pad_token == "<pad>"
     assert prepared.padding_side == "left"
 

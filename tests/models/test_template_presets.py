@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.models import template
+from pipeline.models.load import Base
 from pipeline.train.data import pack
 
 FOLDER = Path(__file__).parent / "templates"
@@ -110,7 +111,12 @@ def preset(request: pytest.FixtureRequest, make_project: Any) -> tuple[Any, str,
     make, name, asked, supervised, bos = PRESETS[request.param]
     tokenizer = make()
     place = name if name == template.DEFAULT else str(FOLDER / f"{name}.jinja")
-    return template.prepare_tokenizer(tokenizer, make_project(chat_template=place)), asked, supervised, bos
+    return (
+        template.prepare_tokenizer(tokenizer, make_project(chat_template=place).chat_template),
+        asked,
+        supervised,
+        bos,
+    )
 
 
 def text(tokenizer: Any, ids: list[int]) -> str:
@@ -203,7 +209,7 @@ def test_a_conversation_whose_earlier_thinking_is_stripped_can_still_be_asked() 
 def test_documents_reach_the_packed_rows_as_text(tiny: Path, make_project: Any) -> None:
     import pyarrow as pa
 
-    tokenise = pack.Tokenise(make_project())
+    tokenise = pack.Tokenise(Base.of(make_project()), make_project().train.max_length)
     columns = {"id": ["1", "2"], "kind": ["document", "qa"], "prompt": ["fee", "fee"], "response": ["card", "card"]}
     table = tokenise(pa.table({**columns, "path": ["x/data/train/0", "x/data/val/0"]}))
     decoded = [tokenise.tokenizer.decode(ids) for ids in table["input_ids"].to_pylist()]

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.errors import ConfigError
+from pipeline.models.load import Base
 from pipeline.plan import catalogue, cost_model, resolve_auto
 from pipeline.run import Run
 from pipeline.train import launch
@@ -45,7 +46,7 @@ def run(tmp_path: Path) -> Run:
 def settled(project: Any, run: Run, card: catalogue.Card | None, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(resolve_auto, "find_card", lambda _: card)
     said = io.StringIO()
-    found, chosen = resolve_auto.settle(project, run, Console(file=said, width=200))
+    found, chosen = resolve_auto.resolve_auto(project, Base.of(project), run, Console(file=said, width=200))
     run.write_json(resolve_auto.PLAN, resolve_auto.facts(project, found, chosen, PACKED))
     return found.train, said.getvalue()
 
@@ -119,7 +120,7 @@ def test_a_cpu_gets_small_rows_and_recomputes_nothing(
 def test_a_batch_in_tokens_or_examples_becomes_packed_rows(make_project: Any) -> None:
     for given, rows in (({}, 2), ({"batch_tokens": 420}, 4), ({"batch_examples": 16}, 3), ({"batch_tokens": 1}, 1)):
         project = make_project(train=given)
-        assert resolve_auto.batch(project, PACKED).train.rows_per_step == rows
+        assert resolve_auto.resolve_batch(project, PACKED).train.rows_per_step == rows
 
 
 def test_planned_stands_beside_actual(

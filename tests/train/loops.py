@@ -20,7 +20,7 @@ def loop(project: Project, run: Run, kill_after: int | None = None, **options: A
     from transformers import set_seed
 
     set_seed(project.seed)
-    causal, _ = load.load(project.base_model, project, project.train.quantise, attention=packed_attention.register())
+    causal, _ = load.Base.of(project).load(project.train.quantise, attention=packed_attention.register())
     made = trainer.PackedTrainer(
         qlora.add_adapter(causal, project),
         project.train,

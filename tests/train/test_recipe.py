@@ -17,6 +17,7 @@ from pipeline.config import Project
 from pipeline.errors import ConfigError, InputError
 from pipeline.models import load as model
 from pipeline.models import template
+from pipeline.models.load import Base
 from pipeline.run import Run
 from pipeline.train import qlora
 from pipeline.train.data import general_rows, pack
@@ -29,7 +30,7 @@ QUIET = Console(quiet=True)
 
 def adapter(tiny: Path, make_project: Any, **lora: Any) -> Any:
     project = make_project(train={"lora": {"r": 4, "alpha": 8, **lora}})
-    return qlora.add_adapter(model.load(str(tiny), project)[0], project)
+    return qlora.add_adapter(model.Base.of(project, str(tiny)).load()[0], project)
 
 
 def adapted_names(model: Any) -> set[str]:
@@ -127,7 +128,7 @@ def book(tmp_path: Path) -> Path:
 
 def mixed(curated: Run, make_project: Any, book: Path, share: float = 0.1, **project: Any) -> dict[str, Any]:
     made = make_project(train={"general": {"path": str(book), "share": share}}, **project)
-    pack.pack(made, curated, QUIET)
+    pack.pack(made, Base.of(made), curated, QUIET)
     counts: dict[str, Any] = curated.read_json(pack.SUMMARY)["train"]
     return counts
 
@@ -144,7 +145,7 @@ def test_general_rows_are_a_tenth_of_the_supervised_tokens(curated: Run, make_pr
     assert set(drawn["origin"].to_pylist()) == {"general"}
     assert set(drawn["kind"].to_pylist()) == {"document"}
     assert counts["examples"] == 60 + found["rows"]
-    assert pack.pack(make_project(), curated, QUIET)
+    assert pack.pack(make_project(), Base.of(make_project()), curated, QUIET)
     assert curated.read_json(pack.SUMMARY)["train"]["general"] is None
     assert curated.read_json(pack.SUMMARY)["train"]["examples"] == 60
 
@@ -171,7 +172,7 @@ def test_the_draw_follows_the_seed_and_nothing_else(curated: Run, make_project: 
 
 def test_too_little_general_text_is_said(curated: Run, make_project: Any, book: Path, capsys: Any) -> None:
     made = make_project(train={"general": {"path": str(book), "share": 0.9}})
-    pack.pack(made, curated, Console(width=300))
+    pack.pack(made, Base.of(made), curated, Console(width=300))
     found = curated.read_json(pack.SUMMARY)["train"]["general"]
     assert found["rows"] == found["available"] == 40
     assert found["share"] < found["wanted"] == 0.9

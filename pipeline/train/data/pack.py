@@ -19,8 +19,7 @@ import pyarrow as pa
 from pipeline.batch import each
 from pipeline.errors import ConfigError, InputError, UserError
 from pipeline.formats import FORMATS
-from pipeline.model_fingerprint import model_fingerprint
-from pipeline.models import load, template
+from pipeline.models import template
 from pipeline.run import fingerprint, outputs
 from pipeline.train.data import general_rows
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.config import Project, Train
+    from pipeline.models.load import Base
     from pipeline.run import Run, Stage
 
 STAGE = "pack"
@@ -51,9 +51,8 @@ PACKED = pa.schema([pa.field(name, pa.list_(pa.int32())) for name in ("input_ids
 class Tokenise:
     """Makes of a table with `id`, `kind`, `prompt` and `response` an `ENCODED` table, row for row."""
 
-    def __init__(self, project: Project) -> None:
-        self.tokenizer = load.load_tokenizer(project.base_model, project)
-        self.max_length = project.train.max_length
+    def __init__(self, base: Base, max_length: int) -> None:
+        self.tokenizer, self.max_length = base.tokenizer(), max_length
 
     def __call__(self, table: pa.Table) -> pa.Table:
         prompts, responses = table["prompt"].to_pylist(), table["response"].to_pylist()
@@ -68,7 +67,7 @@ class Tokenise:
         return pa.Table.from_arrays(columns, schema=ENCODED)
 
 
-def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
+def pack(project: Project, base: Base, run: Run, console: Console) -> dict[str, Any]:
     """Runs the stage, or finds it finished; returns its manifest.
 
     Raises `MissingStageError` before `curate`, `ConfigError` for lengths that cannot be, `InputError` when no training
@@ -77,15 +76,15 @@ def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
     capacity = int(project.train.pack_tokens)  # `auto` is settled by now
     if project.train.max_length > capacity:
         raise ConfigError("train.max_length must not exceed train.pack_tokens: an example is never split")
-    if project.train.max_length > (limit := load.positions(project.base_model)):
-        raise ConfigError(f"train.max_length: {project.base_model} takes no more than {limit} tokens")
+    if project.train.max_length > (limit := base.positions):
+        raise ConfigError(f"train.max_length: {base.name} takes no more than {limit} tokens")
     curated, made = run.require("curate"), run.manifest("synthesize")
     inputs = {"curate": curated["key"], "synthesize": made["key"] if made else None}
-    tokenise = Tokenise(project)
+    tokenise = Tokenise(base, project.train.max_length)
     key = fingerprint(
         inputs,
         template.template_sha256(tokenise.tokenizer),
-        model_fingerprint(str(load.folder(project.base_model))),
+        base.fingerprint,
         project.train.max_length,
         capacity,
         general_rows.fingerprint_of(project),
@@ -99,7 +98,7 @@ def pack(project: Project, run: Run, console: Console) -> dict[str, Any]:
     sources = {split: outputs(curated, f"data/{split}") for split in ("train", "val")}
     sources["train"] += outputs(made, "data/synthetic") if made else []
     few = sum(curated["rows"].values()) + (sum(made["rows"].values()) if made else 0) <= SMALL
-    encoded = {split: _encoded(project, run, paths, tokenise if few else None) for split, paths in sources.items()}
+    encoded = {split: _encoded(run, paths, tokenise, here=few) for split, paths in sources.items()}
     encoded["train"], mixed = _mix(project, run, stage, encoded["train"], tokenise)
     summary: dict[str, Any] = {}
     for split, rows in encoded.items():
@@ -146,13 +145,13 @@ def _mix(
     return pa.concat_tables([encoded, added]), counts
 
 
-def _encoded(project: Project, run: Run, paths: list[str], tokenise: Tokenise | None) -> pa.Table:
-    """Tokenises the records of Parquet files, here or, without `tokenise`, on the cluster (`ENCODED`)."""
+def _encoded(run: Run, paths: list[str], tokenise: Tokenise, here: bool) -> pa.Table:
+    """Tokenises the records of Parquet files, in this process or in Ray tasks; returns an `ENCODED` table."""
 
-    def work(path: str, tokenise: Tokenise | None) -> pa.Table:
-        return (tokenise or Tokenise(project))(run.read_table(path, _COLUMNS))
+    def work(path: str) -> pa.Table:
+        return tokenise(run.read_table(path, _COLUMNS))
 
-    tables = [work(path, tokenise) for path in paths] if tokenise else each(work, [(path, None) for path in paths])
+    tables = [work(path) for path in paths] if here else each(work, [(path,) for path in paths])
     return pa.concat_tables([ENCODED.empty_table(), *tables])
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline import schema
-from pipeline.models import load, template
+from pipeline.models import template
+from pipeline.models.load import Base
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,7 +67,7 @@ def styled(runs: list[Span], colour: bool) -> Text:
 
 def show(project: Project, run: Run, count: int, console: Console) -> None:
     """Prints `count` training rows with their masks; raises `MissingStageError` before `curate`."""
-    tokenizer = load.load_tokenizer(project.base_model, project)
+    tokenizer = Base.of(project).tokenizer()
     rows = run.read_outputs(run.require("curate"), "data/train").select(["id", "kind", "prompt", "response"])
     chosen = sorted(rows.to_pylist(), key=lambda row: schema.shuffle_key(project.seed, row["id"]))
     colour = console.color_system is not None

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from pipeline import schema
 from pipeline.errors import ConfigError, InputError, MissingStageError, UserError
+from pipeline.models.load import Base
 from pipeline.run import Run
 from pipeline.train.data import pack
 from tests.small_model import begin_curated, make_rows
@@ -67,10 +68,10 @@ def shards(run: Run) -> dict[str, bytes]:
 
 def test_the_same_rows_in_other_files_give_the_same_bytes(curated: Run, make_project: Any) -> None:
     project = make_project()
-    first = pack.pack(project, curated, Console(quiet=True))
+    first = pack.pack(project, Base.of(project), curated, Console(quiet=True))
     before = shards(curated)
     assert set(before) == {"stages/pack/train-00000.parquet", "stages/pack/val-00000.parquet"}
-    again = pack.pack(project, curated, Console(quiet=True))
+    again = pack.pack(project, Base.of(project), curated, Console(quiet=True))
     assert again == first
     stage = curated.begin("curate", "other-blocks")
     table = pa.Table.from_pylist(make_rows("train", 60)[::-1], schema=schema.RECORD)
@@ -78,13 +79,13 @@ def test_the_same_rows_in_other_files_give_the_same_bytes(curated: Run, make_pro
         curated.put(stage, f"data/train/{number:05d}.parquet", table.slice(number * 9, 9))
     curated.put(stage, "data/val/00000.parquet", curated.read_table("data/val/00000.parquet"))
     curated.commit(stage, {}, {})
-    assert pack.pack(project, curated, Console(quiet=True))["key"] != first["key"]
+    assert pack.pack(project, Base.of(project), curated, Console(quiet=True))["key"] != first["key"]
     assert shards(curated) == before
 
 
 def test_a_run_under_a_folder_called_data_val_trains_on_its_training_rows(tmp_path: Any, make_project: Any) -> None:
     run = begin_curated(tmp_path / "data/val/run")
-    pack.pack(make_project(), run, Console(quiet=True))
+    pack.pack(make_project(), Base.of(make_project()), run, Console(quiet=True))
     counts = run.read_json(pack.SUMMARY)
     assert (counts["train"]["examples"], counts["val"]["examples"]) == (60, 12)
 
@@ -94,11 +95,11 @@ def test_the_cluster_packs_as_this_process_does(
     tmp_path: Any, make_project: Any, ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     curated, project = begin_curated(tmp_path / "data/val/run"), make_project()
-    pack.pack(project, curated, Console(quiet=True))
+    pack.pack(project, Base.of(project), curated, Console(quiet=True))
     before = shards(curated)
     monkeypatch.setattr(pack, "SMALL", 0)
     curated.delete("stages/pack")
-    pack.pack(project, curated, Console(quiet=True))
+    pack.pack(project, Base.of(project), curated, Console(quiet=True))
     assert shards(curated) == before
 
 
@@ -106,22 +107,37 @@ def test_synthetic_rows_join_once_their_stage_is_finished(curated: Run, make_pro
     stage = curated.begin("synthesize", "s")
     table = pa.Table.from_pylist([{**row, "origin": "synthetic"} for row in make_rows("more", 5)], schema=schema.RECORD)
     curated.put(stage, "data/synthetic/00000.parquet", table)
-    pack.pack(make_project(), curated, Console(quiet=True))
+    pack.pack(make_project(), Base.of(make_project()), curated, Console(quiet=True))
     assert curated.read_json(pack.SUMMARY)["train"]["examples"] == 60
     curated.commit(stage, {}, {"kept": 5})
-    pack.pack(make_project(), curated, Console(quiet=True))
+    pack.pack(make_project(), Base.of(make_project()), curated, Console(quiet=True))
     assert curated.read_json(pack.SUMMARY)["train"]["examples"] == 65
 
 
 def test_what_cannot_be_packed_is_a_sentence(curated: Run, make_project: Any, tmp_path: Any) -> None:
     with pytest.raises(MissingStageError, match=r"jobs\.curate"):
-        pack.pack(make_project(), Run.open(str(tmp_path / "empty")), Console(quiet=True))
+        pack.pack(make_project(), Base.of(make_project()), Run.open(str(tmp_path / "empty")), Console(quiet=True))
     with pytest.raises(ConfigError, match="pack_tokens"):
-        pack.pack(make_project(train={"max_length": 300, "pack_tokens": 256}), curated, Console(quiet=True))
+        pack.pack(
+            make_project(train={"max_length": 300, "pack_tokens": 256}),
+            Base.of(make_project()),
+            curated,
+            Console(quiet=True),
+        )
     with pytest.raises(ConfigError, match="no more than 256 tokens"):
-        pack.pack(make_project(train={"max_length": 300, "pack_tokens": 512}), curated, Console(quiet=True))
+        pack.pack(
+            make_project(train={"max_length": 300, "pack_tokens": 512}),
+            Base.of(make_project()),
+            curated,
+            Console(quiet=True),
+        )
     with pytest.raises(InputError, match="no training row with an answer"):
-        pack.pack(make_project(train={"max_length": 4}), curated, Console(quiet=True))
+        pack.pack(
+            make_project(train={"max_length": 4}),
+            Base.of(make_project()),
+            curated,
+            Console(quiet=True),
+        )
 
 
 def test_the_order_is_a_shuffle_per_epoch_and_follows_the_seed(make_project: Any) -> None:

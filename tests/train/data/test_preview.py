@@ -24,7 +24,7 @@ from tests.models.test_template_presets import FOLDER, PRESETS
 def test_the_spans_are_the_row_and_its_mask(name: str, make_project: Any) -> None:
     make, file, _, supervised, _ = PRESETS[name]
     place = file if file == template.DEFAULT else str(FOLDER / f"{file}.jinja")
-    tokenizer = template.prepare_tokenizer(make(), make_project(chat_template=place))
+    tokenizer = template.prepare_tokenizer(make(), make_project(chat_template=place).chat_template)
     row = template.encode(tokenizer, "lost card", "close it", 200)
     found = preview.spans(tokenizer, row)
     assert "".join(span.text for span in found) == tokenizer.decode(row.input_ids)

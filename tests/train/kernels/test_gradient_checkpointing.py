@@ -20,7 +20,7 @@ def step(tiny: Path, make_project: Any, depth: Any, fuse: bool = False) -> tuple
 
     project = make_project(train={"lora": {"r": 4, "alpha": 8, "dropout": 0.0 if fuse else 0.2}, "recompute": depth})
     torch.manual_seed(3)
-    causal, _ = load.load(str(tiny), project, attention=packed_attention.register())
+    causal, _ = load.Base.of(project, str(tiny)).load(attention=packed_attention.register())
     adapted = qlora.add_adapter(causal, project)
     if fuse:
         assert fused_lora.fuse(adapted) == 10  # of two layers: q, k, v, o and the MLP
@@ -56,7 +56,7 @@ def test_gradients_are_equal_with_no_some_and_all_layers_recomputed(tiny: Path, 
 
 
 def test_more_layers_than_there_are_is_a_sentence(tiny: Path, make_project: Any) -> None:
-    causal, _ = load.load(str(tiny), make_project())
+    causal, _ = load.Base.of(make_project(), str(tiny)).load()
     assert recompute_layers(causal, None) == 2
     with pytest.raises(ConfigError, match="3 layers, but this model has 2"):
         recompute_layers(causal, 3)

@@ -22,7 +22,7 @@ Packing = list[list[int]]
 
 @pytest.fixture
 def examples(tiny: Path, make_project: Any) -> list[template.Encoded]:
-    tokenizer = load.load_tokenizer(str(tiny), make_project())
+    tokenizer = load.Base.of(make_project(), str(tiny)).tokenizer()
     prompts = ["lost card", "open account with a new password " * 3, "fee", "refund code limit"]
     return template.encode_batch(tokenizer, prompts, ["close it", "no", "transfer fee " * 6, "app"], 128)
 
@@ -56,8 +56,8 @@ def in_pack(causal: Any, examples: list[template.Encoded], members: list[int], o
 def test_an_example_has_the_loss_in_the_pack_that_it_has_alone(
     tiny: Path, make_project: Any, examples: list[template.Encoded]
 ) -> None:
-    plain, _ = load.load(str(tiny), make_project())
-    ours, _ = load.load(str(tiny), make_project(), attention=packed_attention.register())
+    plain, _ = load.Base.of(make_project(), str(tiny)).load()
+    ours, _ = load.Base.of(make_project(), str(tiny)).load(attention=packed_attention.register())
     for number, example in enumerate(examples):
         labels = torch.tensor([example.labels])
         count = int((labels[:, 1:] != IGNORED).sum())
@@ -71,7 +71,7 @@ def test_neighbours_in_the_pack_do_not_touch_an_example(
     tiny: Path, make_project: Any, examples: list[template.Encoded]
 ) -> None:
     """Nothing leaks: neither other neighbours nor other words in them change an example's loss or its gradient."""
-    ours, _ = load.load(str(tiny), make_project(), attention=packed_attention.register())
+    ours, _ = load.Base.of(make_project(), str(tiny)).load(attention=packed_attention.register())
     expected = in_pack(ours, examples, [1], 1)
     noise = [
         template.Encoded([(token + 7) % 200 for token in row.input_ids], row.labels, row.truncated) if i != 1 else row
@@ -104,7 +104,7 @@ def first_steps(
     train = {"quantise": None, "recompute": 0, "lora": {"r": 4, "alpha": 8, "dropout": 0.0}, "warmup_share": 0.0}
     project = make_project(train={**train, "epochs": 2, "rows_per_step": len(packing)})
     torch.manual_seed(0)
-    causal, _ = load.load(str(base), project, attention=packed_attention.register())
+    causal, _ = load.Base.of(project, str(base)).load(attention=packed_attention.register())
     rows, none = table(examples, packing), pack.PACKED.empty_table()
     place.mkdir()
     made = trainer.PackedTrainer(

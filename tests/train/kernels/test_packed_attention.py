@@ -18,7 +18,7 @@ from pipeline.train.loop import trainer
 
 @pytest.fixture
 def examples(tiny: Path, make_project: Any) -> list[template.Encoded]:
-    tokenizer = load.load_tokenizer(str(tiny), make_project())
+    tokenizer = load.Base.of(make_project(), str(tiny)).tokenizer()
     prompts = ["lost card", "open account with a new password " * 3, "fee", "refund code limit"]
     return template.encode_batch(tokenizer, prompts, ["close it", "no", "transfer fee " * 6, "app"], 128)
 
@@ -36,8 +36,8 @@ def test_packed_loss_is_the_sum_of_the_losses_alone(
     tiny: Path, make_project: Any, examples: list[template.Encoded]
 ) -> None:
     project = make_project()
-    plain, _ = load.load(str(tiny), project)
-    ours, _ = load.load(str(tiny), project, attention=packed_attention.register())
+    plain, _ = load.Base.of(project, str(tiny)).load()
+    ours, _ = load.Base.of(project, str(tiny)).load(attention=packed_attention.register())
     alone = []
     for row in examples:
         labels = torch.tensor([row.labels])
@@ -56,7 +56,7 @@ def test_no_mask_is_built(
 
     for name in ("sdpa_mask", "eager_mask"):
         monkeypatch.setattr(masking_utils, name, refuse)
-    ours, _ = load.load(str(tiny), make_project(), attention=packed_attention.register())
+    ours, _ = load.Base.of(make_project(), str(tiny)).load(attention=packed_attention.register())
     assert ours.config._attn_implementation not in masking_utils.ALL_MASK_ATTENTION_FUNCTIONS
     loss.row_loss(ours, packed(examples))
 

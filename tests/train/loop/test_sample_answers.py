@@ -25,7 +25,7 @@ def test_a_training_that_is_asked_is_the_same_training(packed: Run, make_project
     packed.delete("checkpoints")
     qlora.resume(packed, "key")
     asked = loop(project, packed)
-    _, tokenizer = load.load(project.base_model, project)
+    _, tokenizer = load.Base.of(project).load()
     asked.add_callback(sample_answers.Sampler(tokenizer, PROMPTS, asked.journal))
     asked.train()
     found = [line for line in lines(packed) if line.get("event") == "samples"]
@@ -37,11 +37,9 @@ def test_a_training_that_is_asked_is_the_same_training(packed: Run, make_project
 
 def test_the_answers_are_those_of_the_model_loaded_plainly(make_project: Any, tmp_path: Any) -> None:
     project = make_project()
-    plain, tokenizer = load.load(project.base_model, project)
+    plain, tokenizer = load.Base.of(project).load()
     wanted, _ = complete(plain, tokenizer, PROMPTS, sample_answers.NEW_TOKENS)
-    training = qlora.add_adapter(
-        load.load(project.base_model, project, attention=packed_attention.register())[0], project
-    ).train()
+    training = qlora.add_adapter(load.Base.of(project).load(attention=packed_attention.register())[0], project).train()
     book = Journal(tmp_path / "lines.jsonl")
     book.cut("key", None)
     before = torch.random.get_rng_state()
