@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from pipeline.config import ASSETS, load
+import jobs.config
+from pipeline.config import ASSETS, Project, Settings, load, reference
 from pipeline.config.project import REMOVED
 from pipeline.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-
+DOCS = Path(__file__).parent.parent / "docs"
 
 PII = "name: a\nbase_model: o/m\ncurate: {pii: {%s}}\n"
 
@@ -123,6 +127,66 @@ def test_personal_data_settings_are_read(tmp_path: Path) -> None:
     assert settings.patterns == {"CUSTOMER_ID": (r"\bKD-\d{6}\b",)}
     assert settings.key == str(tmp_path / "secret/key")
     assert settings.ner == {"en": str(tmp_path / "ner")}
+
+
+def sections(section: type[Settings], path: str = "") -> Iterator[tuple[str, type[Settings]]]:
+    """Yields a section and all below it, with their dotted names, whether in a list, optional or plain."""
+    yield path, section
+    for name, field in section.model_fields.items():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, Settings):
+                yield from sections(kind, f"{path}.{name}".lstrip("."))
+
+
+def test_every_setting_and_every_section_says_what_it_is() -> None:
+    every = dict(sections(Project))
+    assert {"curate.read.tables.columns", "train.general", "serve.url"} <= every.keys()
+    silent = [path for path, section in every.items() if not section.__doc__]
+    silent += [
+        f"{path}.{name}"
+        for path, section in every.items()
+        for name, field in section.model_fields.items()
+        if not field.description and f"{path}.{name}".lstrip(".") not in every
+    ]
+    assert not silent
+
+
+def test_the_page_of_settings_is_what_the_command_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["config"])
+    jobs.config.main()
+    hint = "run `python -m jobs.config > docs/config.md`"
+    assert capsys.readouterr().out == (DOCS / "config.md").read_text(encoding="utf-8"), hint
+
+
+@pytest.mark.parametrize("path", [path for path, _ in sections(Project)])
+def test_the_reference_has_every_section_with_all_its_settings(path: str) -> None:
+    every = dict(sections(Project))
+    page = f"\n\n## \n{reference.markdown()}".split(f"\n## {path}\n")
+    assert len(page) == 2
+    told = re.findall(r"^\| `(\w+)` \|", page[1].split("\n## ")[0], re.MULTILINE)
+    below = [name.rpartition(".")[2] for name in every if name and name.rpartition(".")[0] == path]
+    assert {*told, *below} == set(every[path].model_fields)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "| `tables` | list of [sections](#curatereadtables) | `[]` |",
+        "| `columns` | [section](#curatereadtablescolumns) | required |",
+        "| `general` | [section](#traingeneral) or `null` | `null` |",
+        '| `ner` | mapping of language codes to model names or paths | `{"en": "ner-small", "de": "ner-small"}` |',
+        "| `patterns` | mapping of type names to lists of regular expressions | `{}` |",
+        "| `model` | model name or path | `toxicity-small` |",  # neither this machine's path nor quotes
+        "| `targets` | `qv`, `all-linear` or list of texts | `all-linear` |",
+        "| `port` | integer from 1 to 65535 | `8000` |",
+        "| `share` | number > 0 and < 1 | `0.1` |",
+        "| `key_file` | path or `null` | `null` |",
+    ],
+)
+def test_the_reference_tells_values_in_words(row: str) -> None:
+    assert f"\n{row}" in reference.markdown()
 
 
 def test_importing_the_pipeline_imports_no_torch() -> None:

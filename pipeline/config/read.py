@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from pipeline.config.values import Settings
 
 
 class Columns(Settings):
     """Which column of a table holds which field of a record. `prompt` and `response` must be there."""
 
-    prompt: str
-    response: str
-    source_id: str | None = None
-    label: str | None = None
-    created_at: str | None = None
-    status: str | None = None  # "solved", "closed" or "resolved", in any case, make a row count as resolved
-    names: tuple[str, ...] = ()  # columns with names of people: scrubbed wherever they recur in the text
-    emails: tuple[str, ...] = ()
-    phones: tuple[str, ...] = ()
+    prompt: str = Field(description="Column of the customer's question.")
+    response: str = Field(description="Column of the company's answer.")
+    source_id: str | None = Field(
+        None, description="Column of the ticket's number; null: the file's path and the line."
+    )
+    label: str | None = Field(None, description="Column of the topic; splits are stratified by it.")
+    created_at: str | None = Field(None, description="Column of the date or time, in UTC where it has no zone.")
+    status: str | None = Field(
+        None, description="Column of the status; of near duplicates, a solved, closed or resolved ticket is kept."
+    )
+    names: tuple[str, ...] = Field((), description="Columns of people's names, scrubbed wherever they recur in a text.")
+    emails: tuple[str, ...] = Field((), description="Columns of e-mail addresses, scrubbed likewise.")
+    phones: tuple[str, ...] = Field((), description="Columns of telephone numbers, scrubbed likewise.")
 
 
 class TableSource(Settings):
     """How to read the tables whose file name matches; Zendesk and Freshdesk exports need no entry."""
 
-    match: str  # glob on the file name
-    columns: Columns
+    match: str = Field(description="Glob on a file's name or on its path below the input, such as `*.csv`.")
+    columns: Columns = Field(description="Columns that hold the fields of a record.")
 
 
 class Markdown(Settings):
     """A page becomes one document per section. One with question and answer sections becomes one question/answer
     pair of them (title and questions -> answers); its other sections stay documents. Headings compare without case."""
 
-    questions: tuple[str, ...] = ()
-    answers: tuple[str, ...] = ()
+    questions: tuple[str, ...] = Field((), description="Headings of the sections that hold a question.")
+    answers: tuple[str, ...] = Field((), description="Headings of the sections that hold an answer.")
 
 
 class Read(Settings):
-    tables: tuple[TableSource, ...] = ()  # first match wins
+    """How files become rows."""
+
+    tables: tuple[TableSource, ...] = Field((), description="Rules for tables; the first that matches a file counts.")
     markdown: Markdown = Markdown()

@@ -33,19 +33,25 @@ def _model(value: Any, info: ValidationInfo) -> Any:
     """Tells a path from a name: what begins like a path is one, and so is what lies beside the configuration file."""
     if not isinstance(value, str):
         return value
-    bundled, place = model_path(value), _beside(value, info)
+    bundled, beside = model_path(value), _beside(value, info)
     if bundled != value:
         return bundled
-    return place if value.startswith((".", "/", "~")) or (place != value and Path(place).exists()) else value
+    return beside if value.startswith((".", "/", "~")) or (beside != value and Path(beside).exists()) else value
 
 
-ModelName = Annotated[str, BeforeValidator(_model)]
+def _kind(words: str) -> Any:
+    """Names what a text stands for, in the JSON schema and so in the configuration reference."""
+    return Field(json_schema_extra={"format": words})
+
+
+ModelName = Annotated[str, BeforeValidator(_model), _kind("model name or path")]
 """In this order: the name of a model that comes with the project (`tiny-base`, `toxicity-small`, `ner-small`), which
 becomes its path; a path, which begins with `.`, `/` or `~` or leads to something when seen from the configuration
 file's folder; else a name of the hub (`org/model`) or of whatever the setting names."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
+LanguageCode = Annotated[str, _kind("language code")]  # ISO 639-1
 
 
 def _compiles(value: str) -> str:
@@ -59,9 +65,9 @@ def _compiles(value: str) -> str:
     return value
 
 
-PathOrUri = Annotated[str, BeforeValidator(_beside)]
-TypeName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$")]
-Expression = Annotated[str, AfterValidator(_compiles)]
+PathOrUri = Annotated[str, BeforeValidator(_beside), _kind("path")]
+TypeName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$"), _kind("type name")]
+Expression = Annotated[str, AfterValidator(_compiles), _kind("regular expression")]
 
 
 class Settings(BaseModel):
