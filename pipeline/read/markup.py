@@ -16,21 +16,18 @@ from threading import get_ident
 
 from lxml import etree
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-INLINE = _words("a abbr b big code em font i ins del mark s small span strike strong sub sup u tt")
-BLOCK = _words(
-    "address article blockquote body br center dd div dl dt footer form h1 h2 h3 h4 h5 h6 head header hr html img li "
-    "link main meta ol p pre section style script table tbody td tfoot th thead title tr ul"
+INLINE = "a|abbr|b|big|code|em|font|i|ins|del|mark|s|small|span|strike|strong|sub|sup|u|tt"
+BLOCK = (
+    "address|article|blockquote|body|center|dd|div|dl|dt|footer|form|h[1-6]|head|header|hr|html|img|li|link|main|meta|"
+    "ol|p|pre|section|style|script|table|tbody|td|tfoot|th|thead|title|tr|ul"
 )
-PARAGRAPH = _words("p div table ul ol h1 h2 h3 h4 h5 h6 pre section article blockquote dl")
-NAMES = "|".join(sorted(INLINE | BLOCK))
+NAMES = f"{INLINE}|{BLOCK}|br"
+PARAGRAPH = "p div table ul ol h1 h2 h3 h4 h5 h6 pre section article blockquote dl"
+BEFORE = dict.fromkeys([*PARAGRAPH.split(), "tr", "br"], "\n") | {"li": "\n- ", "td": " ", "th": " "}
+AFTER = dict.fromkeys(PARAGRAPH.split(), "\n\n") | {"div": "\n", "tr": "\n"}
 TAG = re.compile(rf"</?(?:{NAMES})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 BREAK = re.compile(r"<br\s*/?>[ \t]*\r?\n?", re.IGNORECASE)
-BLOCK_TAG = re.compile(rf"</?(?:{'|'.join(sorted(BLOCK - {'br'}))})(?:\s[^<>]*)?/?>", re.IGNORECASE)
+BLOCK_TAG = re.compile(rf"</?(?:{BLOCK})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 NO_TAG = re.compile(rf"<(?=[a-z])(?!(?:{NAMES})[\s/>])", re.IGNORECASE)  # <name@example.org>, <your name>
 SPACES = re.compile(r"(?<=\S) +")
 HEAD = re.compile(r"(</?)head(?=[\s>])", re.IGNORECASE)
@@ -54,7 +51,7 @@ class _Reader:
         self._parts: list[str] = []
         self._depth = 0
         self._hidden = 0  # depth of the element that is left out
-        self._lists: list[int] = []  # next number of each open list, 0 for bullets
+        self._lists = [0]  # next number of each open list, 0 for bullets
         self._pre = 0
         for at in range(0, len(document), PIECE):
             self._parser.feed(document[at : at + PIECE])
@@ -69,30 +66,25 @@ class _Reader:
         quoted = tag == "blockquote" or QUOTE_CLASS.search(attributes.get("class", ""))
         if tag in UNSEEN or (quoted and not self._quotes):
             self._hidden = self._depth
-        elif tag == "li":
-            number = self._lists[-1] if self._lists else 0
-            self._parts.append(f"\n{number}. " if number else "\n- ")
-            if number:
-                self._lists[-1] += 1
-        elif tag in ("td", "th"):
-            self._parts.append(" ")
-        elif tag in PARAGRAPH or tag in ("tr", "br"):
-            self._parts.append("\n")
-            self._pre += tag == "pre"
-            if tag in ("ul", "ol"):
-                self._lists.append(int(tag == "ol"))
+            return
+        before = BEFORE.get(tag, "")
+        if tag == "li" and self._lists[-1]:
+            before = f"\n{self._lists[-1]}. "
+            self._lists[-1] += 1
+        elif tag in ("ul", "ol"):
+            self._lists.append(int(tag == "ol"))
+        self._pre += tag == "pre"
+        self._parts.append(before)
 
     def end(self, tag: str) -> None:
         self._depth -= 1
         if self._hidden:
             self._hidden = self._hidden if self._depth >= self._hidden else 0
-        elif tag in ("div", "tr"):
-            self._parts.append("\n")
-        elif tag in PARAGRAPH:
-            self._parts.append("\n\n")
-            self._pre -= tag == "pre"
-            if tag in ("ul", "ol"):
-                self._lists.pop()
+            return
+        if tag in ("ul", "ol"):
+            self._lists.pop()
+        self._pre -= tag == "pre"
+        self._parts.append(AFTER.get(tag, ""))
 
     def data(self, text: str) -> None:
         if not self._hidden:

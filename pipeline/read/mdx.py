@@ -8,36 +8,53 @@ This module does not evaluate expressions.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 MODULE = re.compile(
-    r"import\s+(?:[\w*{][^;]*?\s*from\s*)?['\"].*|import\s+[\w*{][\w\s,{}*]*|"
+    r"import\s+(?:[\w*{][^;]*?from\s*)?['\"].*|import\s+[\w*{][\w\s,{}*]*|"
     r"export\s+(?:default|const|let|var|function|async|class|type|\{|\*).*"
 )
 STARTS = re.compile(r"(?:import|export)\s")
-TAG = re.compile(
-    r"(?P<code>(?P<marks>`+)(?!`).*?(?<!`)(?P=marks)(?!`))|\{/\*.*?\*/\}|</?>|"
-    r"</?[A-Z][\w.]*(?:\s(?:[^<>{}\"']|\"[^\"]*\"|'[^']*'|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*)?/?>",
-    re.DOTALL,
+MARK = re.compile(
+    r"`+|\{/\*|</?>|"
+    r"</?[A-Z][\w.]*(?:\s(?:[^<>{}\"']|\"[^\"]*\"|'[^']*'|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*)?/?>"
 )
-
-
-def _open(text: str) -> int:
-    """Returns how many brackets a piece of code leaves open."""
-    return sum(text.count(mark) for mark in "({[") - sum(text.count(mark) for mark in ")}]")
 
 
 def without_modules(marked: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
     """Empties import and export statements outside code; `marked` holds (line, is code). The number of lines stays."""
     result: list[tuple[str, bool]] = []
-    depth = 0
+    depth = 0  # open brackets
     for line, code in marked:
         if not code and (depth > 0 or (STARTS.match(line) and MODULE.fullmatch(line))):
-            depth = max(0, depth + _open(line))
+            depth = max(0, depth + sum(map(line.count, "({[")) - sum(map(line.count, ")}]")))
             line = ""
         result.append((line, code))
     return result
+
+
+def _without_tags(text: str) -> str:
+    """Removes component tags and expression comments outside inline code."""
+    runs: dict[int, list[int]] = {}  # ends of the runs of backticks, by length: one closes the one before
+    for run in re.finditer("`+", text):
+        runs.setdefault(len(run[0]), []).append(run.end())
+    last = text.rfind("*/}")
+    kept, at = [], 0
+    while mark := MARK.search(text, at):
+        kept.append(text[at : mark.start()])
+        at = mark.end()
+        if mark[0][0] == "`":
+            ends = runs[len(mark[0])]
+            after = bisect_right(ends, at)
+            at = ends[after] if after < len(ends) else at
+            kept.append(text[mark.start() : at])
+        elif mark[0] == "{/*" and at <= last:
+            at = text.index("*/}", at) + 3
+        elif mark[0] == "{/*":
+            kept.append("{/*")
+    return "".join(kept) + text[at:]
 
 
 def without_components(marked: Iterable[tuple[str, bool]]) -> list[str]:
@@ -46,7 +63,7 @@ def without_components(marked: Iterable[tuple[str, bool]]) -> list[str]:
     for code, group in groupby(marked, key=lambda item: item[1]):
         found = [line for line, _ in group]
         if not code:
-            text = TAG.sub(lambda match: match["code"] or "", "\n".join(found))
+            text = _without_tags("\n".join(found))
             text = re.sub(r"\n(?:[ \t]*\n){2,}", "\n\n", "\n" + text + "\n")[1:-1]
             found = text.split("\n")
         lines += found

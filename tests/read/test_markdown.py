@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,9 @@ def test_titles(page: Any, newline: str) -> None:
     assert first("Title\n=====\ntext") == (1, "Title")
     assert first("---\ntitle: Guide\n---\nintro\n") == (4, "Guide")
     assert first("---\ntitle: Guide: part two\n---\n## Cash ##\nx") == (4, "Guide: part two > Cash")
+    assert first("## a ## b ##\nx") == (1, "my page > a ## b")
+    assert first("# a##\nx") == (1, "a##")
+    assert first("#\t<b>a</b> &amp; ![c](d)\nx") == (1, "a &")
     assert first("# One\n# Two\nx") == (2, "One > Two")
 
 
@@ -84,6 +88,42 @@ def test_what_is_not_a_heading(page: Any) -> None:
     assert len(rows) == 1
     assert "# code" in rows[0]["response"]
     assert "hidden" not in rows[0]["response"]
+
+
+def test_comments(page: Any) -> None:
+    (row,) = page("a <!-- b --> c <!-- <!-- d\ne --> f <!-- g\n```\n<!-- h -->\n```\ni -->j")
+    assert row["response"] == "a  c \n f \n```\n<!-- h -->\n```\nj"
+
+
+def test_front_matter_that_is_no_title(page: Any) -> None:
+    """A nested value is none: aliases make it endless."""
+    bomb = "".join(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 30))
+    for value in ("*a29", "{x: *a29}", "[*a29]", "[" * 1200 + "]" * 1200):
+        row = page(f"---\na0: &a0 [x, y]\n{bomb}title: {value}\nlabels: {value}\ndate: {value}\n---\ntext")[0]
+        assert (row["prompt"], row["label"], row["response"]) == ("my page", None, "text")
+    assert page(f"---\nlabel: 1{':00' * 3000}\n---\ntext")[0]["label"].startswith("1:00:00")  # too long for a number
+
+
+HOSTILE = {
+    "heading, spaces": ("# a", " ", "x"),
+    "heading, images": ("# ", "![", ""),
+    "heading, anchors": ("# ", "{#", ""),
+    "comments": ("", "<!--", ""),
+    "import": ("import a", " ", "x"),
+    "expressions": ("", "{/*", ""),
+    "runs of backticks": ("", "".join(f"a{'`' * count}" for count in range(1, 300)), ""),
+    "one run and text": ("a" + "`" * 50_000, "b", ""),
+    "nested values": ("---\nlabel: ", "[", "\n---\n"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".md", ".mdx"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_time_grows_with_the_length_not_faster(page: Any, name: str, suffix: str) -> None:
+    start, mark, end = HOSTILE[name]
+    started = time.process_time()
+    assert page(start + mark * (100_000 // len(mark)) + end, f"page{suffix}")
+    assert time.process_time() - started < 2
 
 
 def test_every_page_is_accounted_for(page: Any) -> None:
@@ -196,3 +236,5 @@ export PATH=/bin
         ),
         (27, "Guide > Next", "Card text <div>html</div>"),
     ]
+    (row,) = page("a ``<A>`<B>`</A>`` <C/>`` <D a={`b`} />{/* ` */}`{/*<E>", "g.mdx")
+    assert row["response"] == "a ``<A>`<B>`</A>`` `` `{/*"
