@@ -3,7 +3,8 @@
 Raise a stage's number when, for the same input, settings and models, it writes other rows, weights or figures than
 before, or when what it leaves unfinished (a checkpoint, a part) can no longer be read. A docstring, a renamed helper or
 a faster loop is no such change: what was finished before stays finished. A key holds the keys of the stages before it,
-so the stages that follow are redone by themselves and keep their numbers.
+so the stages that follow are redone by themselves and keep their numbers. `tests/test_formats.py` fails where a stage
+writes something else under its old number.
 """
 
 from __future__ import annotations

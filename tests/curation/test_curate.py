@@ -13,41 +13,24 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from pipeline.config import Project
 from pipeline.curation.curate import curate
 from pipeline.run import Run
+from tests import format_inputs
+from tests.format_inputs import project
 
 pytestmark = pytest.mark.ray
-ASSETS = Path(__file__).parents[2] / "assets"
-
-
-def project(**curation: Any) -> Project:
-    settings = {"toxicity": {"model": str(ASSETS / "toxicity-small")}, **curation}
-    return Project.model_validate({"name": "t", "base_model": "o/m", "seed": 3, "curate": settings})
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_parts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.read.rows.PART_ROWS", 40)
+        patch.setattr("pipeline.read.rows.PART_ROWS", format_inputs.PART_ROWS)
         yield
 
 
 @pytest.fixture(scope="module")
 def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a folder with 160 tickets of the sample, every tenth of them twice, and its English pages."""
-    folder = tmp_path_factory.mktemp("dump")
-    with (ASSETS / "sample" / "dump" / "zendesk.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.reader(line for line in stream if "\0" not in line))
-    tickets = [row for row in rows[1:] if len(row) == len(rows[0])][:160]
-    copies = [[row[0], "9" + row[1], *row[2:]] for row in tickets[::10]]
-    sink = io.StringIO()
-    csv.writer(sink).writerows([rows[0], *tickets, *copies])
-    (folder / "zendesk.csv").write_text(sink.getvalue(), encoding="utf-8")
-    (folder / "pages").mkdir()
-    for page in sorted((ASSETS / "sample" / "dump" / "pages" / "en").glob("*.md"))[:5]:
-        (folder / "pages" / page.name).write_bytes(page.read_bytes())
-    return folder
+    return format_inputs.dump(tmp_path_factory.mktemp("dump"))
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from pipeline.config import Serve
-from serve_app import gateway, listener
 from serve_app.engines.fake import FakeEngine
+from serve_app.http import gateway, listener
 from tests.serve_app.client import KEYRING
 
 
