@@ -8,7 +8,7 @@
     │   ├── MissingStageError      a job that needs the output of a job not yet run
     │   ├── GateError              a model that is not as good as the one it is made from: not published
     │   └── StorageError           a place that cannot be read or written (full disk, no permission)
-    ├── ReclaimedError             exit code 75: the machine is going away, the work is saved; the same command goes on
+    ├── PreemptedError             exit code 75: the machine is going away, the work is saved; the same command goes on
     ├── DivergedError              exit code 1: a training that its own rollbacks could not save
     ├── MemoryShortError           exit code 1: more memory is needed than the machine has, however frugal the settings
     ├── WorkerLostError            exit code 1: the process that did the work died, again and again
@@ -57,7 +57,7 @@ class StorageError(UserError):
     """A run folder or a file of ours that cannot be read or written."""
 
 
-class ReclaimedError(SolotuneError):
+class PreemptedError(SolotuneError):
     """The machine said that it will be taken away; what was done is saved."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again later

@@ -154,7 +154,7 @@ def make_project(tiny: Path) -> Callable[..., Project]:
 
 @pytest.fixture
 def packed(curated: Run, make_project: Callable[..., Project]) -> Run:
-    """The run folder with its rows packed, and the journal of a training with the key `key` begun."""
+    """The run folder with its rows packed, and the event log of a training with the key `key` begun."""
     from rich.console import Console
 
     from pipeline.train import qlora

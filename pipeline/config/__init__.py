@@ -11,7 +11,7 @@ from pipeline.config.evaluate import Evaluate, Export, GgufGates, Recommend
 from pipeline.config.project import Project, load
 from pipeline.config.read import Columns, Markdown, Read, TableSource
 from pipeline.config.serve import Fake, Gguf, Guard, RequestLog, Serve, Upstream, Vllm
-from pipeline.config.train import Divergence, General, Lora, Reclaim, Synthesize, Train
+from pipeline.config.train import Divergence, General, Lora, Preemption, Synthesize, Train
 from pipeline.config.values import (
     ASSETS,
     Expression,
@@ -25,8 +25,43 @@ from pipeline.config.values import (
 )
 
 __all__ = [
-    "ASSETS", "Columns", "Curate", "Dedup", "Divergence", "Evaluate", "Export", "Expression", "Fake", "General",
-    "Gguf", "GgufGates", "Guard", "Language", "Lora", "Markdown", "ModelName", "PathOrUri", "Pii", "Positive",
-    "Project", "Quality", "Read", "Reclaim", "Recommend", "RequestLog", "Serve", "Settings", "Share", "Split",
-    "Synthesize", "TableSource", "Toxicity", "Train", "TypeName", "Upstream", "Vllm", "load", "model_path",
+    "ASSETS",
+    "Columns",
+    "Curate",
+    "Dedup",
+    "Divergence",
+    "Evaluate",
+    "Export",
+    "Expression",
+    "Fake",
+    "General",
+    "Gguf",
+    "GgufGates",
+    "Guard",
+    "Language",
+    "Lora",
+    "Markdown",
+    "ModelName",
+    "PathOrUri",
+    "Pii",
+    "Positive",
+    "Preemption",
+    "Project",
+    "Quality",
+    "Read",
+    "Recommend",
+    "RequestLog",
+    "Serve",
+    "Settings",
+    "Share",
+    "Split",
+    "Synthesize",
+    "TableSource",
+    "Toxicity",
+    "Train",
+    "TypeName",
+    "Upstream",
+    "Vllm",
+    "load",
+    "model_path",
 ]  # fmt: skip

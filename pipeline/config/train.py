@@ -61,7 +61,7 @@ def _depth(value: Any) -> Any:
     return {True: "all", False: 0}[value] if isinstance(value, bool) else value
 
 
-class Reclaim(Settings):
+class Preemption(Settings):
     """Where the machine's owner says that it will be taken away, besides SIGTERM to the job. The training then saves
     a checkpoint after the step it is at and ends with exit code 75.
 
@@ -126,7 +126,7 @@ class Train(Settings):
         None, description="Evaluations in a row without a lower validation loss that end the training; null: never."
     )
     restarts: int = Field(3, ge=0, description="Times that a worker that died is started again within one job.")
-    reclaim: Reclaim = Reclaim()
+    preemption: Preemption = Preemption()
     divergence: Divergence = Divergence()
     samples: int = Field(0, ge=0, description="Validation questions answered at every evaluation.")
     trackers: tuple[Literal["tensorboard", "wandb", "wandb-offline", "mlflow"], ...] = Field(

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.evaluate import text_metrics
 from pipeline.evaluate.bootstrap import Score, Statistics, intervals
-from pipeline.evaluate.perplexity import Judged, bits_per_byte, perplexity
+from pipeline.evaluate.perplexity import TokenScores, bits_per_byte, perplexity
 
 GROUPS = 30  # labels that are told apart, the most frequent ones
 NAMES = {
@@ -47,10 +47,10 @@ class Measure:
         return tuned - base
 
 
-def of_losses(base: Sequence[Judged], tuned: Sequence[Judged], answer_bytes: Sequence[int]) -> list[Measure]:
+def of_losses(base: Sequence[TokenScores], tuned: Sequence[TokenScores], answer_bytes: Sequence[int]) -> list[Measure]:
     """Returns perplexity and bits per byte."""
 
-    def counts(rows: Sequence[Judged], units: Sequence[int]) -> Statistics:
+    def counts(rows: Sequence[TokenScores], units: Sequence[int]) -> Statistics:
         return np.array([[float(row.losses.sum()), float(unit)] for row, unit in zip(rows, units, strict=True)])
 
     tokens = [len(row.losses) for row in base]

@@ -18,7 +18,7 @@ from pipeline import batch
 from pipeline.config import Project
 from pipeline.errors import MissingModelError
 from pipeline.evaluate import bootstrap, comparison, general_text, harness, heldout
-from pipeline.evaluate.perplexity import Judged, answer_bytes, judge, judge_all, perplexity
+from pipeline.evaluate.perplexity import TokenScores, answer_bytes, perplexity, score_all, score_tokens
 from pipeline.evaluate.text_metrics import ratio
 from pipeline.formats import FORMATS
 from pipeline.model_fingerprint import model_fingerprint
@@ -40,7 +40,7 @@ def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
     if run.manifest("evaluate", key) is not None:
         console.print("  finished before: nothing has changed since")
         return dict(run.read_json(METRICS))
-    rows = heldout.rows(project, run)
+    rows = heldout.golden_rows(project, run)
     chosen = [row for row in rows if row["kind"] == "qa"][: settings.rows]
     stage = run.begin("evaluate", key)
     metrics: dict[str, Any] = {}
@@ -61,24 +61,24 @@ def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> 
     model, tokenizer, precision = _load(project, run)
     examples = heldout.encode(project, tokenizer, rows)
     texts = general_text.pieces(project, tokenizer) if settings.general else []
-    judged: dict[str, list[Judged]] = {}
+    scored: dict[str, list[TokenScores]] = {}
     answers: dict[str, list[str]] = {}
     ended: dict[str, float] = {}
-    remembered: dict[str, list[Judged]] = {}
+    remembered: dict[str, list[TokenScores]] = {}
     tasks: dict[str, Any] = {}
     for name in ("base", "tuned"):
         with model.disable_adapter() if name == "base" else contextlib.nullcontext():
-            scored: dict[int, Judged] = {}
-            for part in judge(model, examples, tokenizer.pad_token_id):
-                scored.update(part)
+            scores: dict[int, TokenScores] = {}
+            for part in score_tokens(model, examples, tokenizer.pad_token_id):
+                scores.update(part)
                 yield {"rows": len(part)}
-            judged[name] = [scored[index] for index in range(len(rows))]
-            remembered[name] = judge_all(model, texts, tokenizer.pad_token_id)
+            scored[name] = [scores[index] for index in range(len(rows))]
+            remembered[name] = score_all(model, texts, tokenizer.pad_token_id)
             answers[name], ended[name] = yield from _answered(project, model, tokenizer, chosen)
             if settings.lm_eval and harness.installed():
                 tasks[name] = harness.scores(model, tokenizer, settings.lm_eval, settings.lm_eval_limit)
     references = [row["response"] for row in chosen]
-    measures = comparison.of_losses(judged["base"], judged["tuned"], answer_bytes(tokenizer, examples))
+    measures = comparison.of_losses(scored["base"], scored["tuned"], answer_bytes(tokenizer, examples))
     skipped = {}
     if chosen:
         measures += comparison.of_answers(references, answers["base"], answers["tuned"], settings.exact_match_words)
@@ -133,12 +133,12 @@ def _bertscore(project: Project, references: list[str], answers: dict[str, list[
     return [comparison.Measure("bertscore", base, tuned, ratio)]
 
 
-def _forgetting(project: Project, judged: dict[str, list[Judged]]) -> dict[str, Any] | None:
+def _forgetting(project: Project, scored: dict[str, list[TokenScores]]) -> dict[str, Any] | None:
     """Returns perplexity on general text of base and tuned, their change with its interval, and whether it is flagged;
     None where no text was named."""
-    if not judged["base"]:
+    if not scored["base"]:
         return None
-    measure = comparison.of_losses(judged["base"], judged["tuned"], [1] * len(judged["base"]))[0]
+    measure = comparison.of_losses(scored["base"], scored["tuned"], [1] * len(scored["base"]))[0]
     sums = measure.base.sum(0), measure.tuned.sum(0)
     base, tuned = (perplexity(nats, int(tokens)) for nats, tokens in sums)
     limits = bootstrap.intervals(
@@ -146,7 +146,7 @@ def _forgetting(project: Project, judged: dict[str, list[Judged]]) -> dict[str, 
     )
     change = measure.change(base, tuned)
     return {
-        "pieces": len(judged["base"]),
+        "pieces": len(scored["base"]),
         "tokens": int(sums[0][1]),
         "base": base,
         "tuned": tuned,

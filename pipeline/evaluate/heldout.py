@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.run import Run
 
 
-def rows(project: Project, run: Run) -> list[dict[str, Any]]:
+def golden_rows(project: Project, run: Run) -> list[dict[str, Any]]:
     """Returns every golden row; raises `MissingStageError` before `curate` and `InputError` where there is none."""
     golden: list[dict[str, Any]] = run.read_outputs(run.require("curate"), "data/golden").to_pylist()
     if not golden:

@@ -1,6 +1,6 @@
 """What a model makes of the supervised tokens of rows: perplexity, bits per byte, its own first choices.
 
-Output contract: the tokens judged are the very ones that training learns from, so base, adapter, merged model and
+Output contract: the tokens scored are the very ones that training learns from, so base, adapter, merged model and
 quantised file are compared on the same ones. Rows are padded, not packed: the figures owe nothing to the training
 loop's packing. Losses are negative log-likelihoods in nats from float32 logits.
 This module does not load models and knows no threshold.
@@ -22,14 +22,14 @@ BATCH_TOKENS = 4096  # padded tokens per forward pass
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One row's supervised tokens, in order: `losses` in nats, and `tops`, the token the model would have chosen."""
+class TokenScores:
+    """One row's supervised tokens, in order: `losses` in nats, and `argmax`, the token the model would have chosen."""
 
     losses: np.ndarray[Any, np.dtype[np.float64]]
-    tops: np.ndarray[Any, np.dtype[np.int64]]
+    argmax: np.ndarray[Any, np.dtype[np.int64]]
 
 
-def judge(model: Any, examples: Sequence[Encoded], pad: int) -> Iterator[dict[int, Judged]]:
+def score_tokens(model: Any, examples: Sequence[Encoded], pad: int) -> Iterator[dict[int, TokenScores]]:
     """Yields, batch by batch and longest rows first, what the model makes of each row, by its position in `examples`.
 
     A row without a supervised token (cut before its answer) has empty arrays.
@@ -52,16 +52,16 @@ def judge(model: Any, examples: Sequence[Encoded], pad: int) -> Iterator[dict[in
             losses = torch.nn.functional.cross_entropy(
                 chosen, labels[wanted].to(model.device), reduction="none"
             ).double()
-            tops = chosen.argmax(-1)
+            argmax = chosen.argmax(-1)
         sizes = wanted.sum(1).tolist()
-        parts = zip(batch, losses.cpu().split(sizes), tops.cpu().split(sizes), strict=True)
-        yield {index: Judged(loss.numpy(), top.numpy()) for index, loss, top in parts}
+        parts = zip(batch, losses.cpu().split(sizes), argmax.cpu().split(sizes), strict=True)
+        yield {index: TokenScores(loss.numpy(), top.numpy()) for index, loss, top in parts}
 
 
-def judge_all(model: Any, examples: Sequence[Encoded], pad: int) -> list[Judged]:
+def score_all(model: Any, examples: Sequence[Encoded], pad: int) -> list[TokenScores]:
     """Returns what `judge` yields, in the order of the examples."""
-    scored: dict[int, Judged] = {}
-    for part in judge(model, examples, pad):
+    scored: dict[int, TokenScores] = {}
+    for part in score_tokens(model, examples, pad):
         scored.update(part)
     return [scored[index] for index in range(len(examples))]
 

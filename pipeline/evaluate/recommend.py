@@ -17,7 +17,7 @@ from pipeline import batch
 from pipeline.errors import ConfigError, InputError
 from pipeline.evaluate import heldout
 from pipeline.evaluate.comparison import LOWER_IS_BETTER
-from pipeline.evaluate.perplexity import judge_all
+from pipeline.evaluate.perplexity import score_all
 from pipeline.evaluate.text_metrics import rouge_l
 from pipeline.models import load, memory
 from pipeline.models.generate import answers
@@ -80,7 +80,7 @@ def reaches(value: float, settings: Recommend) -> bool:
 
 
 def _golden(project: Project, run: Run) -> list[dict[str, Any]]:
-    rows = [row for row in heldout.rows(project, run) if row["kind"] == "qa"]
+    rows = [row for row in heldout.golden_rows(project, run) if row["kind"] == "qa"]
     if not rows:
         raise InputError(f"{run.uri} has no golden questions: curate more rows, or set curate.split.golden higher")
     return rows[: project.recommend.rows]
@@ -103,7 +103,7 @@ def _measure(project: Project, rows: list[dict[str, Any]]) -> Iterator[dict[str,
     causal, tokenizer = load.Base.of(project).load(quantise, device)
     if project.recommend.metric == "bits_per_byte":
         examples = heldout.encode(project, tokenizer, rows)
-        nats = sum(float(row.losses.sum()) for row in judge_all(causal, examples, tokenizer.pad_token_id))
+        nats = sum(float(row.losses.sum()) for row in score_all(causal, examples, tokenizer.pad_token_id))
         letters = sum(len(row["response"].encode()) for row in rows)
         yield {"value": nats / math.log(2) / max(1, letters)}
         return

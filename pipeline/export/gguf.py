@@ -83,7 +83,7 @@ def _make(project: Project, run: Run, folder: Path, console: Console) -> dict[st
     """Fills the folder with the files that pass; returns the facts about all."""
     source = run.local(merge.MERGED)
     tokenizer = Base.of(project, str(source)).tokenizer()
-    golden = heldout.rows(project, run)[: project.export.rows]
+    golden = heldout.golden_rows(project, run)[: project.export.rows]
     examples = heldout.encode(project, tokenizer, golden)
     exported = run.read_json(merge.METRICS)
     reference = exported["bases"][exported["chosen"]]["perplexity"]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, GateError, IntegrityError
 from pipeline.evaluate import heldout
-from pipeline.evaluate.perplexity import Judged, judge_all, perplexity
+from pipeline.evaluate.perplexity import TokenScores, perplexity, score_all
 from pipeline.export import model_card
 from pipeline.formats import FORMATS
 from pipeline.models import load, memory, safetensors_io, template
@@ -85,7 +85,7 @@ def _temporary(run: Run, name: str) -> Path:
 def _best(project: Project, run: Run, console: Console) -> tuple[dict[str, Any], str]:
     """Builds and measures a merge into each base; returns the facts, and whose merge is left in its folder."""
     tokenizer = Base.of(project, str(run.local(ADAPTER))).tokenizer()
-    examples = heldout.encode(project, tokenizer, heldout.rows(project, run)[: project.export.rows])
+    examples = heldout.encode(project, tokenizer, heldout.golden_rows(project, run)[: project.export.rows])
     measured: dict[str, dict[str, Any]] = {}
     facts: dict[str, Any] = {}
     best = None
@@ -94,7 +94,7 @@ def _best(project: Project, run: Run, console: Console) -> tuple[dict[str, Any],
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         facts, expected = _build(project, run, name, folder, examples, tokenizer.pad_token_id)
-        got = _judged(Base.of(project, str(folder)), examples, tokenizer.pad_token_id)
+        got = _scored(Base.of(project, str(folder)), examples, tokenizer.pad_token_id)
         result = measured[name] = compare(expected, got, project)
         console.print(f"export: merged into {BASES[name]}: {result['sentence']}")
         if result["passed"] and (best is None or result["perplexity"] < measured[best]["perplexity"]):
@@ -111,12 +111,12 @@ def _best(project: Project, run: Run, console: Console) -> tuple[dict[str, Any],
     return {**facts, "rows": len(examples), "bases": measured, "chosen": best}, best
 
 
-def compare(expected: list[Judged], got: list[Judged], project: Project) -> dict[str, Any]:
+def compare(expected: list[TokenScores], got: list[TokenScores], project: Project) -> dict[str, Any]:
     """Returns a merged model against its adapter on the same tokens, and whether it passes the gates."""
     tokens = sum(len(row.losses) for row in expected)
     reference = perplexity(sum(float(row.losses.sum()) for row in expected), tokens)
     ppl = perplexity(sum(float(row.losses.sum()) for row in got), tokens)
-    same = sum(int((a.tops == b.tops).sum()) for a, b in zip(expected, got, strict=True))
+    same = sum(int((a.argmax == b.argmax).sum()) for a, b in zip(expected, got, strict=True))
     change, top1 = ppl / reference - 1, same / max(1, tokens)
     gates = project.export
     passed = math.isfinite(ppl) and abs(change) <= gates.perplexity_gate and top1 >= gates.top1_gate
@@ -137,7 +137,7 @@ def compare(expected: list[Judged], got: list[Judged], project: Project) -> dict
 
 def _build(
     project: Project, run: Run, name: str, folder: Path, examples: list[Encoded], pad: int
-) -> tuple[dict[str, Any], list[Judged]]:
+) -> tuple[dict[str, Any], list[TokenScores]]:
     """Fills the folder with the merge into one of the bases, then measures the adapter on that base."""
     base = Base.of(project)
     device, dtype = memory.choose_device(base.folder)
@@ -150,7 +150,7 @@ def _build(
         causal, _ = base.load(quantise, device, dtype=dtype)
         facts = _merge(project, base, run, folder, _dequantised(causal))
     adapted = load.attach(causal, run.local(ADAPTER))
-    expected = judge_all(adapted, examples, pad)
+    expected = score_all(adapted, examples, pad)
     del adapted, causal
     load.release()
     return facts, expected
@@ -173,10 +173,10 @@ def _is_nf4(layer: Any) -> bool:
     return getattr(getattr(layer, "weight", None), "quant_state", None) is not None
 
 
-def _judged(model: Base, examples: list[Encoded], pad: int) -> list[Judged]:
+def _scored(model: Base, examples: list[Encoded], pad: int) -> list[TokenScores]:
     device, dtype = memory.choose_device(model.folder)
     whole, _ = model.load(device=device, dtype=dtype)
-    scored = judge_all(whole, examples, pad)
+    scored = score_all(whole, examples, pad)
     del whole
     load.release()
     return scored

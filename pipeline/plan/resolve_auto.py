@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PLAN = "metrics/plan.json"
 CPU_ROW = 1024
 """Tokens per packed row on a CPU, unless one example may be longer: there is nothing to fill."""
-HARMLESS = {"recompute", "checkpoint_minutes", "restarts", "reclaim", "samples", "trackers"}
+HARMLESS = {"recompute", "checkpoint_minutes", "restarts", "preemption", "samples", "trackers"}
 """Settings that do not change what is learnt: a training goes on from its checkpoints when they change."""
 UNMEASURED = 3
 """Steps left out of a measured rate: the first ones also compile and allocate."""

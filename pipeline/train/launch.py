@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import waiting
-from pipeline.errors import ReclaimedError, SolotuneError, WorkerLostError
+from pipeline.errors import PreemptedError, SolotuneError, WorkerLostError
 from pipeline.plan import resolve_auto
 from pipeline.train.loop import trackers
-from pipeline.train.loop.event_log import Journal, Line, following
+from pipeline.train.loop.event_log import EventLog, Line, following
 from pipeline.train.loop.preemption import Notice, on_sigterm
 
 if TYPE_CHECKING:
@@ -40,27 +40,27 @@ def fit(work: Work, settings: dict[str, Any], steps: int, console: Console) -> d
     """Runs `work` in a Ray Train worker until it has ended; returns its facts.
 
     `settings` holds `project`, `run` and `key`; the worker gets `threads` and `facts` (a path) as well. Raises
-    `ReclaimedError`, `WorkerLostError` and what the worker raised.
+    `PreemptedError`, `WorkerLostError` and what the worker raised.
     """
     run, wanted = settings["run"], settings["project"].train
     folder = run.local(FOLDER)
     folder.mkdir(parents=True, exist_ok=True)
-    facts, book = folder / "facts.json", Journal(run.local(LINES))
-    notice = Notice(wanted.reclaim, run.local(SIGNALLED))
-    book.begin(settings["key"])
+    facts, event_log = folder / "facts.json", EventLog(run.local(LINES))
+    notice = Notice(wanted.preemption, run.local(SIGNALLED))
+    event_log.begin(settings["key"])
     lost = 0
-    mirrored = trackers.mirroring(settings["project"], run, book, console)
-    with on_sigterm(run.local(SIGNALLED)), mirrored, following(book, teller(steps, _planned(run), console)):
+    mirrored = trackers.mirroring(settings["project"], run, event_log, console)
+    with on_sigterm(run.local(SIGNALLED)), mirrored, following(event_log, teller(steps, _planned(run), console)):
         while True:
             bundle = waiting.worker()
             waiting.wait_for(bundle, console, notice.given)
             if reason := notice.given():
-                raise ReclaimedError(f"the machine is going away ({reason}): no worker is started")
+                raise PreemptedError(f"the machine is going away ({reason}): no worker is started")
             error = _once(work, {**settings, "facts": str(facts)}, folder, bundle)
             if error is None:
                 break
             lost += 1
-            step = max((line["step"] for line in book.read()), default=0)
+            step = max((line["step"] for line in event_log.read()), default=0)
             said = " ".join(str(error).split())[:200]
             if lost > wanted.restarts:
                 times = "once" if lost == 1 else f"{lost} times"
@@ -68,10 +68,10 @@ def fit(work: Work, settings: dict[str, Any], steps: int, console: Console) -> d
                     f"the training's worker died {times}, at last after step {step}: {said}. Often the machine is "
                     "short of memory; the same command goes on from the newest checkpoint"
                 ) from error
-            book.event(step, "worker_lost", f"the worker died after step {step} and is started again ({lost})")
+            event_log.event(step, "worker_lost", f"the worker died after step {step} and is started again ({lost})")
     found: dict[str, Any] = json.loads(facts.read_text())
-    if found["ended"] is not None and found["ended"][0] == ReclaimedError.__name__:
-        raise ReclaimedError(found["ended"][1])
+    if found["ended"] is not None and found["ended"][0] == PreemptedError.__name__:
+        raise PreemptedError(found["ended"][1])
     return found
 
 
@@ -119,7 +119,7 @@ def _planned(run: Run) -> dict[str, Any] | None:
 
 
 def teller(steps: int, planned: dict[str, Any] | None, console: Console) -> Callable[[Line], None]:
-    """Returns what prints lines of the journal: every evaluation and event, and a step now and then."""
+    """Returns what prints lines of the event log: every evaluation and event, and a step now and then."""
     told = seconds = tokens = count = 0.0
 
     def tell(line: Line) -> None:

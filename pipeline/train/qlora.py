@@ -27,7 +27,7 @@ from pipeline.storage import storage_errors
 from pipeline.train import launch
 from pipeline.train.data.pack import PACKED, SUMMARY, pack, total_steps
 from pipeline.train.loop import checkpoint
-from pipeline.train.loop.event_log import Journal
+from pipeline.train.loop.event_log import EventLog
 from pipeline.train.loop.preemption import Notice
 
 if TYPE_CHECKING:
@@ -84,21 +84,21 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
 
 
 def resume(run: Run, key: str) -> checkpoint.Checkpoint | None:
-    """Finds the checkpoint to go on from, cuts the journal back to it and notes there what was found."""
-    book = Journal(run.local(LINES))
-    book.begin(key)
-    before = any("loss" in line for line in book.read())
+    """Finds the checkpoint to go on from, cuts the event log back to it and notes there what was found."""
+    event_log = EventLog(run.local(LINES))
+    event_log.begin(key)
+    before = any("loss" in line for line in event_log.read())
     found, notes = checkpoint.newest(run.local(CHECKPOINTS), key)
-    book.cut(key, None if found is None else found.step)
+    event_log.cut(key, None if found is None else found.step)
     if found is not None or notes or before:
         start = "began anew" if found is None else f"went on from step {found.step}"
-        book.event(0 if found is None else found.step, "resumed", "; ".join([start, *notes]))
+        event_log.event(0 if found is None else found.step, "resumed", "; ".join([start, *notes]))
     return found
 
 
 def read_lines(run: Run) -> list[dict[str, Any]]:
     """Returns the metrics written so far; a last line cut short by a kill is left out."""
-    return Journal(run.local(LINES)).read()
+    return EventLog(run.local(LINES)).read()
 
 
 def _summary(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def work(settings: dict[str, Any]) -> None:
     adapted, rows = add_adapter(causal, project), _packed(run, "train")
     if device == "cuda":  # a CPU gains nothing from it
         fused_lora.fuse(adapted)
-    notice = Notice(project.train.reclaim, run.local(launch.SIGNALLED))
+    notice = Notice(project.train.preemption, run.local(launch.SIGNALLED))
     loop = trainer.PackedTrainer(
         adapted,
         project.train,
@@ -162,11 +162,11 @@ def work(settings: dict[str, Any]) -> None:
         run.local(CHECKPOINTS),
         settings["key"],
         run.local(LINES),
-        ladder=_ladder(adapted, project, trainer.longest(rows)),
+        fallback=_oom_fallback(adapted, project, trainer.longest(rows)),
         notice=notice.given,
     )
     if project.train.samples:
-        loop.add_callback(sample_answers.Sampler(tokenizer, _questions(run, project.train.samples), loop.journal))
+        loop.add_callback(sample_answers.Sampler(tokenizer, _questions(run, project.train.samples), loop.event_log))
     with notice.watching(), memory_errors():
         loop.run(resumed)
     ended = loop.callback.ended
@@ -191,14 +191,14 @@ def _questions(run: Run, count: int) -> list[str]:
     return [row["prompt"] for row in rows if row["kind"] == "qa"][:count]
 
 
-def _ladder(adapted: Any, project: Project, tokens: int) -> Any:
+def _oom_fallback(adapted: Any, project: Project, tokens: int) -> Any:
     """Returns what the training does when memory runs out, from the settings it starts with."""
     from pipeline.train.kernels.gradient_checkpointing import layers_of, recompute_layers
-    from pipeline.train.loop.oom import Ladder
+    from pipeline.train.loop.oom import OomFallback
 
     causal = adapted.get_base_model()
     layers, depth = len(layers_of(causal)), project.train.recompute
-    return Ladder(
+    return OomFallback(
         layers, layers if isinstance(depth, str) else depth, tokens, lambda count: recompute_layers(causal, count)
     )
 

@@ -110,4 +110,4 @@ def test_sigterm_to_the_job_saves_and_the_same_command_goes_on(bench: trials.Ben
         end(again)
     assert same(bench, place)
     told = json.loads((place / "metrics" / "train.json").read_text())["events"]
-    assert [line["event"] for line in told] == ["reclaimed", "resumed"]
+    assert [line["event"] for line in told] == ["preempted", "resumed"]

@@ -151,10 +151,10 @@ def saves(place: Path) -> bool:
 
 def strike(bench: Bench, place: Path, pid: int, kill: Kill, done: Callable[[], bool], rng: random.Random) -> dict:
     """Kills once; returns what was hit."""
-    journal, wanted = place / qlora.LINES, int(kill.at * len(bench.expected["curve"]))
+    event_log, wanted = place / qlora.LINES, int(kill.at * len(bench.expected["curve"]))
 
     def time_has_come() -> bool:
-        return journal.is_file() and journal.read_bytes().count(b"\n") > wanted
+        return event_log.is_file() and event_log.read_bytes().count(b"\n") > wanted
 
     struck = wait_until(done, time_has_come) and (not kill.saving or wait_until(done, lambda: saves(place)))
     if not struck:

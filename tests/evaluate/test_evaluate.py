@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 from pipeline.evaluate import evaluate as golden
 from pipeline.evaluate import harness, heldout
 from pipeline.evaluate.bertscore import Encoder
-from pipeline.evaluate.perplexity import judge_all
+from pipeline.evaluate.perplexity import score_all
 from pipeline.models import load, memory
 from pipeline.run import Run
 from tests.export.test_merge import trained
@@ -81,7 +81,7 @@ def test_perplexity_is_that_of_each_row_alone(base: Path, run: Run) -> None:
     whole, tokenizer = load.Base.of(project).load()
     tuned = load.attach(whole, run.local(load.ADAPTER))
     nats = tokens = letters = 0.0
-    for row in heldout.encode(project, tokenizer, heldout.rows(project, run)):
+    for row in heldout.encode(project, tokenizer, heldout.golden_rows(project, run)):
         ids, labels = torch.tensor([row.input_ids]), torch.tensor([row.labels])
         with torch.inference_mode():
             loss = float(tuned(input_ids=ids, labels=labels).loss)
@@ -105,14 +105,14 @@ def test_a_base_that_does_not_fit_is_held_as_in_training(base: Path, run: Run, m
 
 def test_order_of_the_file_changes_nothing(base: Path, run: Run) -> None:
     project = make(base)
-    rows = heldout.rows(project, run)
+    rows = heldout.golden_rows(project, run)
     assert [row["kind"] for row in rows] == ["qa"] * 9 + ["document"]
     stage = run.begin("curate", "key")
     turned = pa.Table.from_pylist(rows[::-1], schema=schema.RECORD)
     run.put(stage, "data/golden/00000.parquet", turned)
     run.commit(stage, {}, {})
-    assert heldout.rows(project, run) == rows
-    assert heldout.rows(project.model_copy(update={"seed": 4}), run) != rows
+    assert heldout.golden_rows(project, run) == rows
+    assert heldout.golden_rows(project.model_copy(update={"seed": 4}), run) != rows
 
 
 def test_forgetting_is_measured_on_general_text(base: Path, run: Run, tmp_path: Path) -> None:
@@ -183,5 +183,5 @@ def test_rows_without_a_supervised_token_count_nothing(base: Path, run: Run) -> 
     project = make(base)
     causal, tokenizer = load.Base.of(project, str(base)).load()
     rows = [Encoded([7, 8, 9], [-100, -100, 9], False), Encoded([7, 8], [-100, -100], True)]
-    judged = judge_all(causal, rows, tokenizer.pad_token_id)
-    assert [len(row.losses) for row in judged] == [1, 0]
+    scored = score_all(causal, rows, tokenizer.pad_token_id)
+    assert [len(row.losses) for row in scored] == [1, 0]

@@ -146,14 +146,14 @@ def test_a_merge_that_misses_a_gate_publishes_nothing(
 ) -> None:
     project = make_project(export=gates)
     trained(curated, project)
-    real = merge._judged
+    real = merge._scored
 
     def one_token_off(*arguments: Any) -> Any:
         found = real(*arguments)
-        found[0].tops[0] += 1
+        found[0].argmax[0] += 1
         return found
 
-    monkeypatch.setattr(merge, "_judged", one_token_off)
+    monkeypatch.setattr(merge, "_scored", one_token_off)
     with pytest.raises(GateError, match=f"{message}.*nothing was published"):
         export(project, curated)
     assert not curated.exists(merge.MERGED)

@@ -16,7 +16,7 @@ from pipeline.train import qlora
 from pipeline.train.kernels import packed_attention
 from pipeline.train.kernels.gradient_checkpointing import layers_of, recompute_layers
 from pipeline.train.loop import trainer
-from pipeline.train.loop.oom import Ladder
+from pipeline.train.loop.oom import OomFallback
 from tests.gpu.test_train_gpu import base, rows  # noqa: F401  # a fixture
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -39,16 +39,16 @@ def make_loop(place: Path, folder: Path) -> trainer.PackedTrainer:
     adapted = qlora.add_adapter(causal, project)
     folder.mkdir()
     layers = len(layers_of(causal))
-    ladder = Ladder(layers, 0, ROW, lambda count: recompute_layers(causal, count))
+    fallback = OomFallback(layers, 0, ROW, lambda count: recompute_layers(causal, count))
     table, none = rows(2000, ROW), rows(0, ROW)
     lines = folder / "lines.jsonl"
     return trainer.PackedTrainer(
-        adapted, project.train, 0, table, none, folder / "checkpoints", "key", lines, ladder=ladder
+        adapted, project.train, 0, table, none, folder / "checkpoints", "key", lines, fallback=fallback
     )
 
 
 def losses(loop: trainer.PackedTrainer) -> list[float]:
-    return [line["loss"] for line in loop.journal.read() if "loss" in line]
+    return [line["loss"] for line in loop.event_log.read() if "loss" in line]
 
 
 def test_out_of_memory_steps_down_and_goes_on(base: Path, tmp_path: Path) -> None:  # noqa: F811
@@ -58,7 +58,7 @@ def test_out_of_memory_steps_down_and_goes_on(base: Path, tmp_path: Path) -> Non
     first.run(None)
     needed = torch.cuda.max_memory_allocated() - held
     expected = losses(first)
-    assert first.ladder.reached() is None
+    assert first.fallback.reached() is None
     del first
     load.release()
 
@@ -67,8 +67,8 @@ def test_out_of_memory_steps_down_and_goes_on(base: Path, tmp_path: Path) -> Non
     limit = torch.cuda.memory_reserved() + needed // 2
     torch.cuda.set_per_process_memory_fraction(limit / torch.cuda.get_device_properties(0).total_memory)
     short.run(None)
-    told = [line["text"] for line in short.journal.read() if line.get("event") == "out_of_memory"]
+    told = [line["text"] for line in short.event_log.read() if line.get("event") == "out_of_memory"]
     assert told
-    assert short.ladder.reached() is not None
+    assert short.fallback.reached() is not None
     assert len(losses(short)) == len(expected)
     assert np.array(losses(short)) == pytest.approx(np.array(expected), rel=0.02)

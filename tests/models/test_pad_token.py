@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.evaluate.perplexity import judge_all
+from pipeline.evaluate.perplexity import score_all
 from pipeline.models import load, template
 from pipeline.models.generate import complete
 from tests.models.test_template_presets import byte_level, sentencepiece
@@ -138,6 +138,6 @@ def test_answers_and_losses_owe_nothing_to_the_pad_token(tmp_path: Path, make_pr
     for pad in ("<pad>", "<s>", "</s>"):
         tokenizer.pad_token = pad
         answers.append(complete(causal, tokenizer, prompts, 12)[0])
-        losses.append([row.losses.tolist() for row in judge_all(causal, rows, tokenizer.pad_token_id)])
+        losses.append([row.losses.tolist() for row in score_all(causal, rows, tokenizer.pad_token_id)])
     assert answers[0] == answers[1] == answers[2]
     assert losses[0] == losses[1] == losses[2]

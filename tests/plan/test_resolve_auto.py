@@ -16,7 +16,7 @@ from pipeline.models.load import Base
 from pipeline.plan import catalogue, cost_model, resolve_auto
 from pipeline.run import Run
 from pipeline.train import launch
-from pipeline.train.loop.event_log import Journal
+from pipeline.train.loop.event_log import EventLog
 
 PACKED = {"tokens": 1000, "packed_rows": 10, "examples": 50}
 
@@ -146,11 +146,11 @@ def test_the_progress_line_says_what_share_of_the_peak(
 ) -> None:
     settled(make_project(base=mistral), run, catalogue.card("24"), monkeypatch)
     planned = run.read_json(resolve_auto.PLAN)
-    book = Journal(run.local(launch.LINES))
-    book.begin("key")
-    book.write({"step": 1, "loss": 2.0, "tokens": planned["tokens_per_second"], "seconds": 2.0})
+    event_log = EventLog(run.local(launch.LINES))
+    event_log.begin("key")
+    event_log.write({"step": 1, "loss": 2.0, "tokens": planned["tokens_per_second"], "seconds": 2.0})
     said = io.StringIO()
-    for line in book.read():
+    for line in event_log.read():
         launch.teller(5, planned, Console(file=said, width=200))(line)
     assert f"{planned['tokens_per_second'] / 2:,.0f} tokens/s, {planned['mfu'] / 2:.0%} of the peak" in said.getvalue()
     assert "0:00:08 left" in said.getvalue()

@@ -32,14 +32,14 @@ def loop(project: Project, run: Run, kill_after: int | None = None, **options: A
         run.local("metrics/train.jsonl"),
         **options,
     )
-    write = made.journal.write
+    write = made.event_log.write
 
     def dying(line: dict[str, Any]) -> None:
         write(line)
         if line["step"] == kill_after and "loss" in line:
             raise Killed
 
-    made.journal.write = dying
+    made.event_log.write = dying
     return made
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pipeline import waiting
 from pipeline.config import Project
-from pipeline.errors import DivergedError, ReclaimedError, WorkerLostError
+from pipeline.errors import DivergedError, PreemptedError, WorkerLostError
 from pipeline.plan import resolve_auto
 from pipeline.report.page import page
 from pipeline.run import Run
@@ -93,15 +93,15 @@ def test_a_process_that_is_gone_is_told_from_an_error_in_it() -> None:
 
 def test_no_worker_starts_while_a_notice_stands(curated: Run, make: Callable[..., Project], tmp_path: Path) -> None:
     (tmp_path / "notice").touch()
-    with pytest.raises(ReclaimedError, match=r"notice is there.*no worker is started"):
-        qlora.train(make(reclaim={"file": str(tmp_path / "notice")}), curated, Console(quiet=True))
+    with pytest.raises(PreemptedError, match=r"notice is there.*no worker is started"):
+        qlora.train(make(preemption={"file": str(tmp_path / "notice")}), curated, Console(quiet=True))
 
 
 def test_a_notice_while_it_trains_ends_the_job_and_the_next_one_goes_on(
     curated: Run, make: Callable[..., Project], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notice = tmp_path / "notice"
-    project = make(reclaim={"file": str(notice)})
+    project = make(preemption={"file": str(notice)})
     clip = trainer.PackedTrainer._clip_grad_norm
 
     def spy(self: trainer.PackedTrainer, model: Any) -> Any:
@@ -110,7 +110,7 @@ def test_a_notice_while_it_trains_ends_the_job_and_the_next_one_goes_on(
         return clip(self, model)
 
     monkeypatch.setattr(trainer.PackedTrainer, "_clip_grad_norm", spy)
-    with pytest.raises(ReclaimedError, match="step 2 of 4 is saved"):
+    with pytest.raises(PreemptedError, match="step 2 of 4 is saved"):
         qlora.train(project, curated, Console(quiet=True))
     assert curated.manifest("train") is None
     assert not curated.exists(qlora.METRICS)
@@ -118,7 +118,7 @@ def test_a_notice_while_it_trains_ends_the_job_and_the_next_one_goes_on(
     metrics = qlora.train(make(checkpoint_minutes=1), curated, Console(quiet=True))  # not another training
     assert [step["step"] for step in metrics["steps"]] == [1, 2, 3, 4]
     assert metrics["resumed_from"] == 2
-    assert [line["event"] for line in metrics["events"]] == ["reclaimed", "resumed"]
+    assert [line["event"] for line in metrics["events"]] == ["preempted", "resumed"]
 
 
 def test_a_diverged_training_is_reported_and_not_finished(

@@ -1,6 +1,6 @@
 """The trainer's callback: what happens between two steps of a training, and what of it a checkpoint holds.
 
-Output contract: every step and event goes to the journal. A step that the guard finds bad is not taken; when it asks
+Output contract: every step and event goes to the event log. A step that the guard finds bad is not taken; when it asks
 for it, the weights and the optimizer go back to a snapshot at least `SETTLED` steps older than the trouble, the steps
 since then are undone and their rows skipped: the training goes on with the next step at half the rate. A checkpoint is
 saved when its time has come, when the machine is going away and at the end; one that cannot be written is told, and
@@ -20,10 +20,10 @@ import torch
 from transformers import TrainerCallback
 
 from pipeline.config import Train
-from pipeline.errors import DivergedError, ReclaimedError, SolotuneError, StorageError
+from pipeline.errors import DivergedError, PreemptedError, SolotuneError, StorageError
 from pipeline.train.loop import checkpoint, snapshots
 from pipeline.train.loop.divergence import Guard, Verdict
-from pipeline.train.loop.event_log import Journal
+from pipeline.train.loop.event_log import EventLog
 
 SNAPSHOT_STEPS = 10  # between two snapshots in memory
 SETTLED = 4  # good steps after which a snapshot's weights are trusted
@@ -42,7 +42,7 @@ class Steps(Protocol):
 
     model: Any
     optimizer: Any
-    journal: Journal
+    event_log: EventLog
 
     def validates(self) -> bool:
         """Returns whether there are validation rows."""
@@ -86,9 +86,9 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         self.saved_step: int | None = None
 
     @property
-    def journal(self) -> Journal:
-        """The trainer's journal."""
-        return self.trainer.journal
+    def event_log(self) -> EventLog:
+        """The trainer's event_log."""
+        return self.trainer.event_log
 
     @property
     def rate(self) -> float:
@@ -116,7 +116,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         due = time.monotonic() - self.saved >= self.settings.checkpoint_minutes * 60
         reason = None if last else self.notice()
         if reason is not None:
-            self.ended = ReclaimedError(
+            self.ended = PreemptedError(
                 f"the machine is going away ({reason}): step {state.global_step} of {state.max_steps} is saved; run "
                 "the same command again, here or where the run folder is, to go on"
             )
@@ -132,7 +132,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
             return
         now = time.monotonic()  # the loss has been read by now, so a GPU has finished the step
         step = state.global_step
-        self.journal.write(
+        self.event_log.write(
             {
                 "step": step,
                 "loss": logs["loss"],
@@ -156,7 +156,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         elif step:
             self.worse += 1
             if self.worse == self.settings.early_stopping:
-                self.journal.event(step, "early_stop", f"{self.worse} evaluations without a lower loss: ended early")
+                self.event_log.event(step, "early_stop", f"{self.worse} evaluations without a lower loss: ended early")
                 control.should_training_stop = control.should_save = self.finished = True
         self.began = time.monotonic()
 
@@ -177,7 +177,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
     def _take_back(self, step: int, control: Any) -> None:
         """Tells of a step that was not taken and, when the guard asks for it, goes back to the last good snapshot."""
         self.trainer.drop_loss()
-        self.journal.event(step, "skipped", BAD[self.verdict], reason=str(self.verdict))
+        self.event_log.event(step, "skipped", BAD[self.verdict], reason=str(self.verdict))
         if not self.guard.needs_rollback(self.verdict):
             return
         good = [one for one in self.snapshots if one["step"] < step - SETTLED] or self.snapshots[:1]
@@ -189,14 +189,14 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         first, last = self.trainer.positions(to + 1)[0], self.trainer.positions(step)[-1]
         facts = {"to": to, "rate": self.guard.rate, "rows": [first, last]}
         text = f"back to step {to}, steps {to + 1} to {step} undone and their rows skipped, rate x {self.guard.rate:g}"
-        self.journal.event(step, "rollback", text, **facts)
+        self.event_log.event(step, "rollback", text, **facts)
         if not goes_on:
             self.ended = DivergedError(
                 f"the training diverged: its loss or gradients went wrong again after {self.guard.rollbacks - 1} "
                 f"rollbacks, at last at step {step} (packed rows {first} to {last} in training order). Lower "
                 "train.learning_rate, or look at the rows; report.html shows the course"
             )
-            self.journal.event(step, "stopped", "it went wrong again after every rollback: stopped")
+            self.event_log.event(step, "stopped", "it went wrong again after every rollback: stopped")
             control.should_training_stop, control.should_evaluate, control.should_save = True, False, False
 
     # -- the best adapter ----------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
                 kept=1,
             )
         except (StorageError, OSError) as error:
-            self.journal.event(step, "save_failed", f"the best adapter so far could not be saved: {error}")
+            self.event_log.event(step, "save_failed", f"the best adapter so far could not be saved: {error}")
             return
         self.best, self.worse = {"step": step, "loss": mean}, 0
 
@@ -223,7 +223,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         best, notes = checkpoint.newest(self.place / BEST, self.key)
         if best is None or best.step != self.best["step"]:
             why = "; ".join(notes) or "it is gone"
-            self.journal.event(last, "damaged", f"the best adapter cannot be used, the last one is kept: {why}")
+            self.event_log.event(last, "damaged", f"the best adapter cannot be used, the last one is kept: {why}")
             return last
         snapshots.load_adapter(best.path, self.trainer.model)
         return best.step
@@ -235,15 +235,15 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         try:
             checkpoint.save(self.place, step, self.key, self._write)
             self.saved_step = step
-            if isinstance(self.ended, ReclaimedError):
-                self.journal.event(step, "reclaimed", "the machine was going away: saved and stopped")
+            if isinstance(self.ended, PreemptedError):
+                self.event_log.event(step, "preempted", "the machine was going away: saved and stopped")
         except (StorageError, OSError) as error:
             if self.finished or self.ended is not None:
                 raise
             newest = "none" if self.saved_step is None else f"step {self.saved_step}"
             minutes = self.settings.checkpoint_minutes
             text = f"no checkpoint: {error} (the newest is {newest}, next try in {minutes:g} min)"
-            self.journal.event(step, "save_failed", text)
+            self.event_log.event(step, "save_failed", text)
 
     def _write(self, folder: Path) -> None:
         self.trainer.write_state(folder)

@@ -1,4 +1,4 @@
-"""When a training has gone wrong, and what is done about it: the verdict on a step and the ladder of remedies.
+"""When a training has gone wrong, and what is done about it: the verdict on a step and the fallback of remedies.
 
 Output contract: `Guard.judge` gives one verdict per optimiser step, before the weights change; only a step that is
 `GOOD` may change them. `Guard.needs_rollback` says when the last good snapshot is due. All it remembers goes into
@@ -26,7 +26,7 @@ NORMAL = 1.4826  # a normal distribution's standard deviation over its median ab
 
 
 class Verdict(StrEnum):
-    """What became of a step; the value is the name in the journal."""
+    """What became of a step; the value is the name in the event log."""
 
     GOOD = "good"
     GRADIENT = "gradient"  # the norm of the gradients is not finite

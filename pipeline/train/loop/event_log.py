@@ -1,4 +1,4 @@
-"""The journal of a training: lines of JSON, appended while it runs and cut back where it is resumed.
+"""The event log of a training: lines of JSON, appended while it runs and cut back where it is resumed.
 
 Output contract: the first line is `{"key": ...}`, the training the file belongs to. Then come, in the order in which
 they happened, a line per optimiser step (`loss`), per evaluation (`eval_loss`) and per event (`event`, and `text`: a
@@ -20,12 +20,12 @@ from typing import Any
 from pipeline.storage import append_whole, storage_errors, sweep, write_whole
 
 Line = dict[str, Any]
-EVERY = 0.5  # seconds between two looks at a journal that is followed
-HAPPENED = {"resumed", "reclaimed", "save_failed", "out_of_memory", "damaged", "worker_lost"}
+EVERY = 0.5  # seconds between two looks at a event_log that is followed
+HAPPENED = {"resumed", "preempted", "save_failed", "out_of_memory", "damaged", "worker_lost"}
 """Events of the machine. They are not repeated by a resumed training, so cutting back leaves them in place."""
 
 
-class Journal:
+class EventLog:
     """The file at `path`, open for appending as soon as something is written. Raises `StorageError` from `flush`."""
 
     def __init__(self, path: Path) -> None:
@@ -76,16 +76,16 @@ class Journal:
 
 
 @contextlib.contextmanager
-def following(book: Journal, take: Callable[[Line], None]) -> Iterator[None]:
+def following(event_log: EventLog, take: Callable[[Line], None]) -> Iterator[None]:
     """Hands every line that is written inside the block to `take`, from a thread; the last ones when it ends."""
-    done, seen = threading.Event(), len(book.read())  # what is there already an earlier job has handed on
+    done, seen = threading.Event(), len(event_log.read())  # what is there already an earlier job has handed on
 
     def follow() -> None:
         position, last = seen, False
         while not last:
             last = done.wait(EVERY)
-            lines = book.read()
-            for line in lines[min(position, len(lines)) :]:  # a worker that began again has cut the journal back
+            lines = event_log.read()
+            for line in lines[min(position, len(lines)) :]:  # a worker that began again has cut the event log back
                 take(line)
             position = len(lines)
 
@@ -99,7 +99,7 @@ def following(book: Journal, take: Callable[[Line], None]) -> Iterator[None]:
 
 
 def read(path: Path) -> list[Line]:
-    """Returns every whole line of a journal; none where there is no file."""
+    """Returns every whole line of a event_log; none where there is no file."""
     lines: list[Line] = []
     for text in path.read_bytes().decode(errors="replace").split("\n")[:-1] if path.is_file() else []:
         try:

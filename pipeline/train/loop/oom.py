@@ -1,10 +1,9 @@
-"""What a training does when the accelerator's memory runs out: it becomes more frugal, rung by rung, and repeats the
-step.
+"""What a training does when the accelerator's memory runs out: it takes more frugal settings and repeats the step.
 
-Output contract: a `Ladder` starts with the settings chosen and steps down to more recomputed layers, a quarter of the
-model at a time, then to smaller micro-batches: packed rows cut between examples into pieces of at most a half, a
-quarter, ... of the row's capacity. The loss of a row is the sum over its examples, so the pieces of a row add up to its
-gradient, and no row and no step is lost. The rung reached is a number, which goes into the checkpoint.
+Output contract: an `OomFallback` starts with the settings chosen and steps down to more recomputed layers, a quarter of
+the model at a time, then to smaller micro-batches: packed rows cut between examples into pieces of at most a half, a
+quarter, ... of the row's capacity. The loss of a row is the sum over its examples, so the gradients of its pieces add
+up to its own, and no row and no step is lost. The level reached is a number, which goes into the checkpoint.
 This module allocates nothing and catches nothing: `trainer` does, and repeats the step.
 """
 
@@ -19,49 +18,49 @@ import torch
 from pipeline.batch import slices
 from pipeline.errors import MemoryShortError
 
-HALVINGS = 4  # a piece of a sixteenth of a row is the last rung
+HALVINGS = 4  # a piece of a sixteenth of a row is the last level
 
 
-class Ladder:
+class OomFallback:
     """`layers` of the model, of which `recomputed` are at first; `tokens` per packed row. `recompute(count)` makes the
     model recompute so many layers."""
 
     def __init__(self, layers: int, recomputed: int, tokens: int, recompute: Callable[[int], object]) -> None:
         quarter = max(1, -(-layers // 4))
         counts = [*range(recomputed + quarter, layers, quarter), layers] if recomputed < layers else []
-        self.rungs: list[tuple[int, int]] = [(recomputed, tokens), *((count, tokens) for count in counts)]
-        self.rungs += [(max(recomputed, layers), tokens >> halving) for halving in range(1, HALVINGS + 1)]
-        self.rung = 0
+        self.levels: list[tuple[int, int]] = [(recomputed, tokens), *((count, tokens) for count in counts)]
+        self.levels += [(max(recomputed, layers), tokens >> halving) for halving in range(1, HALVINGS + 1)]
+        self.level = 0
         self._recompute = recompute
 
     def down(self) -> str | None:
-        """Takes the next rung; returns what it changes, in words, or None when there is none."""
-        if self.rung + 1 >= len(self.rungs):
+        """Goes to the next level; returns its change in words, None when there is no level left."""
+        if self.level + 1 >= len(self.levels):
             return None
-        before = self.rungs[self.rung]
-        self.at(self.rung + 1)
-        layers, tokens = self.rungs[self.rung]
+        before = self.levels[self.level]
+        self.at(self.level + 1)
+        layers, tokens = self.levels[self.level]
         return f"{layers} layers are recomputed" if layers != before[0] else f"pieces of {tokens} tokens at a time"
 
     def reached(self) -> tuple[int, int] | None:
         """Returns the layers and tokens that it has come down to; None while memory never ran out."""
-        return self.rungs[self.rung] if self.rung else None
+        return self.levels[self.level] if self.level else None
 
     def resume(self, layers: int, tokens: int) -> None:
-        """Goes to the first rung that is as frugal as what an interrupted training had `reached`, here or elsewhere."""
-        frugal = (number for number, rung in enumerate(self.rungs) if rung[0] >= layers and rung[1] <= tokens)
-        self.at(next(frugal, len(self.rungs) - 1))
+        """Goes to the first level as frugal as what an interrupted training had `reached`, here or elsewhere."""
+        frugal = (number for number, level in enumerate(self.levels) if level[0] >= layers and level[1] <= tokens)
+        self.at(next(frugal, len(self.levels) - 1))
 
-    def at(self, rung: int) -> None:
-        """Goes to a rung."""
-        if self.rungs[rung][0] != self.rungs[self.rung][0]:
-            self._recompute(self.rungs[rung][0])
-        self.rung = rung
+    def at(self, level: int) -> None:
+        """Goes to a level."""
+        if self.levels[level][0] != self.levels[self.level][0]:
+            self._recompute(self.levels[level][0])
+        self.level = level
 
     def pieces(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yields a row as the model takes it, whole or cut between examples at the rung's tokens. One example alone
+        """Yields a row as the model takes it, whole or cut between examples at the level's tokens. One example alone
         is never cut, however long."""
-        limit = self.rungs[self.rung][1]
+        limit = self.levels[self.level][1]
         if row["input_ids"].shape[1] <= limit:  # nothing is read from the device, which would have to finish first
             yield row
             return

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
-from pipeline.config import Reclaim
+from pipeline.config import Preemption
 
 QUIET = {"", "false", "none"}  # what an address answers while nothing is planned
 EVERY = 5.0  # seconds between two questions to an address: a notice comes 30 seconds ahead at least
@@ -28,7 +28,7 @@ SIGTERM = "SIGTERM"
 class Notice:
     """Where notices come from: the two files, and an address asked every `EVERY` seconds once `watching`."""
 
-    def __init__(self, settings: Reclaim, signalled: Path) -> None:
+    def __init__(self, settings: Preemption, signalled: Path) -> None:
         self.settings, self.signalled = settings, signalled
         self._answer: str | None = None
 

@@ -1,6 +1,6 @@
 """Answers of the model while it trains: the same few validation questions at every evaluation.
 
-Output contract: an event `samples` in the journal, after the evaluation's line, with the questions and the answers in
+Output contract: an event `samples` in the event log, after the evaluation's line, with the questions and the answers in
 their order; greedy, by the template that serving uses. Training goes on as if nobody had asked: no random number is
 drawn, no weight, mode or attention is left changed.
 This module does not score.
@@ -16,7 +16,7 @@ import torch
 from transformers import TrainerCallback
 
 from pipeline.models import generate
-from pipeline.train.loop.event_log import Journal
+from pipeline.train.loop.event_log import EventLog
 
 NEW_TOKENS = 96
 BATCH = 8
@@ -25,15 +25,15 @@ BATCH = 8
 class Sampler(TrainerCallback):  # type: ignore[misc]
     """Asks `prompts` at every evaluation. The trainer that it is added to calls it."""
 
-    def __init__(self, tokenizer: Any, prompts: Sequence[str], journal: Journal) -> None:
-        self.tokenizer, self.prompts, self.journal = tokenizer, list(prompts), journal
+    def __init__(self, tokenizer: Any, prompts: Sequence[str], event_log: EventLog) -> None:
+        self.tokenizer, self.prompts, self.event_log = tokenizer, list(prompts), event_log
 
     def on_evaluate(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:
-        """Answers the questions and writes them to the journal."""
+        """Answers the questions and writes them to the event log."""
         texts = answers(model, self.tokenizer, self.prompts)
         first = " ".join(texts[0].split())[:80]
-        text = f"answers to {len(texts)} validation questions are in the journal; the first begins: {first}"
-        self.journal.event(state.global_step, "samples", text, questions=self.prompts, answers=texts)
+        text = f"answers to {len(texts)} validation questions are in the event log; the first begins: {first}"
+        self.event_log.event(state.global_step, "samples", text, questions=self.prompts, answers=texts)
 
 
 def answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str]:

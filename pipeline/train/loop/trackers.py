@@ -1,10 +1,10 @@
-"""Mirrors of the training's journal for people who watch elsewhere: TensorBoard, Weights & Biases, MLflow.
+"""Mirrors of the event log of a training, for people who watch elsewhere: TensorBoard, Weights & Biases, MLflow.
 
-Output contract: `mirroring` follows the journal while a training runs and hands every number of every line on, by step,
-to the trackers of `train.trackers`. What they write lies in the run folder, `logs/TRACKER/`, unless `wandb` or MLflow's
-own `MLFLOW_TRACKING_URI` says where else. A tracker that fails is told and left out: a training is not lost to it. A
-package that is missing is a `MissingModelError` before anything starts.
-The journal stays the truth; this module adds nothing to it.
+Output contract: `mirroring` follows the event log while a training runs and sends every number of every line, by step,
+to the trackers of `train.trackers`. They write into the run folder, `logs/TRACKER/`, unless `wandb` or MLflow's own
+`MLFLOW_TRACKING_URI` says where else. A tracker that fails is told and left out: no training is lost to it. A missing
+package is a `MissingModelError` before anything starts.
+The event log stays the truth; this module adds nothing to it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import MissingModelError
-from pipeline.train.loop.event_log import Journal, Line, following
+from pipeline.train.loop.event_log import EventLog, Line, following
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -121,8 +121,8 @@ KINDS: dict[str, Callable[[Project, Path], Tracker]] = {
 
 
 @contextlib.contextmanager
-def mirroring(project: Project, run: Run, book: Journal, console: Console) -> Iterator[None]:
-    """Follows the journal until the block ends; its last lines are still handed on."""
+def mirroring(project: Project, run: Run, event_log: EventLog, console: Console) -> Iterator[None]:
+    """Follows the event log until the block ends; its last lines are still handed on."""
     places = {name: run.local(f"{LOGS}/{name}") for name in project.train.trackers}
     trackers: dict[str, Tracker] = {name: KINDS[name](project, place) for name, place in places.items()}
 
@@ -132,7 +132,7 @@ def mirroring(project: Project, run: Run, book: Journal, console: Console) -> It
                 tracker.log(numbers(line), line["step"])
 
     try:
-        with following(book, take) if trackers else contextlib.nullcontext():
+        with following(event_log, take) if trackers else contextlib.nullcontext():
             yield
     finally:
         for name in list(trackers):
@@ -151,7 +151,7 @@ def _guarded(name: str, trackers: dict[str, Tracker], console: Console) -> Itera
 
 
 def numbers(line: Line) -> Numbers:
-    """Returns what a line of the journal measured, without its step."""
+    """Returns what a line of the event log measured, without its step."""
     return {
         name: float(value)
         for name, value in line.items()

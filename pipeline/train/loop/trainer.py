@@ -31,8 +31,8 @@ from pipeline.train.kernels import loss
 from pipeline.train.loop import snapshots
 from pipeline.train.loop.callback import TrainingCallback
 from pipeline.train.loop.checkpoint import Checkpoint
-from pipeline.train.loop.event_log import Journal
-from pipeline.train.loop.oom import Ladder
+from pipeline.train.loop.event_log import EventLog
+from pipeline.train.loop.oom import OomFallback
 
 MEMORY = "memory.json"  # of a checkpoint: how far the training has come down when memory ran out
 
@@ -104,7 +104,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         place: Path,
         key: str,
         lines: Path,
-        ladder: Ladder | None = None,
+        fallback: OomFallback | None = None,
         notice: Callable[[], str | None] = _none,
     ) -> None:
         steps = total_steps(train.num_rows, settings)
@@ -135,8 +135,8 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         self.model_accepts_loss_kwargs = True  # makes the Trainer count the supervised tokens of a step
         self.val = PackedRows(val, np.arange(val.num_rows))
         self.warmup, self.schedule = math.ceil(steps * settings.warmup_share), settings.schedule
-        self.journal = Journal(lines)
-        self.ladder = ladder or Ladder(0, 0, longest(train), lambda _: None)
+        self.event_log = EventLog(lines)
+        self.fallback = fallback or OomFallback(0, 0, longest(train), lambda _: None)
         self.callback = TrainingCallback(self, settings, place, key, notice)
         self._step: list[dict[str, Any]] = []  # the micro-batches of the current step so far
         self.remove_callback(next(type(c) for c in self.callback_handler.callbacks if "Printer" in type(c).__name__))
@@ -184,7 +184,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         return self._summed(model, inputs) / num_items_in_batch
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """Runs one row forward and backward; out of memory, the step's rows so far anew, on the ladder's next rung."""
+        """Runs one row forward and backward; out of memory, the step's rows so far anew on the next level."""
         if not self._step:
             self._random = snapshots.random_state()
         self._step.append(inputs)
@@ -199,7 +199,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
 
     def _row(self, model: Any, row: dict[str, torch.Tensor], tokens: Any) -> torch.Tensor:
         total = None
-        for piece in self.ladder.pieces(row):
+        for piece in self.fallback.pieces(row):
             part = super().training_step(model, piece, tokens)
             total = part if total is None else total + part
         return total
@@ -207,13 +207,13 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
     def _be_frugal(self, model: Any) -> None:
         model.zero_grad()
         release()
-        change = self.ladder.down()
+        change = self.fallback.down()
         if change is None:
             raise MemoryShortError(
                 f"step {self.state.global_step + 1} needs more memory than this device has, with every layer "
                 "recomputed and a row in its smallest pieces: lower train.max_length or train.lora.r"
             )
-        self.journal.event(self.state.global_step + 1, "out_of_memory", f"out of memory: from now on {change}")
+        self.event_log.event(self.state.global_step + 1, "out_of_memory", f"out of memory: from now on {change}")
         snapshots.set_random_state(self._random)
 
     def _clip_grad_norm(self, model: Any) -> Any:
@@ -231,11 +231,11 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad():
             for index in range(len(self.val)):
                 row = self._prepare_inputs(self.val[index])
-                total += sum(float(self._summed(self.model, piece)) for piece in self.ladder.pieces(row))
+                total += sum(float(self._summed(self.model, piece)) for piece in self.fallback.pieces(row))
                 tokens += loss.supervised(row["labels"][0])
         mean = total / max(1, tokens)
         perplexity = math.exp(min(mean, 700.0))
-        self.journal.write({"step": self.state.global_step, "eval_loss": mean, "perplexity": perplexity})
+        self.event_log.write({"step": self.state.global_step, "eval_loss": mean, "perplexity": perplexity})
         metrics = {"eval_loss": mean}
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -271,8 +271,8 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         snapshots.put(folder / "optimizer.pt", self.optimizer.state_dict())
         snapshots.put(folder / "scheduler.pt", self.lr_scheduler.state_dict())
         snapshots.put(folder / "rng_state.pth", snapshots.random_state())
-        (folder / MEMORY).write_text(json.dumps(self.ladder.reached()) + "\n")
-        self.state.log_history = []  # the journal has it
+        (folder / MEMORY).write_text(json.dumps(self.fallback.reached()) + "\n")
+        self.state.log_history = []  # the event log has it
         self.state.save_to_json(str(folder / "trainer_state.json"))
 
     def run(self, resumed: Checkpoint | None) -> None:
@@ -280,11 +280,11 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         if resumed is not None:
             self.callback.load(resumed.path)
             if (reached := json.loads((resumed.path / MEMORY).read_text())) is not None:
-                self.ladder.resume(*reached)
+                self.fallback.resume(*reached)
         if resumed is not None and self.callback.finished:
             self._load_from_checkpoint(str(resumed.path))
             self.state.global_step = resumed.step
         else:
             self.train(resume_from_checkpoint=None if resumed is None else str(resumed.path))
         if self.callback.ended is None:
-            self.journal.flush()
+            self.event_log.flush()

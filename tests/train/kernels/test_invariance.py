@@ -111,7 +111,7 @@ def first_steps(
         qlora.add_adapter(causal, project), project.train, 0, rows, none, place, "key", place / "lines.jsonl"
     )
     made.run(None)
-    return [(line["loss"], line["grad_norm"]) for line in made.journal.read() if "loss" in line]
+    return [(line["loss"], line["grad_norm"]) for line in made.event_log.read() if "loss" in line]
 
 
 def test_a_step_is_the_same_in_any_packing_and_any_number_of_micro_batches(

@@ -126,13 +126,13 @@ def test_a_bad_step_is_not_taken_and_told(packed: Run, make_project: Any, where:
     made = loop(make_project(train={**PLAIN, "keep": "last"}), packed)
     Injected(made, {3: math.nan} if where == "loss" else None, (3,) if where == "gradients" else ())
     seen = {}
-    journal_write = made.journal.write
+    journal_write = made.event_log.write
 
     def write(line: dict[str, Any]) -> None:
         seen[line["step"]] = weights(made)
         journal_write(line)
 
-    made.journal.write = write
+    made.event_log.write = write
     made.run(None)
     assert events(packed) == [(3, "skipped")]
     assert all(torch.equal(seen[2][name], seen[3][name]) for name in seen[2])

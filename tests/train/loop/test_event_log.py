@@ -1,4 +1,4 @@
-"""The journal holds whole lines in order, whatever the disk does, and is cut back to where a training goes on."""
+"""The event log holds whole lines in order, whatever the disk does, and is cut back to where a training goes on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 
 from pipeline.errors import StorageError
 from pipeline.train.loop import event_log
-from pipeline.train.loop.event_log import Journal
+from pipeline.train.loop.event_log import EventLog
 
 
-def begun(tmp_path: Path) -> Journal:
-    made = Journal(tmp_path / "metrics" / "train.jsonl")
+def begun(tmp_path: Path) -> EventLog:
+    made = EventLog(tmp_path / "metrics" / "train.jsonl")
     made.cut("key", None)
     for step in (1, 2, 3):
         made.write({"step": step, "loss": 1.0})

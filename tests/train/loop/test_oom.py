@@ -1,4 +1,4 @@
-"""The rungs: more layers recomputed first, then smaller pieces; pieces are cut between examples and lose nothing."""
+"""The levels: more layers recomputed first, then smaller pieces; pieces are cut between examples and lose nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.errors import MemoryShortError
 from pipeline.train.data import pack
 from pipeline.train.kernels import loss
 from pipeline.train.loop import trainer
-from pipeline.train.loop.oom import Ladder, memory_errors
+from pipeline.train.loop.oom import OomFallback, memory_errors
 
 
 def row(lengths: list[int]) -> dict[str, Any]:
@@ -27,38 +27,38 @@ def row(lengths: list[int]) -> dict[str, Any]:
 
 def test_layers_come_before_tokens() -> None:
     counts: list[int] = []
-    ladder = Ladder(layers=10, recomputed=2, tokens=64, recompute=counts.append)
+    fallback = OomFallback(layers=10, recomputed=2, tokens=64, recompute=counts.append)
     said = []
-    while (change := ladder.down()) is not None:
+    while (change := fallback.down()) is not None:
         said.append(change)
     assert counts == [5, 8, 10]
     assert said[0] == "5 layers are recomputed"
     assert said[-1] == "pieces of 4 tokens at a time"
-    assert [rung[1] for rung in ladder.rungs] == [64, 64, 64, 64, 32, 16, 8, 4]
+    assert [level[1] for level in fallback.levels] == [64, 64, 64, 64, 32, 16, 8, 4]
 
 
 def test_a_resumed_ladder_recomputes_at_once() -> None:
     counts: list[int] = []
-    before = Ladder(layers=4, recomputed=0, tokens=64, recompute=counts.append)
+    before = OomFallback(layers=4, recomputed=0, tokens=64, recompute=counts.append)
     assert before.reached() is None
     while before.reached() != (4, 32):
         assert before.down()
     counts.clear()
-    Ladder(layers=4, recomputed=0, tokens=64, recompute=counts.append).resume(4, 32)
+    OomFallback(layers=4, recomputed=0, tokens=64, recompute=counts.append).resume(4, 32)
     assert counts == [4]
-    other = Ladder(layers=4, recomputed=4, tokens=64, recompute=counts.append)  # a card that recomputes all at first
+    other = OomFallback(layers=4, recomputed=4, tokens=64, recompute=counts.append)  # recomputes all at first
     other.resume(4, 32)
     assert other.reached() == (4, 32)
     assert counts == [4]
 
 
-@pytest.mark.parametrize("rung", [0, 1, 2, 3, 4])
-def test_the_pieces_are_the_row(rung: int) -> None:
+@pytest.mark.parametrize("level", [0, 1, 2, 3, 4])
+def test_the_pieces_are_the_row(level: int) -> None:
     lengths = [3, 9, 1, 20, 2, 2, 27]
     whole = row(lengths)
-    ladder = Ladder(layers=0, recomputed=0, tokens=64, recompute=lambda _: None)
-    ladder.at(rung)
-    pieces = list(ladder.pieces(whole))
+    fallback = OomFallback(layers=0, recomputed=0, tokens=64, recompute=lambda _: None)
+    fallback.at(level)
+    pieces = list(fallback.pieces(whole))
     for name in ("input_ids", "labels", "position_ids"):
         assert torch.equal(torch.cat([piece[name] for piece in pieces], dim=1), whole[name])
     assert [length for piece in pieces for length in piece["cu_seq_lens_q"].diff().tolist()] == lengths
@@ -67,8 +67,8 @@ def test_the_pieces_are_the_row(rung: int) -> None:
         assert piece["cu_seq_lens_q"].dtype == torch.int32
         assert piece["max_length_q"] == max(parts)
         assert torch.equal(piece["answers"], loss.answers(piece["labels"][0]))
-        assert len(parts) == 1 or sum(parts) <= 64 >> rung
-    assert len(pieces) == [1, 3, 4, 6, 6][rung]
+        assert len(parts) == 1 or sum(parts) <= 64 >> level
+    assert len(pieces) == [1, 3, 4, 6, 6][level]
 
 
 @pytest.mark.parametrize(

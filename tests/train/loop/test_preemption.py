@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Reclaim
+from pipeline.config import Preemption
 from pipeline.train.loop import preemption
 from pipeline.train.loop.preemption import Notice, ask, on_sigterm
 
@@ -86,7 +86,7 @@ def test_the_address_is_polled_while_watching(
 ) -> None:
     monkeypatch.setattr(preemption, "EVERY", 0.02)
     kind, address = cloud
-    notice = Notice(Reclaim(url=f"{address}/gone"), tmp_path / "sigterm")
+    notice = Notice(Preemption(url=f"{address}/gone"), tmp_path / "sigterm")
     with notice.watching():
         limit = time.monotonic() + 10
         while len(kind.seen) < 2 and time.monotonic() < limit:
@@ -99,7 +99,7 @@ def test_the_address_is_polled_while_watching(
 
 
 def test_files_are_looked_for_on_the_spot(tmp_path: Path) -> None:
-    notice = Notice(Reclaim(file=str(tmp_path / "notice")), tmp_path / "sigterm")
+    notice = Notice(Preemption(file=str(tmp_path / "notice")), tmp_path / "sigterm")
     with notice.watching():
         assert notice.given() is None
         (tmp_path / "notice").touch()

@@ -12,7 +12,7 @@ from pipeline.run import Run
 from pipeline.train import qlora
 from pipeline.train.kernels import packed_attention
 from pipeline.train.loop import sample_answers
-from pipeline.train.loop.event_log import Journal
+from pipeline.train.loop.event_log import EventLog
 from tests.train.loops import lines, loop
 
 PROMPTS = ["lost card open account", "fee", "password code bank branch refund limit"]
@@ -26,7 +26,7 @@ def test_a_training_that_is_asked_is_the_same_training(packed: Run, make_project
     qlora.resume(packed, "key")
     asked = loop(project, packed)
     _, tokenizer = load.Base.of(project).load()
-    asked.add_callback(sample_answers.Sampler(tokenizer, PROMPTS, asked.journal))
+    asked.add_callback(sample_answers.Sampler(tokenizer, PROMPTS, asked.event_log))
     asked.train()
     found = [line for line in lines(packed) if line.get("event") == "samples"]
     assert [line["step"] for line in found] == [line["step"] for line in plain if "eval_loss" in line]
@@ -40,12 +40,12 @@ def test_the_answers_are_those_of_the_model_loaded_plainly(make_project: Any, tm
     plain, tokenizer = load.Base.of(project).load()
     wanted, _ = complete(plain, tokenizer, PROMPTS, sample_answers.NEW_TOKENS)
     training = qlora.add_adapter(load.Base.of(project).load(attention=packed_attention.register())[0], project).train()
-    book = Journal(tmp_path / "lines.jsonl")
-    book.cut("key", None)
+    event_log = EventLog(tmp_path / "lines.jsonl")
+    event_log.cut("key", None)
     before = torch.random.get_rng_state()
     state = type("State", (), {"global_step": 3})()
-    sample_answers.Sampler(tokenizer, PROMPTS, book).on_evaluate(None, state, None, model=training)
-    (line,) = book.read()
+    sample_answers.Sampler(tokenizer, PROMPTS, event_log).on_evaluate(None, state, None, model=training)
+    (line,) = event_log.read()
     assert line["answers"] == wanted
     assert line["step"] == 3
     assert training.training

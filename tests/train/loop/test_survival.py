@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.errors import MemoryShortError, ReclaimedError, StorageError
+from pipeline.errors import MemoryShortError, PreemptedError, StorageError
 from pipeline.run import Run
 from pipeline.train import qlora
 from pipeline.train.loop import callback, checkpoint, trainer
-from pipeline.train.loop.oom import Ladder
+from pipeline.train.loop.oom import OomFallback
 from tests.train.loops import lines, loop
 
 PLAIN = {"quantise": None, "recompute": 0}
@@ -39,7 +39,7 @@ def test_a_notice_saves_stops_and_goes_on(packed: Run, make_project: Any) -> Non
     whole = whole_and_fresh(packed, project)
     made = loop(project, packed, notice=lambda: "SIGTERM" if made.state.global_step == 3 else None)
     made.run(None)
-    assert isinstance(made.callback.ended, ReclaimedError)
+    assert isinstance(made.callback.ended, PreemptedError)
     assert made.callback.ended.exit_code == 75
     assert "step 3 of 7 is saved" in str(made.callback.ended)
     found = qlora.resume(packed, "key")
@@ -47,7 +47,7 @@ def test_a_notice_saves_stops_and_goes_on(packed: Run, make_project: Any) -> Non
     assert found.step == 3
     loop(project, packed).run(found)
     assert lines(packed) == whole
-    assert (3, "reclaimed") in events(packed)
+    assert (3, "preempted") in events(packed)
     assert (3, "resumed") in events(packed)
 
 
@@ -120,7 +120,7 @@ def test_out_of_memory_repeats_the_step_with_more_layers_recomputed(packed: Run,
     project = make_project(train=PLAIN)
     whole = whole_and_fresh(packed, project)
     counts: list[int] = []
-    made = loop(project, packed, ladder=Ladder(4, 2, 256, counts.append))
+    made = loop(project, packed, fallback=OomFallback(4, 2, 256, counts.append))
     Short(made, 2, 8)  # the second row of step 1; the second row of step 3, and 3 calls were repeated
     made.run(None)
     assert counts == [3, 4]
@@ -131,16 +131,16 @@ def test_out_of_memory_repeats_the_step_with_more_layers_recomputed(packed: Run,
 def test_smaller_pieces_of_a_row_give_its_loss_and_are_kept_when_resumed(packed: Run, make_project: Any) -> None:
     project = make_project(train={**OFTEN, "lora": {"r": 4, "alpha": 8, "dropout": 0.0}})
     whole = whole_and_fresh(packed, project)
-    made = loop(project, packed, ladder=Ladder(1, 1, 256, lambda _: None))
+    made = loop(project, packed, fallback=OomFallback(1, 1, 256, lambda _: None))
     Short(made, 1, 2)
     made.run(None)
-    assert made.ladder.rungs[made.ladder.rung] == (1, 64)
+    assert made.fallback.levels[made.fallback.level] == (1, 64)
     for ours, theirs in zip(lines(packed), whole, strict=True):
         key = "loss" if "loss" in theirs else "eval_loss"
         assert ours[key] == pytest.approx(theirs[key], rel=1e-3)
-    again = loop(project, packed, ladder=Ladder(1, 1, 256, lambda _: None))
+    again = loop(project, packed, fallback=OomFallback(1, 1, 256, lambda _: None))
     again.run(qlora.resume(packed, "key"))
-    assert again.ladder.rung == made.ladder.rung
+    assert again.fallback.level == made.fallback.level
 
 
 def test_memory_that_no_setting_saves_is_a_sentence(packed: Run, make_project: Any) -> None:

@@ -1,4 +1,4 @@
-"""Trackers: every number of the journal arrives, a failing one costs nothing, a missing one is a sentence."""
+"""Trackers: every number of the event log arrives, a failing one costs nothing, a missing one is a sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from pipeline.errors import MissingModelError
 from pipeline.run import Run
 from pipeline.train.loop import trackers
-from pipeline.train.loop.event_log import Journal
+from pipeline.train.loop.event_log import EventLog
 
 LINES: list[dict[str, Any]] = [
     {"step": 1, "loss": 2.5, "learning_rate": 1e-3, "tokens": 100},
@@ -43,8 +43,8 @@ class Broken(Memory):
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Journal:
-    made = Journal(tmp_path / "lines.jsonl")
+def event_log(tmp_path: Path) -> EventLog:
+    made = EventLog(tmp_path / "lines.jsonl")
     made.cut("key", None)
     made.write({"step": 0, "loss": 9.0})  # of an earlier start: it was handed on then
     return made
@@ -54,21 +54,21 @@ def project(make_project: Any, *names: str) -> Any:
     return make_project(train={"trackers": list(names)})
 
 
-def mirror(asked: Any, tmp_path: Path, book: Journal) -> str:
+def mirror(asked: Any, tmp_path: Path, event_log: EventLog) -> str:
     out = io.StringIO()
-    with trackers.mirroring(asked, Run.open(str(tmp_path / "run")), book, Console(file=out, width=200)):
+    with trackers.mirroring(asked, Run.open(str(tmp_path / "run")), event_log, Console(file=out, width=200)):
         for line in LINES:
-            book.write(line)
+            event_log.write(line)
     return out.getvalue()
 
 
 def test_every_number_is_handed_on_once(
-    make_project: Any, tmp_path: Path, book: Journal, monkeypatch: pytest.MonkeyPatch
+    make_project: Any, tmp_path: Path, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Memory, "made", [])
     monkeypatch.setitem(trackers.KINDS, "tensorboard", Memory)
     monkeypatch.setitem(trackers.KINDS, "mlflow", Broken)
-    told = mirror(project(make_project, "tensorboard", "mlflow"), tmp_path, book)
+    told = mirror(project(make_project, "tensorboard", "mlflow"), tmp_path, event_log)
     kept, broken = Memory.made
     assert kept.found == [
         (1, {"loss": 2.5, "learning_rate": 1e-3, "tokens": 100.0}),
@@ -82,8 +82,8 @@ def test_every_number_is_handed_on_once(
     assert not broken.closed
 
 
-def test_none_asked_for_costs_no_thread_and_no_folder(make_project: Any, tmp_path: Path, book: Journal) -> None:
-    assert mirror(project(make_project), tmp_path, book) == ""
+def test_none_asked_for_costs_no_thread_and_no_folder(make_project: Any, tmp_path: Path, event_log: EventLog) -> None:
+    assert mirror(project(make_project), tmp_path, event_log) == ""
     assert not (tmp_path / "run" / "logs").exists()
 
 
@@ -98,10 +98,10 @@ def records(file: Path) -> list[bytes]:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_tensorboard_files_hold_the_numbers(make_project: Any, tmp_path: Path, book: Journal) -> None:
+def test_tensorboard_files_hold_the_numbers(make_project: Any, tmp_path: Path, event_log: EventLog) -> None:
     from tensorboardX.proto.event_pb2 import Event
 
-    mirror(project(make_project, "tensorboard"), tmp_path, book)
+    mirror(project(make_project, "tensorboard"), tmp_path, event_log)
     (file,) = (tmp_path / "run" / "logs" / "tensorboard").iterdir()
     events = [Event.FromString(record) for record in records(file)]
     found = {(value.tag, event.step, value.simple_value) for event in events for value in event.summary.value}
@@ -111,24 +111,24 @@ def test_tensorboard_files_hold_the_numbers(make_project: Any, tmp_path: Path, b
 
 @pytest.mark.parametrize(("name", "package"), [("wandb-offline", "wandb"), ("mlflow", "mlflow")])
 def test_a_missing_package_is_a_sentence_before_anything_starts(
-    make_project: Any, tmp_path: Path, book: Journal, monkeypatch: pytest.MonkeyPatch, name: str, package: str
+    make_project: Any, tmp_path: Path, event_log: EventLog, monkeypatch: pytest.MonkeyPatch, name: str, package: str
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(MissingModelError, match=f"pip install {package}"):
-        mirror(project(make_project, name), tmp_path, book)
+        mirror(project(make_project, name), tmp_path, event_log)
 
 
-def test_wandb_offline_writes_a_run_to_be_synced(make_project: Any, tmp_path: Path, book: Journal) -> None:
+def test_wandb_offline_writes_a_run_to_be_synced(make_project: Any, tmp_path: Path, event_log: EventLog) -> None:
     pytest.importorskip("wandb")
-    assert mirror(project(make_project, "wandb-offline"), tmp_path, book) == ""
+    assert mirror(project(make_project, "wandb-offline"), tmp_path, event_log) == ""
     (folder,) = (tmp_path / "run" / "logs" / "wandb-offline" / "wandb").glob("offline-run-*")
     assert next(folder.glob("*.wandb")).stat().st_size > 100
 
 
 @pytest.mark.filterwarnings("ignore")  # of its own database library, whose releases it does not wait for
-def test_mlflow_keeps_the_metrics(make_project: Any, tmp_path: Path, book: Journal) -> None:
+def test_mlflow_keeps_the_metrics(make_project: Any, tmp_path: Path, event_log: EventLog) -> None:
     mlflow = pytest.importorskip("mlflow")
-    assert mirror(project(make_project, "mlflow"), tmp_path, book) == ""
+    assert mirror(project(make_project, "mlflow"), tmp_path, event_log) == ""
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/run/logs/mlflow/mlflow.db")
     experiment = client.get_experiment_by_name("test")
     (run,) = client.search_runs([experiment.experiment_id])
