@@ -103,7 +103,9 @@ fi
 
 say "build $IMAGE (the log: $WORK/build.log)"
 FLAGS="--pull=never --network=host --format=docker ${BUILD_FLAGS:-}"
-compose build solotune > "$WORK/build.log" 2>&1 || fail "the build failed: $(tail -n 3 "$WORK/build.log")"
+podman untag "$IMAGE" 2> /dev/null || true # podman-compose does not say that a build failed: the name then stays away
+compose build solotune > "$WORK/build.log" 2>&1 || true
+podman image exists "$IMAGE" || fail "the build failed: $(tail -n 3 "$WORK/build.log")"
 podman image inspect "$IMAGE" --format '{{.Size}} bytes, user {{.User}}, {{.HealthCheck}}'
 HELD=$(podman run --rm --no-healthcheck --network none --entrypoint ls "$IMAGE" -A /opt/solotune | tr '\n' ' ')
 echo "holds $HELD"
