@@ -1,8 +1,8 @@
 """The hf engine: transformers' continuous batching on the run's merged model, in a process of its own, on CPU or GPU.
 
-Output contract: that of `batch`, which generates. This side finds the model, sends requests down a pipe and hands what
-comes back to those who wait for it. In one process with the HTTP server both would wait for each other's turn at every
-operation and every event: Python runs one thread at a time.
+Output contract: that of `hf_process`, which generates. This side finds the model, sends requests down a pipe and hands
+what comes back to those who wait for it. In one process with the HTTP server both would wait for each other's turn at
+every operation and every event: Python runs one thread at a time.
 When the process dies, all open requests fail, and so does `check`.
 """
 
@@ -149,7 +149,7 @@ def _start() -> tuple[subprocess.Popen[bytes], Connection]:
     here, there = socket.socketpair()
     with there:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", "from serve_app.engines import batch; batch.main()", str(there.fileno())],
+            [sys.executable, "-P", "-c", f"from {Ask.__module__} import main; main()", str(there.fileno())],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.DEVNULL,
             pass_fds=[there.fileno()],
