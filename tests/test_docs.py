@@ -8,13 +8,16 @@ import io
 import re
 import runpy
 import sys
+import textwrap
 import warnings
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import yaml
 
 from pipeline import errors, schema
 from pipeline.config import Project, project
@@ -154,9 +157,9 @@ def options(module: str) -> frozenset[str]:
 
 
 def commands(page: Path) -> list[tuple[str, str]]:
-    """Returns (module, the rest of the command) of every `python -m jobs...` and `python -m bench...` of a page."""
+    """Returns (module, the rest of the command) of every `python -m` with a module of ours on a page."""
     joined = text(page).replace("\\\n", " ")
-    return re.findall(r"python -m ((?:jobs|bench)(?:\.\w+)*)([^`\n|]*)", joined)
+    return re.findall(r"python -m ((?:jobs|bench|tests)(?:\.\w+)*)([^`\n|]*)", joined)
 
 
 @each_page
@@ -212,6 +215,36 @@ def test_every_setting_that_is_named_exists(page: Path) -> None:
     written = re.findall(rf"`((?:{sections})(?:\.[a-z_]+)+)(?=[`:\s])", text(page))
     files = re.compile(r"\.(py|json|jsonl|yaml|md)$")
     assert [key for key in written if key not in known and not files.search(key)] == []
+
+
+@each_page
+def test_every_setting_of_a_table_exists(page: Path) -> None:
+    tables = re.findall(r"^\| setting of `([\w.]+)` \|.*\n((?:^\|.*\n)+)", text(page), re.MULTILINE)
+    rows = [(section, line.split("|")[1]) for section, body in tables for line in body.splitlines()[1:]]
+    written = [f"{section}.{key}" for section, cell in rows for key in re.findall(r"`([\w.]+)`", cell)]
+    assert set(written) - settings() == set()
+
+
+def unknown(example: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Yields the settings of a piece of configuration that do not exist; what a free mapping holds is not looked at."""
+    for key, value in example.items():
+        name = f"{path}{key}"
+        if name not in settings():
+            yield name
+        elif isinstance(value, dict) and any(known.startswith(f"{name}.") for known in settings()):
+            yield from unknown(value, f"{name}.")
+
+
+@each_page
+def test_every_example_of_a_configuration_has_settings_that_exist(page: Path) -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```|((?:^    [^\n]*\n)+)", text(page), re.MULTILINE | re.DOTALL)
+    wrong = []
+    for fenced, indented in blocks:
+        with contextlib.suppress(yaml.YAMLError):  # a command, a list of files
+            example = yaml.safe_load(fenced or textwrap.dedent(indented))
+            if isinstance(example, dict) and set(example) & set(Project.model_fields):
+                wrong += list(unknown(example))
+    assert wrong == []
 
 
 def test_the_upgrade_notes_name_every_setting_that_is_gone() -> None:
