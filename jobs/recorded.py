@@ -1,16 +1,14 @@
-"""What the finished stages of a run were made with, against the configuration at hand.
+"""The configuration that each finished stage of a run was made with, compared with the present one.
 
-Output contract: a job that ends well leaves its configuration as `stages/STAGE/config.yaml`, which `Run.begin` deletes
-with the rest of the stage. `check` raises `ConfigError` where a finished stage that a job works on was made with other
-settings, and returns a line where the job's own stage was: that one is done again. It writes nothing.
-Of a path the last part counts, because a run and its models may be moved. A setting that only one of two versions of
-this program knows does not count, and neither does a stage without a record.
+Output contract: `keep` writes `stages/STAGE/config.yaml`, which `Run.begin` deletes with the rest of the stage. `check`
+writes nothing. A path counts by its last part, because runs and models may be moved. A setting that only one of the two
+configurations has does not count, and a stage without a record passes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,50 +20,44 @@ from pipeline.errors import ConfigError
 from pipeline.plan.resolve_auto import HARMLESS
 from pipeline.run import Run
 
-DEPENDS = {  # what a stage's output depends on, besides the stages before it
+RECORD = "stages/{}/config.yaml"
+DEPENDS = {  # stage, in order -> the settings that its output depends on, besides the stages before it
     "curate": ("name", "seed", "curate"),
     "synthesize": ("base_model", "seed", "synthesize"),
     "train": ("base_model", "chat_template", "seed", "train"),
     "evaluate": ("seed", "evaluate"),
     "export": ("name", "export"),
 }
-WORKS_ON = {
-    "synthesize": ("curate",),
-    "train": ("curate", "synthesize"),
-    "evaluate": ("curate", "synthesize", "train"),
-    "export": ("curate", "synthesize", "train", "evaluate"),
-    "serve": ("curate", "synthesize", "train", "export"),
-    "report": tuple(DEPENDS),
-}
-LABELS = {"name", "curate.licences"}  # written on cards: a stage made with others is as good
-FREE = {"export.gguf", "export.gguf_gates", *(f"train.{name}" for name in HARMLESS)}  # change nothing of it
+STAGES = tuple(DEPENDS)
+WORKS_ON = {stage: STAGES[:number] for number, stage in enumerate(STAGES)}  # verb -> stages it reads the output of
+WORKS_ON |= {"serve": ("curate", "synthesize", "train", "export"), "report": STAGES}
+LABELS = ("name", "curate.licences")  # only printed: a later stage may go on with others
+FREE = ("export.gguf", "export.gguf_gates", *(f"train.{name}" for name in HARMLESS))  # change no output
 SHOWN = 3  # settings that a message names
-LETTERS = 40  # of a setting's value that a message shows
+LETTERS = 40  # characters of a value that a message shows
 
-
-def _path(stage: str) -> str:
-    return f"stages/{stage}/config.yaml"
+Change = tuple[str, Any, Any]  # a setting's dotted name, its value in the record, its present value
 
 
 def check(project: Project, run: Run, verb: str) -> str | None:
-    """Returns a line about settings that make the job do its own finished stage again, None where there are none.
+    """Returns a line about the settings that make the job do its own finished stage again, None where there are none.
 
     Raises `ConfigError` where another finished stage would have to be done again first.
     """
     for stage in WORKS_ON.get(verb, ()):
-        if changed := {name: values for name, values in _changes(project, run, stage).items() if name not in LABELS}:
+        if changes := [change for change in _changes(project, run, stage) if not _within(change[0], LABELS)]:
             raise ConfigError(
-                f"`{stage}` in {run.uri} was made with other settings: {_told(changed)}; run `jobs.{stage}` again "
+                f"`{stage}` in {run.uri} was made with other settings: {_listing(changes)}; run `jobs.{stage}` again "
                 "first, or set them back"
             )
-    changed = _changes(project, run, verb) if verb in DEPENDS else {}
-    return f"`{verb}` was made with other settings and is done again: {_told(changed)}" if changed else None
+    changes = _changes(project, run, verb)
+    return f"`{verb}` was made with other settings and is done again: {_listing(changes)}" if changes else None
 
 
 def keep(project: Project, run: Run, verb: str) -> None:
     """Records what the job's stage was made with; a job without a stage has nothing to record."""
     if verb in DEPENDS:
-        run.write_bytes(_path(verb), text(project))
+        run.write_bytes(RECORD.format(verb), text(project))
 
 
 def text(project: Project) -> bytes:
@@ -73,53 +65,41 @@ def text(project: Project) -> bytes:
     return yaml.safe_dump(project.model_dump(mode="json"), sort_keys=False).encode()
 
 
-def _changes(project: Project, run: Run, stage: str) -> dict[str, tuple[Any, Any]]:
-    """Returns the settings a finished stage depends on that differ from its record: name -> (then, now)."""
-    if run.manifest(stage) is None or not run.exists(_path(stage)):
-        return {}
-    then, now = (dict(_flat(Project, values)) for values in (_record(run, stage), project.model_dump(mode="json")))
-    return {
-        name: (then[name], now[name])
-        for name in then.keys() & now.keys()
-        if then[name] != now[name] and _counts(name, DEPENDS[stage])
-    }
+def _changes(project: Project, run: Run, stage: str) -> list[Change]:
+    """Returns the changed settings that a finished stage depends on, sorted by name."""
+    path = RECORD.format(stage)
+    if stage not in DEPENDS or run.manifest(stage) is None or not run.exists(path):
+        return []
+    changes = _compared(project, project.model_dump(mode="json"), yaml.safe_load(run.read_bytes(path)))
+    return sorted(change for change in changes if _within(change[0], DEPENDS[stage]) and not _within(change[0], FREE))
 
 
-def _record(run: Run, stage: str) -> Mapping[str, Any]:
-    return dict(yaml.safe_load(run.read_bytes(_path(stage))))
+def _within(name: str, settings: Iterable[str]) -> bool:
+    return any(f"{name}.".startswith(f"{setting}.") for setting in settings)
 
 
-def _counts(name: str, depends: tuple[str, ...]) -> bool:
-    def inside(parts: Iterable[str]) -> bool:
-        return any(name == part or name.startswith(f"{part}.") for part in parts)
-
-    return inside(depends) and not inside(FREE)
-
-
-def _flat(section: type[BaseModel], values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields the dotted name and the value of every setting that both a section and `values` know."""
-    for name, field in section.model_fields.items():
-        if name not in values:
-            continue
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _flat(field.annotation, values[name], f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", _moved(values[name])
+def _compared(section: BaseModel, present: Any, record: Any, prefix: str = "") -> Iterator[Change]:
+    """Yields the settings of a section that its present values and its record both have, and that differ."""
+    for name in present.keys() & record.keys():
+        old, new = _portable(record[name]), _portable(present[name])
+        if isinstance(subsection := getattr(section, name), BaseModel) and isinstance(old, dict):
+            yield from _compared(subsection, new, old, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}", old, new
 
 
-def _moved(value: Any) -> Any:
+def _portable(value: Any) -> Any:
     """Returns a value with every absolute path cut to its last part."""
-    if isinstance(value, str) and Path(value).is_absolute():
-        return Path(value).name
-    if isinstance(value, Mapping):
-        return {key: _moved(inner) for key, inner in value.items()}
-    return [_moved(inner) for inner in value] if isinstance(value, list) else value
+    if isinstance(value, dict):
+        return {key: _portable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_portable(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
-def _told(changed: Mapping[str, tuple[Any, Any]]) -> str:
-    shown = [f"{name} was {_short(then)}, is {_short(now)}" for name, (then, now) in sorted(changed.items())[:SHOWN]]
-    more = len(changed) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+def _listing(changes: list[Change]) -> str:
+    shown = [f"{name} was {_short(old)}, is {_short(new)}" for name, old, new in changes[:SHOWN]]
+    return ", ".join(shown) + (f" and {len(changes) - SHOWN} more" if changes[SHOWN:] else "")
 
 
 def _short(value: Any) -> str:
