@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pyarrow.fs import FileType
 from rich.console import Console
 
 from jobs import log, recorded
 from pipeline import config
-from pipeline.errors import SolotuneError, UserError
+from pipeline.errors import InputError, SolotuneError, UserError
 from pipeline.run import Run
-from pipeline.storage import refuse_credentials
+from pipeline.storage import refuse_credentials, storage_errors
 
 LOG_WIDTH = 120  # columns of what a submitted job prints
 UPLOADED = "runtime_resources/working_dir_files"  # where `ray job submit --working-dir` unpacks a folder
@@ -38,8 +39,8 @@ PRIVATE = {  # for a Ray that ends with the job
 
 @dataclass(frozen=True)
 class Job:
-    """What a verb works with. `inputs` are absolute paths or URIs, `earlier` run folders; both are empty unless the
-    verb makes the run folder. `options` holds what was given for the verb's own options."""
+    """A verb's arguments. `inputs` are absolute paths or URIs, `earlier` run folders; both are empty unless the verb
+    makes the run folder. `options` maps the names of options to their values."""
 
     project: config.Project
     run: Run
@@ -49,7 +50,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def place(path: str) -> str:
+def absolute_path(path: str) -> str:
     """Returns a path as an absolute one; a URI as it is.
 
     Raises `UserError` for a relative path inside a working folder that Ray uploaded, because what is written there
@@ -136,28 +137,48 @@ def main(
     """Parses the command line, loads the configuration, calls the verb and turns an error into a line and a code.
 
     `needs` is the stage that an earlier job must have finished; without one the verb takes `--input` and makes the run
-    folder. `preview` is what it shows instead with `--preview [N]`: it gets N, needs no Ray and writes nothing.
-    `options` are the verb's own: flags, and what argparse is to know of them; with the one called `alone` it leaves the
-    run folder alone. A verb that does not need Ray in every case calls `start_ray` itself.
+    folder. `preview` is called with N for `--preview [N]`, instead of the verb, without Ray; it writes nothing.
+    `options` are the verb's own flags, each with its keyword arguments of `add_argument`; the one called `alone` makes
+    the verb leave the run folder alone. A verb that does not need Ray in every case calls `start_ray` itself.
     """
     args = _parser(verb.__name__, purpose, needs is None, preview is not None, options or {}).parse_args()
     with one_line_errors(verb.__name__):
-        project = config.load(args.config)
-        inputs = tuple(place(path) for path in args.input) if needs is None else ()
-        earlier = tuple(Run.open(place(path), make=False) for path in args.earlier) if needs is None else ()
-        job = Job(project, Run.open(place(args.run), make=needs is None), inputs, console(), earlier, vars(args))
+        job = _job(args, makes_run=needs is None)
         if alone is not None and job.options[alone]:
             verb(job)
             return
         if needs is not None:
             job.run.require(needs)
-        changed = recorded.check(project, job.run, verb.__name__)
+        changed = recorded.check(job.project, job.run, verb.__name__)
         if preview is not None and args.preview is not None:
             preview(job, args.preview)
             return
         if changed is not None:
             job.console.print(changed, markup=False)
         _work(verb, job, needs_ray)
+
+
+def _job(args: argparse.Namespace, makes_run: bool) -> Job:
+    """Returns what the command line asks for. A run folder is made once the configuration and all inputs are there."""
+    project = config.load(args.config)
+    inputs = tuple(map(_input, args.input)) if makes_run else ()
+    earlier = tuple(Run.open(absolute_path(path), make=False) for path in args.earlier) if makes_run else ()
+    for earlier_run in earlier:
+        earlier_run.require("curate")
+    run = Run.open(absolute_path(args.run), make=makes_run)
+    return Job(project, run, inputs, console(), earlier, vars(args))
+
+
+def _input(path: str) -> str:
+    """Returns an input's absolute path or URI; raises `InputError` where there is nothing."""
+    from pipeline.read.open_inputs import locate
+
+    path = absolute_path(path)
+    filesystem, path_in_it = locate(path)
+    with storage_errors(path, "read"):
+        if filesystem.get_file_info(path_in_it).type == FileType.NotFound:
+            raise InputError(f"the input {path} does not exist")
+    return path
 
 
 def _parser(
@@ -174,8 +195,8 @@ def _parser(
     parser.add_argument("--run", required=True, metavar="DIR", help="run folder: a path or a URI")
     if previews:
         parser.add_argument("--preview", nargs="?", type=int, const=3, metavar="N", help="show N rows, change nothing")
-    for flag, what in options.items():
-        parser.add_argument(flag, **what)
+    for flag, settings in options.items():
+        parser.add_argument(flag, **settings)
     return parser
 
 

@@ -19,8 +19,8 @@ def evaluate(job: Job) -> None:
     for row in scores(metrics):
         table.add_row(*row)
     if forgetting := metrics["forgetting"]:
-        told = f"{forgetting['change']:+.1%}{', forgotten' if forgetting['flagged'] else ''}"
-        table.add_row("general text", f"{forgetting['base']:,.4g}", f"{forgetting['tuned']:,.4g}", told, "")
+        change = f"{forgetting['change']:+.1%}{', forgotten' if forgetting['flagged'] else ''}"
+        table.add_row("general text", f"{forgetting['base']:,.4g}", f"{forgetting['tuned']:,.4g}", change, "")
     job.console.print(table)
     for sample in metrics["samples"][:2]:
         for name in ("prompt", "base", "tuned", "reference"):

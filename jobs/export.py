@@ -24,8 +24,8 @@ def export(job: Job) -> None:
     if job.project.export.gguf:
         files = gguf.export(job.project, job.run, job.console)
         for file in files["files"]:
-            told = f"{file['bytes'] / 1e6:,.1f} MB, perplexity {file['change']:+.2%}"
-            table.add_row(file["kind"], "not published" if file["problem"] else told)
+            figures = f"{file['bytes'] / 1e6:,.1f} MB, perplexity {file['change']:+.2%}"
+            table.add_row(file["kind"], "not published" if file["problem"] else figures)
         problem = gguf.problems(files)
     job.console.print(table)
     if problem:

@@ -1,4 +1,7 @@
-"""Makes, lists and revokes API keys; a running service takes it over at once: `python -m jobs.keys --file FILE ...`."""
+"""Makes, lists and revokes API keys, which a running service applies at once: `python -m jobs.keys --file FILE ...`.
+
+`make` makes the file where it is missing, but no folder other than the `serve` of a run folder. The other two need it.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,11 @@ def main() -> None:
     make = verbs.add_parser("make")
     make.add_argument("name", metavar="NAME")
     make.add_argument("--scopes", required=True, metavar="A,B", help=f"some of {','.join(keys.SCOPES)}")
-    for what in ("requests", "tokens"):
-        make.add_argument(f"--{what}-per-minute", type=int, metavar="N")
+    for unit in ("requests", "tokens"):
+        make.add_argument(f"--{unit}-per-minute", type=int, metavar="N")
     args = parser.parse_args()
     with one_line_errors("keys"):
+        _check(args.file, makes=args.verb == "make")
         if args.verb == "make":
             if "RAY_JOB_ID" in os.environ:
                 raise UserError("Ray keeps what a job prints, and a key with it: make keys where FILE is, without Ray")
@@ -39,6 +43,15 @@ def main() -> None:
             for key in keys.read(args.file):
                 table.add_row(*key.cells())
             console().print(table)
+
+
+def _check(file: Path, makes: bool) -> None:
+    """Raises `UserError` where the file of keys, or the folder to make it in, is missing."""
+    folder = file.parents[1] if file.match(keys.STORE) else file.parent
+    if makes and not folder.is_dir():
+        raise UserError(f"there is no folder {folder} to make {file.name} in: correct --file, or make the folder first")
+    if not makes and not file.exists():
+        raise UserError(f"there is no file of keys {file}: `make` makes one")
 
 
 if __name__ == "__main__":

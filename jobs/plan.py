@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from jobs import console, one_line_errors, place, start_ray
+from jobs import absolute_path, console, one_line_errors, start_ray
 from pipeline import config
 from pipeline.errors import ConfigError
 from pipeline.run import Run
@@ -55,7 +55,7 @@ def main() -> None:
     args = arguments()
     with one_line_errors("plan"):
         project = config.load(args.config) if args.config else None
-        run = Run.open(place(args.run), make=False) if args.run else None
+        run = Run.open(absolute_path(args.run), make=False) if args.run else None
         if not args.recommend:
             work = estimate.work_of(run, args.rows, args.tokens_per_row)
             measured = estimate.correction(run) if run else None

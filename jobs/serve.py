@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from jobs import Job, main, place, start_ray
+from jobs import Job, absolute_path, main, start_ray
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "--keys": {"metavar": "FILE", "help": "file of API keys (see jobs.keys); default: one in the run folder"},
@@ -21,9 +21,9 @@ def serve(job: Job) -> None:
     """Starts, updates, stops or describes the service."""
     from serve_app import deploy
 
-    store = Path(place(job.options["keys"])) if job.options["keys"] else None
+    store = Path(absolute_path(job.options["keys"])) if job.options["keys"] else None
     if job.options["write"]:
-        deploy.write(job.project, job.run, store, Path(place(job.options["write"])))
+        deploy.write(job.project, job.run, store, Path(absolute_path(job.options["write"])))
         return
     start_ray()
     if not job.options["stop"]:

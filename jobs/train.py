@@ -16,7 +16,7 @@ def train(job: Job) -> None:
 
     metrics = qlora.train(job.project, job.run, job.console)
     steps = [step for step in metrics["steps"] if step["loss"] is not None]
-    evals = [held for held in metrics["evals"] if held["perplexity"] is not None]
+    evals = [result for result in metrics["evals"] if result["perplexity"] is not None]
     table = Table(title=f"train: {job.project.name}", title_justify="left", show_header=False)
     table.add_row("examples", f"{metrics['examples']:,} in {metrics['packed_rows']:,} packed rows")
     table.add_row("trained", f"{metrics['trainable_parameters']:,} of {metrics['parameters']:,} parameters")

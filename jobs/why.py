@@ -1,13 +1,13 @@
-"""Tells why rows are where they are: every stage, score, threshold, twin and split. Shows no personal data.
+"""Explains why rows were kept or rejected: every stage, score, threshold, twin and split. Shows no personal data.
 
-A row goes by its id (its first 6 digits or more), its id in the dump, alone or as SOURCE:ID, or by PATH:LINE.
+A row's name is its id (at least its first 6 digits), its id in the dump, alone or as SOURCE:ID, or PATH:LINE.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from jobs import console, one_line_errors, place
+from jobs import absolute_path, console, one_line_errors
 from pipeline.explain import terminal
 from pipeline.explain.story import tell
 from pipeline.run import Run
@@ -21,13 +21,13 @@ def main() -> None:
     parser.add_argument("--text", action="store_true", help="also show the scrubbed text of rows that were kept")
     args = parser.parse_args()
     with one_line_errors("why"):
-        run, screen = Run.open(place(args.run), make=False), console()
+        run, output = Run.open(absolute_path(args.run), make=False), console()
         for name in args.rows:
             stories = tell(run, name, args.text)
             for story in stories:
-                terminal.story(story, screen)
+                terminal.story(story, output)
             if not stories[0].steps:
-                screen.print(f"\n{len(stories):,} rows: give the id of one for its whole story")
+                output.print(f"\n{len(stories):,} rows: give the id of one for its whole story")
 
 
 if __name__ == "__main__":

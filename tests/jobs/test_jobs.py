@@ -12,6 +12,7 @@ import pytest
 import jobs
 from jobs import plan
 from pipeline.errors import StorageError, UserError
+from pipeline.run import Run
 
 CONFIG = Path(__file__).parents[2] / "configs" / "demo.yaml"
 
@@ -38,7 +39,7 @@ def test_a_misspelt_key_is_one_line_and_code_two(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_code_two(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    code, errors = run("jobs.curate", str(CONFIG), "--input", "/x", "--run", str(tmp_path / "file" / "run"))
+    code, errors = run("jobs.curate", str(CONFIG), "--input", str(CONFIG), "--run", str(tmp_path / "file" / "run"))
     assert code == 2
     assert "cannot" in errors
     assert len(errors.strip().splitlines()) == 1
@@ -54,11 +55,30 @@ def test_credentials_in_a_place_are_refused_and_not_repeated() -> None:
 
 def test_an_option_given_twice_counts_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[jobs.Job] = []
-    given = ["--input", "/a", "/b", "--input", "/c", "--earlier", "/r", "--earlier", "/s", "--run", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["curate", str(CONFIG), *given])
+    inputs, earlier = ([str(tmp_path / name) for name in names] for names in ("abc", "rs"))
+    for path in inputs:
+        Path(path).touch()
+    for path in earlier:
+        run = Run.open(path)
+        run.commit(run.begin("curate", "key"), {}, {})
+    given = ["--input", *inputs[:2], "--input", inputs[2], "--earlier", earlier[0], "--earlier", earlier[1]]
+    monkeypatch.setattr(sys, "argv", ["curate", str(CONFIG), *given, "--run", str(tmp_path / "run")])
     jobs.main(asked.append, "", needs_ray=False)
-    assert asked[0].inputs == ("/a", "/b", "/c")
-    assert [run.uri for run in asked[0].earlier] == ["/r", "/s"]
+    assert asked[0].inputs == tuple(inputs)
+    assert [run.uri for run in asked[0].earlier] == earlier
+
+
+@pytest.mark.parametrize("option", ["--input", "--earlier"])
+def test_a_mistyped_input_makes_no_run_folder(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--input", str(CONFIG), option, str(tmp_path / "typo"), "--run", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", ["curate", str(CONFIG), *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        jobs.main(lambda _: pytest.fail("the job has started"), "", needs_ray=False)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "typo") in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_cards_given_twice_are_all_planned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,9 +127,9 @@ def test_a_relative_place_in_an_uploaded_folder_is_refused(tmp_path: Path, monke
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
     with pytest.raises(UserError, match=r"\$PWD/runs/a"):
-        jobs.place("runs/a")
-    assert jobs.place("/runs/a") == "/runs/a"
-    assert jobs.place("s3://bucket/a") == "s3://bucket/a"
+        jobs.absolute_path("runs/a")
+    assert jobs.absolute_path("/runs/a") == "/runs/a"
+    assert jobs.absolute_path("s3://bucket/a") == "s3://bucket/a"
 
 
 def test_an_error_of_ours_is_found_under_what_ray_wraps_around_it() -> None:
