@@ -1,1 +1,1 @@
-"""Replacements for private parts of other libraries, each behind a guard on the version it was written for."""
+"""Replacements for private parts of other libraries, each applied only to the releases it was written for."""

@@ -1,9 +1,10 @@
-"""spaCy's models made faster, without a change to what they find.
+"""spaCy's models made faster; the entities they find stay the same.
 
-Output contract: `hasten(nlp)` changes a loaded pipeline in place. Its layers multiply by numpy's BLAS; where words are
-embedded by nothing but their own features (spaCy's `MultiHashEmbed` without vectors), those that have the same ones are
-embedded once a batch: of English tickets a fifth to a quarter. Sums of another order differ in their last bits. And the
-process keeps some of the memory that it frees.
+Output contract: `speed_up(nlp)` changes a loaded pipeline in place. Layers multiply by numpy's BLAS. Words embedded by
+their own features alone (spaCy's `MultiHashEmbed` without vectors) are embedded once per batch and distinct row of
+features, which leaves a fifth to a quarter of the rows of English tickets. Vectors may differ in their last bits, as
+the order of sums does. The process keeps some of the memory that it frees. On an unsupported release of spaCy or thinc
+the layers stay as they are.
 Source: spaCy 3.8, `ml/models/tok2vec.py` (`MultiHashEmbed`).
 """
 
@@ -14,14 +15,18 @@ from typing import Any
 
 import numpy as np
 
-BY_ROW = frozenset({"ints-getitem", "hashembed", "maxout", "layernorm", "dropout"})  # layers that mix no rows
-KEY = np.random.default_rng(0).integers(2**63, size=64, dtype=np.uint64) * 2 + 1  # odd
+from pipeline.compat.versions import supported
+
+ROWWISE = frozenset({"ints-getitem", "hashembed", "maxout", "layernorm", "dropout"})  # layers that mix no rows
+FACTORS = np.random.default_rng(0).integers(2**63, size=64, dtype=np.uint64) * 2 + 1  # odd
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of glibc's `mallopt`
 
 
-def hasten(nlp: Any) -> None:
-    """Makes a loaded spaCy pipeline faster, in place; its findings stay the same."""
+def speed_up(nlp: Any) -> None:
+    """Makes a loaded spaCy pipeline faster, in place."""
     _keep_memory()
+    if not supported("spacy", "thinc"):
+        return
     for _, component in nlp.pipeline:
         model = getattr(component, "model", None)
         if model is not None:
@@ -30,11 +35,11 @@ def hasten(nlp: Any) -> None:
 
 
 def _keep_memory() -> None:
-    """Has glibc use freed blocks again, within the limits that it comes to by itself once a block of 32 MiB was freed.
+    """Has glibc reuse freed blocks, within the limits that it sets itself once a block of 32 MiB was freed.
 
-    Otherwise the output of each layer (some MiB) is asked of the kernel and given back: a third of the time.
+    Without it the kernel maps and unmaps the output of each layer (some MiB), a third of the time.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other libraries have none
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
     if mallopt is not None:
         mallopt(MMAP_THRESHOLD, 32 << 20)
         mallopt(TRIM_THRESHOLD, 64 << 20)
@@ -50,35 +55,35 @@ def _use_numpy(model: Any) -> None:
 
 
 def _embed_once(model: Any) -> None:
-    """Has every embedding of words by their features alone done once per distinct row of them."""
+    """Wraps every embedding of words by their features alone, so that it runs once per distinct row of features."""
     from thinc.api import Model, NumpyOps, chain
 
     for layer in list(model.walk()):
-        names = [part.name for part in layer.layers]
+        names = [child.name for child in layer.layers]
         if (
             isinstance(layer.ops, NumpyOps)
             and len(names) > 4
             and names[:2] == ["extract_features", "list2ragged"]
             and names[-1] == "ragged2list"
-            and {leaf.name for part in layer.layers[2:-1] for leaf in part.walk() if not leaf.layers} <= BY_ROW
+            and {leaf.name for child in layer.layers[2:-1] for leaf in child.walk() if not leaf.layers} <= ROWWISE
         ):
-            once: Any = Model("once_per_row", _once, layers=[chain(*layer.layers[2:-1])])
-            model.replace_node(layer, chain(*layer.layers[:2], once, layer.layers[-1]))
+            wrapped: Any = Model("embed_distinct", _embed_distinct, layers=[chain(*layer.layers[2:-1])])
+            model.replace_node(layer, chain(*layer.layers[:2], wrapped, layer.layers[-1]))
 
 
-def _once(model: Any, words: Any, is_train: bool) -> tuple[Any, Any]:
-    """Forward pass: a Ragged of one row of features per word to one of vectors. It is never trained."""
+def _embed_distinct(model: Any, words: Any, is_train: bool) -> tuple[Any, Any]:
+    """Forward pass from a Ragged of features, uint64 (words, features), to one of vectors, float32 (words, width)."""
     from thinc.api import Ragged
 
     rows = words.dataXd
-    keys = (rows.astype(np.uint64) * KEY[: rows.shape[1]]).sum(axis=1, dtype=np.uint64)
-    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
-    if not (rows[first][place] == rows).all():  # two rows of one key
-        return model.layers[0](words, is_train)[0], _untrained
+    hashes = (rows.astype(np.uint64) * FACTORS[: rows.shape[1]]).sum(axis=1, dtype=np.uint64)
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    if not (rows[first][inverse] == rows).all():  # two rows share a hash
+        return model.layers[0](words, is_train)[0], _backward
     distinct = Ragged(rows[first], model.ops.asarray1i([len(first)]))
     vectors = model.layers[0](distinct, is_train)[0].dataXd
-    return Ragged(vectors[place], words.lengths), _untrained
+    return Ragged(vectors[inverse], words.lengths), _backward
 
 
-def _untrained(_: Any) -> Any:
-    raise NotImplementedError("a hastened pipeline is not trained")
+def _backward(_: Any) -> Any:
+    raise NotImplementedError("a pipeline changed by speed_up cannot be trained")

@@ -85,12 +85,12 @@ def test_the_entities_are_those_of_the_component(pieces: int, upper: bool, sente
     expected = [[(e.start, e.end - 1, e.label_) for e in doc.ents] for doc in nlp.pipe(texts(300))]
     assert Parser.fits(nlp.get_pipe("ner"))
     with nlp.select_pipes(disable="ner"):
-        found = list(Parser(nlp.get_pipe("ner")).entities(list(nlp.pipe(texts(300)))))
-    assert found == expected
-    long = [end - start for own in expected for start, end, _ in own]
+        parsed = list(Parser(nlp.get_pipe("ner")).entities(list(nlp.pipe(texts(300)))))
+    assert parsed == expected
+    long = [end - start for entities in expected for start, end, _ in entities]
     assert len(long) > 300
     assert {0, 1, 2} <= set(long)
-    assert all(end < start for own in found for (_, end, _), (start, _, _) in pairwise(own))
+    assert all(end < start for entities in parsed for (_, end, _), (start, _, _) in pairwise(entities))
 
 
 def test_no_documents_and_empty_ones_have_no_entities() -> None:

@@ -31,33 +31,33 @@ def stock() -> Any:
 
 
 @pytest.fixture
-def hastened(stock: Any) -> Any:
-    other = copy.deepcopy(stock.get_pipe("ner").model)
-    spacy_speedups._embed_once(other)
-    spacy_speedups._use_numpy(other)
-    return other.get_ref("tok2vec")
+def changed(stock: Any) -> Any:
+    model = copy.deepcopy(stock.get_pipe("ner").model)
+    spacy_speedups._embed_once(model)
+    spacy_speedups._use_numpy(model)
+    return model.get_ref("tok2vec")
 
 
 @pytest.mark.parametrize(
-    "key", [spacy_speedups.KEY, np.zeros_like(spacy_speedups.KEY)], ids=["keys", "all rows of one key"]
+    "factors", [spacy_speedups.FACTORS, np.zeros_like(spacy_speedups.FACTORS)], ids=["hashes", "all rows of one hash"]
 )
-def test_vectors_are_the_same(stock: Any, hastened: Any, monkeypatch: pytest.MonkeyPatch, key: np.ndarray) -> None:
-    monkeypatch.setattr(spacy_speedups, "KEY", key)
+def test_vectors_are_the_same(stock: Any, changed: Any, monkeypatch: pytest.MonkeyPatch, factors: np.ndarray) -> None:
+    monkeypatch.setattr(spacy_speedups, "FACTORS", factors)
     docs = [stock.make_doc(text) for text in TEXTS]
-    np.testing.assert_allclose(hastened.predict(docs), embedding(stock).predict(docs), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(changed.predict(docs), embedding(stock).predict(docs), rtol=1e-4, atol=1e-5)
 
 
-def test_words_are_embedded_once_a_batch(stock: Any, hastened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    embed = next(layer for layer in hastened.walk() if layer.name == "hashembed")
-    forward, seen = embed._func, []
+def test_words_are_embedded_once_a_batch(stock: Any, changed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed = next(layer for layer in changed.walk() if layer.name == "hashembed")
+    forward, sizes = embed._func, []
 
     def counted(layer: Any, ids: Any, is_train: bool) -> Any:
-        seen.append(len(ids))
+        sizes.append(len(ids))
         return forward(layer, ids, is_train)
 
     monkeypatch.setattr(embed, "_func", counted)
-    hastened.predict([stock.make_doc("the card and the card"), stock.make_doc("and the card")])
-    assert seen == [3]
+    changed.predict([stock.make_doc("the card and the card"), stock.make_doc("and the card")])
+    assert sizes == [3]
 
 
 def test_embeddings_with_vectors_stay_as_they_are() -> None:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from pipeline.batch import slices
 from pipeline.compat.spacy_parser import Entity, Parser
-from pipeline.compat.spacy_speedups import hasten
+from pipeline.compat.spacy_speedups import speed_up
 from pipeline.errors import MissingModelError
 from pipeline.screen.pii.person_filter import Conditions
 
@@ -92,7 +92,7 @@ class SpacyNer:
         self._nlp = spacy.load(model)
         self._nlp.max_length = 1 << 30  # spaCy's own limit is about the parser's memory
         self._nlp.select_pipes(enable=_components(self._nlp))
-        hasten(self._nlp)
+        speed_up(self._nlp)
         last = self._nlp.pipeline[-1][1]
         self._parser = Parser(last) if Parser.fits(last) else None
         if self._parser:
