@@ -87,7 +87,11 @@ def curate(
     job = Curation(project, run, found.files, Earlier.of(project, run, earlier), secret, console)
     if run.manifest("curate", keys(job)["curate"]) is None:
         golden_rows.freeze(run)
-        _run_stages(replace(job, earlier=Earlier.of(project, run, earlier)))
+        job = replace(job, earlier=Earlier.of(project, run, earlier))
+        manifests, key = unfinished(job), keys(job)
+        for name, stage in STAGES.items():
+            if manifests[name] is None:
+                manifests[name] = stage.do(job, run.begin(name, key[name]), *(manifests[need] for need in stage.needs))
     else:
         console.print("  finished before: nothing has changed since")
     run.delete("stages/read")  # the only place that holds personal data; a job killed at its very end leaves it
@@ -115,18 +119,15 @@ def keys(job: Curation) -> dict[str, str]:
     return chain
 
 
-def _run_stages(job: Curation) -> None:
-    """Runs the stages that are not finished and that an unfinished one needs, in order."""
+def unfinished(job: Curation) -> dict[str, Manifest | None]:
+    """Returns the manifest of each stage; None for one to be run: not finished, and needed by one that is not."""
     key = keys(job)
     manifests = {name: job.run.manifest(name, key[name]) for name in STAGES}
     needed = {"curate"}
     for name, stage in reversed(STAGES.items()):
         if name in needed and manifests[name] is None:
             needed.update(stage.needs)
-    for name, stage in STAGES.items():
-        if name in needed and manifests[name] is None:
-            inputs = [manifests[need] or {} for need in stage.needs]
-            manifests[name] = stage.do(job, job.run.begin(name, key[name]), *inputs)
+    return {name: manifest if name in needed else manifest or {} for name, manifest in manifests.items()}
 
 
 def _read(job: Curation, stage: Stage) -> Manifest:
@@ -153,7 +154,7 @@ def _screen(job: Curation, stage: Stage, read: Manifest) -> Manifest:
         return [ExactStage(first), *screen.build(settings, known, secret, shared)]
 
     with Meter(job.console, "quality, language, personal data", sum(read["rows"].values())) as meter:
-        for part in parts.screen_parts(run, paths, "stages/screen", make):
+        for part in batch.spread(parts.screening(run, paths, "stages/screen", make), len(paths)):
             run.add(stage, [part["path"]])
             meter.advance(part["rows"])
     (leaks,) = batch.each(_leaks, [(run, sorted(stage.outputs), job.project, known)])

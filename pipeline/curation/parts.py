@@ -60,12 +60,13 @@ def read_parts(run: Run, files: Sequence[InputFile], settings: Read) -> Iterator
     yield from batch.spread(make, len(units))
 
 
-def screen_parts(
+def screening(
     run: Run, parts: Sequence[str], folder: str, make: Callable[[], Sequence[batch.RowStage]]
-) -> Iterator[batch.Summary]:
-    """Runs row stages over parts and writes a part of the same name, sorted by id, into `folder`.
+) -> Callable[[], batch.Work]:
+    """Returns the work of `batch.spread` that runs row stages over parts, one unit a part.
 
-    `make()` builds the stages, once per worker process. Yields `{path, rows}` for each part.
+    It writes a part of the same name, sorted by id, into `folder` and yields its `{path, rows}`. `make()` builds the
+    stages, once per worker process.
     """
 
     def start() -> batch.Work:
@@ -82,4 +83,4 @@ def screen_parts(
 
         return work
 
-    yield from batch.spread(start, len(parts))
+    return start

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import batch
 from pipeline.config import Columns, Read, TableSource
 from pipeline.curation import parts
 from pipeline.read import discover, read
@@ -19,7 +20,7 @@ def test_parts_are_screened_sorted_and_written_under_their_names(
 ) -> None:
     run = Run.open(str(tmp_path))
     run.write_table("stages/read/a.parquet", make_working([{"prompt": text} for text in "dcba"]))
-    found = list(parts.screen_parts(run, ["stages/read/a.parquet"], "stages/screen", list))
+    found = list(batch.spread(parts.screening(run, ["stages/read/a.parquet"], "stages/screen", list), 1))
     assert found == [{"path": "stages/screen/a.parquet", "rows": 4}]
     ids = run.read_table("stages/screen/a.parquet")["id"].to_pylist()
     assert ids == sorted(ids)

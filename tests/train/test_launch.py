@@ -124,13 +124,12 @@ def test_a_notice_while_it_trains_ends_the_job_and_the_next_one_goes_on(
 def test_a_diverged_training_is_reported_and_not_finished(
     curated: Run, make: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    summed = trainer.PackedTrainer._summed
+    compute_loss = trainer.PackedTrainer.compute_loss
 
-    def spoilt(self: trainer.PackedTrainer, model: Any, row: Any) -> torch.Tensor:
-        found = summed(self, model, row)
-        return found * math.nan if found.requires_grad else found
+    def spoilt(*arguments: Any, **options: Any) -> torch.Tensor:
+        return compute_loss(*arguments, **options) * math.nan
 
-    monkeypatch.setattr(trainer.PackedTrainer, "_summed", spoilt)
+    monkeypatch.setattr(trainer.PackedTrainer, "compute_loss", spoilt)
     said = io.StringIO()
     with pytest.raises(DivergedError, match="the training diverged"):
         qlora.train(make(epochs=4), curated, Console(file=said, width=120))

@@ -11,6 +11,7 @@ steps (`callback` does).
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -172,37 +173,28 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         cuda = self.args.device.type == "cuda"  # bf16 over float32 adapters: their matmuls would run in float32
         return torch.autocast("cuda", torch.bfloat16) if cuda else contextlib.nullcontext()
 
-    def _summed(self, model: Any, row: dict[str, Any]) -> torch.Tensor:
-        causal = self.accelerator.unwrap_model(model).get_base_model()
-        with self._autocast():
-            return loss.row_loss(causal, row)
-
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """Returns the row's summed loss over the supervised tokens of the whole optimiser step."""
-        return self._summed(model, inputs) / num_items_in_batch
+        with self._autocast():
+            summed = loss.row_loss(self.accelerator.unwrap_model(model).get_base_model(), inputs)
+        return summed / num_items_in_batch
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Runs one row forward and backward; out of memory, the step's rows so far anew on the next level."""
         if not self._step:
             self._random = snapshots.random_state()
         self._step.append(inputs)
-        rows, losses = [inputs], None
+        run, rows, losses = super().training_step, [inputs], None
         while losses is None:
             with contextlib.suppress(torch.OutOfMemoryError):
-                losses = [self._row(model, row, num_items_in_batch) for row in rows]
+                parts = [[run(model, piece, num_items_in_batch) for piece in self.fallback.pieces(row)] for row in rows]
+                losses = [functools.reduce(torch.add, pieces) for pieces in parts]
             if losses is None:  # outside of the handler: its traceback holds what has to be freed
                 self._be_frugal(model)
                 rows = self._step
         return losses[-1]
-
-    def _row(self, model: Any, row: dict[str, torch.Tensor], tokens: Any) -> torch.Tensor:
-        total = None
-        for piece in self.fallback.pieces(row):
-            part = super().training_step(model, piece, tokens)
-            total = part if total is None else total + part
-        return total
 
     def _be_frugal(self, model: Any) -> None:
         model.zero_grad()
@@ -227,11 +219,11 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Returns the mean loss per supervised token of the validation rows; writes it and its exponential."""
         self.model.eval()
-        total, tokens = 0.0, 0
-        with torch.no_grad():
+        causal, total, tokens = self.accelerator.unwrap_model(self.model).get_base_model(), 0.0, 0
+        with torch.no_grad(), self._autocast():
             for index in range(len(self.val)):
                 row = self._prepare_inputs(self.val[index])
-                total += sum(float(self._summed(self.model, piece)) for piece in self.fallback.pieces(row))
+                total += sum(float(loss.row_loss(causal, piece)) for piece in self.fallback.pieces(row))
                 tokens += loss.supervised(row["labels"][0])
         mean = total / max(1, tokens)
         perplexity = math.exp(min(mean, 700.0))

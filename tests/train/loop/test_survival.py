@@ -105,15 +105,14 @@ class Short:
     """A device that runs out of memory the given times: by the number of the row it is given."""
 
     def __init__(self, made: trainer.PackedTrainer, *calls: int) -> None:
-        self.calls, self.count, self.summed = calls, 0, made._summed
-        made._summed = self
+        self.calls, self.count, self.compute_loss = calls, 0, made.compute_loss
+        made.compute_loss = self
 
-    def __call__(self, model: Any, row: dict[str, torch.Tensor]) -> torch.Tensor:
-        if torch.is_grad_enabled():
-            self.count += 1
-            if self.count in self.calls:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-        return self.summed(model, row)
+    def __call__(self, *arguments: Any, **options: Any) -> torch.Tensor:
+        self.count += 1
+        if self.count in self.calls:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.compute_loss(*arguments, **options)
 
 
 def test_out_of_memory_repeats_the_step_with_more_layers_recomputed(packed: Run, make_project: Any) -> None:

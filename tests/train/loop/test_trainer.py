@@ -79,7 +79,7 @@ def test_gradients_are_the_same_before_and_after_an_evaluation(packed: Run, make
     def gradients() -> dict[str, Any]:
         made.model.train()
         made.model.zero_grad()
-        made._summed(made.model, row).backward()
+        made.compute_loss(made.model, row, num_items_in_batch=1).backward()
         return {n: p.grad.clone() for n, p in made.model.named_parameters() if p.requires_grad}
 
     before = gradients()
