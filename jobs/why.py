@@ -9,7 +9,7 @@ import argparse
 
 from jobs import absolute_path, console, one_line_errors
 from pipeline.explain import terminal
-from pipeline.explain.story import tell
+from pipeline.explain.story import explain
 from pipeline.run import Run
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     with one_line_errors("why"):
         run, output = Run.open(absolute_path(args.run), make=False), console()
         for name in args.rows:
-            stories = tell(run, name, args.text)
+            stories = explain(run, name, args.text)
             for story in stories:
                 terminal.story(story, output)
             if not stories[0].steps:

@@ -18,7 +18,7 @@ from pipeline.config import Project
 from pipeline.curation import golden_rows
 from pipeline.dedup.near import DECISIONS
 from pipeline.errors import InputError, MissingStageError
-from pipeline.explain.story import Story, tell
+from pipeline.explain.story import Story, explain
 from pipeline.run import Run
 from pipeline.synthesis.synthesize import SYNTHETIC
 
@@ -127,7 +127,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return write(tmp_path_factory.mktemp("why"))
 
 
-def told(story: Story) -> dict[str, str]:
+def happened(story: Story) -> dict[str, str]:
     return {step.stage: step.happened for step in story.steps}
 
 
@@ -135,12 +135,12 @@ def told(story: Story) -> dict[str, str]:
 
 
 def test_a_kept_row_tells_every_stage(run: Run) -> None:
-    (story,) = tell(run, "zendesk:101")
+    (story,) = explain(run, "zendesk:101")
     assert [step.stage for step in story.steps] == [
         *("read", "exact", "quality", "language", "pii", "toxicity", "dedup", "split", "now")
     ]
     assert "learns" in story.verdict
-    steps = told(story)
+    steps = happened(story)
     assert steps["read"].startswith("zendesk.csv, line 2")
     assert "2 rows" in steps["exact"]
     assert steps["quality"] == "passed 1 rule"
@@ -155,19 +155,19 @@ def test_a_kept_row_tells_every_stage(run: Run) -> None:
 def test_a_skipped_stage_is_told_as_such(tmp_path: Path) -> None:
     run = write(tmp_path)
     run.write_json("metrics/curate.json", {"provenance": {"settings": {"toxicity.skip": True}}})
-    (story,) = tell(run, "zendesk:101")
-    assert told(story)["toxicity"] == "not judged: the configuration skips it"
+    (story,) = explain(run, "zendesk:101")
+    assert happened(story)["toxicity"] == "not judged: the configuration skips it"
 
 
 def test_an_exact_duplicate_names_its_twin_and_the_twin_its_fate(run: Run) -> None:
-    (story,) = tell(run, "102")
-    assert "zendesk 101 (zendesk.csv:2; kept, in train)" in told(story)["exact"]
+    (story,) = explain(run, "102")
+    assert "zendesk 101 (zendesk.csv:2; kept, in train)" in happened(story)["exact"]
     assert [step.stage for step in story.steps] == ["read", "exact", "now"]
-    assert "rejects/part-00000.parquet" in told(story)["now"]
+    assert "rejects/part-00000.parquet" in happened(story)["now"]
 
 
 def test_a_near_duplicate_names_its_twin_and_their_similarity(run: Run) -> None:
-    (story,) = tell(run, "103")
+    (story,) = explain(run, "103")
     step = next(step for step in story.steps if step.stage == "dedup")
     assert f"zendesk 101 ({identity('101')[:12]}; kept, in train)" in step.happened
     assert step.score == 0.875
@@ -185,7 +185,7 @@ def test_a_near_duplicate_names_its_twin_and_their_similarity(run: Run) -> None:
 def test_a_rejected_row_ends_where_it_was_rejected(
     run: Run, name: str, stage: str, words: str, score: float | None, threshold: float | None
 ) -> None:
-    (story,) = tell(run, name)
+    (story,) = explain(run, name)
     last, end = story.steps[-2:]
     assert (last.stage, end.stage) == (stage, "now")
     assert words in last.happened
@@ -193,18 +193,18 @@ def test_a_rejected_row_ends_where_it_was_rejected(
 
 
 def test_golden_rows_and_what_was_replaced_in_them(run: Run) -> None:
-    (story,) = tell(run, "freshdesk:101")
-    assert told(story)["pii"] == "3 personal details replaced: IBAN_CODE 1, PERSON 2"
-    assert "golden and in every later" in told(story)["split"]
-    assert "no other row" in told(story)["dedup"]
+    (story,) = explain(run, "freshdesk:101")
+    assert happened(story)["pii"] == "3 personal details replaced: IBAN_CODE 1, PERSON 2"
+    assert "golden and in every later" in happened(story)["split"]
+    assert "no other row" in happened(story)["dedup"]
 
 
 def test_a_golden_row_of_an_earlier_dump_is_carried_over(tmp_path: Path) -> None:
     run = write(tmp_path)
     row = working().slice(0, 1).set_column(0, schema.RECORD.field("id"), pa.array(["e" * 32]))
     run.write_table(f"{golden_rows.GOLDEN}/frozen.parquet", row.select(schema.RECORD.names))
-    (story,) = tell(run, "e" * 32)
-    assert "carried over" in told(story)["split"]
+    (story,) = explain(run, "e" * 32)
+    assert "carried over" in happened(story)["split"]
     assert "golden" in story.verdict
 
 
@@ -219,15 +219,15 @@ def test_a_rephrasing_names_its_parent_and_the_parent_counts_it(tmp_path: Path) 
     lost |= {"stage": "synthesize", "reason": "invented_fact"}
     run.put(stage, "rejects/synthetic/part-00000.parquet", pa.Table.from_pylist([lost], schema=schema.REJECT))
     run.commit(stage, inputs="key of curate", rows={})
-    stories = tell(run, "zendesk:101")
+    stories = explain(run, "zendesk:101")
     assert len(stories) == 3
-    assert "2 rephrasings made from it, 1 kept" in told(next(s for s in stories if s.id == parent))["split"]
-    (good,), (bad,) = tell(run, "aaaaaaa"), tell(run, "bbbbbbb")
-    assert "zendesk 101" in told(good)["synthesize"]
-    assert "data/synthetic/" in told(good)["now"]
-    assert "invented fact" in told(bad)["synthesize"]
-    assert "kept, in train" in told(bad)["synthesize"]
-    assert "rejects/synthetic/" in told(bad)["now"]
+    assert "2 rephrasings made from it, 1 kept" in happened(next(s for s in stories if s.id == parent))["split"]
+    (good,), (bad,) = explain(run, "aaaaaaa"), explain(run, "bbbbbbb")
+    assert "zendesk 101" in happened(good)["synthesize"]
+    assert "data/synthetic/" in happened(good)["now"]
+    assert "invented fact" in happened(bad)["synthesize"]
+    assert "kept, in train" in happened(bad)["synthesize"]
+    assert "rejects/synthetic/" in happened(bad)["now"]
 
 
 def test_a_twin_in_an_earlier_run_is_named_as_that_run_knows_it(tmp_path: Path) -> None:
@@ -238,13 +238,13 @@ def test_a_twin_in_an_earlier_run_is_named_as_that_run_knows_it(tmp_path: Path) 
         row["twin_run"] = None if row["kept"] else earlier.uri
         row["twin"] = None if row["kept"] else twin
     run.write_table(path, pa.Table.from_pylist(decided))
-    (story,) = tell(run, "103")
+    (story,) = explain(run, "103")
     expected = f"freshdesk 101 ({twin[:12]}; kept, in golden) of the earlier run {earlier.uri}"
-    assert expected in told(story)["dedup"]
+    assert expected in happened(story)["dedup"]
     assert twin in story.verdict
     earlier.delete("stages")
-    (story,) = tell(run, "103")
-    assert "cannot be read any more" in told(story)["dedup"]
+    (story,) = explain(run, "103")
+    assert "cannot be read any more" in happened(story)["dedup"]
 
 
 # -- nothing personal -------------------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def test_a_twin_in_an_earlier_run_is_named_as_that_run_knows_it(tmp_path: Path) 
 @pytest.mark.parametrize("upto", ["read", "screen", "toxicity", "dedup", "curate"])
 def test_no_story_quotes_a_row(tmp_path: Path, upto: str) -> None:
     run = write(tmp_path, upto)
-    texts = [repr(story) for row in rows() for story in tell(run, f"{row['source']}:{row['source_id']}")]
+    texts = [repr(story) for row in rows() for story in explain(run, f"{row['source']}:{row['source_id']}")]
     assert len(texts) == len(rows())
     for text in texts:
         assert NAME not in text
@@ -261,7 +261,7 @@ def test_no_story_quotes_a_row(tmp_path: Path, upto: str) -> None:
 
 
 def test_text_is_shown_when_asked_for_and_of_kept_rows_alone(run: Run) -> None:
-    (kept,), (lost,) = tell(run, "freshdesk:101", text=True), tell(run, "104", text=True)
+    (kept,), (lost,) = explain(run, "freshdesk:101", text=True), explain(run, "104", text=True)
     assert kept.text == ("my name is <PERSON>", "an answer")
     assert lost.text is None
 
@@ -283,15 +283,15 @@ def test_text_is_shown_when_asked_for_and_of_kept_rows_alone(run: Run) -> None:
     ],
 )
 def test_every_way_to_name_a_row(run: Run, name: str) -> None:
-    assert [story.id for story in tell(run, name)] == [identity("104")]
+    assert [story.id for story in explain(run, name)] == [identity("104")]
 
 
 def test_an_id_of_two_sources_names_both(run: Run) -> None:
-    assert [story.name for story in tell(run, "101")] == ["freshdesk 101", "zendesk 101"]
+    assert [story.name for story in explain(run, "101")] == ["freshdesk 101", "zendesk 101"]
 
 
 def test_an_id_names_its_copies_as_well(run: Run) -> None:
-    assert [story.name for story in tell(run, identity("101"))] == ["zendesk 101", "zendesk 102"]
+    assert [story.name for story in explain(run, identity("101"))] == ["zendesk 101", "zendesk 102"]
 
 
 def test_a_name_of_many_rows_lists_them_in_brief(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_a_name_of_many_rows_lists_them_in_brief(tmp_path: Path) -> None:
     stage = run.begin("toxicity", "key of toxicity")
     run.put(stage, "stages/toxicity/00000-00000.parquet", many)
     run.commit(stage, inputs="key of screen", rows={"zendesk": 12})
-    stories = tell(run, "104")
+    stories = explain(run, "104")
     assert [story.steps for story in stories] == [()] * 12
     assert "language" in stories[0].verdict
     done = command(run.uri, "104")
@@ -322,7 +322,7 @@ def test_a_name_of_many_rows_lists_them_in_brief(tmp_path: Path) -> None:
 )
 def test_an_unknown_name_is_one_sentence_with_near_misses(run: Run, name: str, message: str) -> None:
     with pytest.raises(InputError, match="no row of") as caught:
-        tell(run, name)
+        explain(run, name)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -334,7 +334,7 @@ def test_a_prefix_of_several_ids_lists_them(tmp_path: Path) -> None:
     ids = [f"abcdef{n:026x}" for n in range(table.num_rows)]
     run.write_table(path, table.set_column(0, schema.WORKING.field("id"), pa.array(ids)))
     with pytest.raises(InputError, match=r"4 ids begin with abcdef: abcdef0"):
-        tell(run, "abcdef")
+        explain(run, "abcdef")
 
 
 # -- unfinished runs --------------------------------------------------------------------------------------------------
@@ -350,7 +350,7 @@ def test_a_prefix_of_several_ids_lists_them(tmp_path: Path) -> None:
     ],
 )
 def test_an_unfinished_run_says_what_is_still_to_come(tmp_path: Path, upto: str, last: str, pending: str) -> None:
-    (story,) = tell(write(tmp_path, upto), "zendesk:101")
+    (story,) = explain(write(tmp_path, upto), "zendesk:101")
     assert story.verdict == f"Not decided yet: {pending} still to come."
     assert story.steps[-1].stage == last
     assert "not finished" in story.steps[-1].happened
@@ -361,27 +361,27 @@ def test_stages_left_of_an_earlier_curation_do_not_count(tmp_path: Path) -> None
     stage = run.begin("screen", "another key")  # a new configuration: screen done again, then killed
     run.put(stage, "stages/screen/00000-00000.parquet", working())
     run.commit(stage, inputs="key of read", rows={"freshdesk": 2, "zendesk": 5})
-    (story,) = tell(run, "zendesk:101")
+    (story,) = explain(run, "zendesk:101")
     assert "toxicity, dedup, curate" in story.verdict
 
 
 def test_without_a_configuration_thresholds_are_left_out(tmp_path: Path) -> None:
     run = write(tmp_path, "toxicity")
     run.delete("config.yaml")
-    (story,) = tell(run, "zendesk:101")
+    (story,) = explain(run, "zendesk:101")
     assert {step.threshold for step in story.steps} == {None}
 
 
 def test_while_reading_it_tells_of_the_rows_read_so_far(tmp_path: Path) -> None:
     run = write(tmp_path, "read")
     run.delete("stages/read/_manifest.json")
-    (story,) = tell(run, "zendesk:103")
+    (story,) = explain(run, "zendesk:103")
     assert "Not decided" in story.verdict
 
 
 def test_a_folder_without_a_curation_is_a_sentence_and_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(MissingStageError, match=r"jobs\.curate"):
-        tell(Run.open(str(tmp_path / "none"), make=False), "101")
+        explain(Run.open(str(tmp_path / "none"), make=False), "101")
     assert not (tmp_path / "none").exists()
 
 
@@ -395,7 +395,7 @@ def test_a_run_on_an_object_store(run: Run, store: Any) -> None:
         if path.is_file():
             remote.write_bytes(path.relative_to(local).as_posix(), path.read_bytes())
     names = [f"{row['source']}:{row['source_id']}" for row in rows()]
-    assert [tell(remote, name) for name in names] == [tell(run, name) for name in names]
+    assert [explain(remote, name) for name in names] == [explain(run, name) for name in names]
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
