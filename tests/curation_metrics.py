@@ -12,7 +12,7 @@ import pytest
 from pipeline import schema
 from pipeline.config import Project
 from pipeline.curation import data_card
-from pipeline.curation.counts import Tally
+from pipeline.curation.counts import Counts
 from pipeline.read.files import InputFile
 
 
@@ -34,10 +34,10 @@ def metrics(make_working: Any, project: Project) -> dict[str, Any]:
     rows = [{"prompt": f"row {n}", "label": f"<label {n}>", "pii": ["PERSON"], **judged} for n in range(20)]
     kept = make_working([*rows, {"prompt": "page", "source": "wiki", **judged}])
     lost = make_working([{"prompt": "bonjour", "lang": "fr", "lang_score": 0.2}])
-    tally = Tally()
-    tally.add_kept(kept, pa.array(["train"] * 20 + ["golden"]))
-    tally.add_rejected(schema.mark(lost, np.array([True]), "language", "language", [0.2], 0.95))
-    metrics = tally.metrics({"tickets": 21, "wiki": 1})
+    counts = Counts()
+    counts.add_kept(kept, pa.array(["train"] * 20 + ["golden"]))
+    counts.add_rejected(schema.mark(lost, np.array([True]), "language", "language", [0.2], 0.95))
+    metrics = counts.metrics({"tickets": 21, "wiki": 1})
     metrics["dedup"] = {"rows": 21, "earlier": 7, "identical": 1, "candidates": 9, "edges": 3}
     metrics["dedup"]["capped"] = {"cap": 64, "buckets": 2, "rows": 190, "largest": 100}
     audit = {"rows": 20, "pairs": 4, "found": 3, "recall": 0.75, "interval": [0.301, 0.954], "both_kept": 1}

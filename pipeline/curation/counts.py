@@ -1,8 +1,8 @@
 """The counts of a curation: what a report shows and what must reconcile.
 
-Output contract: a `Tally` adds up over any partition of the rows, in any order, to the same `metrics()`; `check` raises
-`IntegrityError` unless read = kept + rejected for every source. Lengths are in words: runs of characters between ASCII
-white space. A histogram states the lower edge of each bin, the last of which is open.
+Output contract: the `Counts` of the parts of any partition of the rows add up, in any order, to the same `metrics()`;
+`check` raises `IntegrityError` unless read = kept + rejected for every source. Lengths are in words: runs of characters
+between ASCII white space. A histogram states the lower edge of each bin, the last of which is open.
 Columns are counted by Arrow, not row by row; text is read to measure its length and for nothing else.
 """
 
@@ -64,8 +64,8 @@ def _scores(column: pa.ChunkedArray) -> np.ndarray:
 
 
 @dataclass
-class Tally:
-    """Counters over rows. Tallies of parts add up to the tally of the whole."""
+class Counts:
+    """Counters over rows. The counts of parts add up to the counts of the whole."""
 
     counters: dict[str, Counter[Key]] = field(default_factory=lambda: {name: Counter() for name in COUNTERS})
     histograms: dict[str, np.ndarray] = field(default_factory=dict)  # name -> counts per bin
@@ -76,8 +76,7 @@ class Tally:
         self._count("kept", table)
         self._count("splits", pa.table({"split": splits, "label": label}))
         self._count("languages", table)
-        found = pc.list_parent_indices(table["pii"])
-        sources = table["source"].take(found)
+        sources = table["source"].take(pc.list_parent_indices(table["pii"]))
         self._count("pii", pa.table({"source": sources, "type": pc.list_flatten(table["pii"])}))
         self._count("pii_rows", table.filter(pc.greater(pc.list_value_length(table["pii"]), 0)))
         characters = pa.table({"split": splits, "n": pc.add(*(pc.utf8_length(table[name]) for name in LENGTHS))})
@@ -105,21 +104,21 @@ class Tally:
     def _add(self, name: str, counts: np.ndarray) -> None:
         self.histograms[name] = self.histograms.get(name, np.zeros(len(counts), dtype=np.int64)) + counts
 
-    def merge(self, other: Tally) -> None:
-        """Adds the counts of another tally to this one, in place."""
+    def merge(self, other: Counts) -> None:
+        """Adds other counts to these, in place."""
         for name, counter in other.counters.items():
             self.counters[name].update(counter)
         for name, counts in other.histograms.items():
             self._add(name, counts)
 
     def to_json(self) -> str:
-        """Returns the tally as text, for the way from a Ray actor to the driver."""
+        """Returns the counts as text, for the way from a Ray task to the driver."""
         counters = {name: list(counter.items()) for name, counter in self.counters.items()}
         return json.dumps([counters, {name: counts.tolist() for name, counts in self.histograms.items()}])
 
     @classmethod
-    def from_json(cls, text: str) -> Tally:
-        """Returns the tally that `to_json` wrote."""
+    def from_json(cls, text: str) -> Counts:
+        """Returns the counts that `to_json` wrote."""
         counters, histograms = json.loads(text)
         return cls(
             {name: Counter({tuple(key): n for key, n in pairs}) for name, pairs in counters.items()},
@@ -128,12 +127,12 @@ class Tally:
 
     def _sum(self, name: str, *columns: str) -> dict[Any, int]:
         """Returns a counter summed over all but `columns`, sorted; with one column the keys are its values."""
-        at = [COUNTERS[name].index(column) for column in columns]
+        positions = [COUNTERS[name].index(column) for column in columns]
         sums: Counter[Key] = Counter()
         for key, count in self.counters[name].items():
-            sums[tuple(key[n] for n in at)] += count
+            sums[tuple(key[n] for n in positions)] += count
         ordered = sorted(sums.items(), key=lambda item: [(value is not None, value) for value in item[0]])
-        return {key if len(at) > 1 else key[0]: count for key, count in ordered}
+        return {key if len(positions) > 1 else key[0]: count for key, count in ordered}
 
     def check(self, read: Mapping[str, int]) -> None:
         """Raises `IntegrityError` unless, for every source, the rows read are the rows kept plus the rows rejected."""
@@ -174,8 +173,7 @@ class Tally:
         }
 
     def _stages(self) -> list[str]:
-        found = self._sum("rejected", "stage")
-        return [*STAGES, *(stage for stage in found if stage not in STAGES)]
+        return [*STAGES, *(stage for stage in self._sum("rejected", "stage") if stage not in STAGES)]
 
     def _funnel(self, left: int) -> list[dict[str, Any]]:
         funnel: list[dict[str, Any]] = [{"stage": "rows read", "rows": left}]
@@ -187,7 +185,7 @@ class Tally:
 
     def _reasons(self) -> list[dict[str, Any]]:
         """Returns every reason with its threshold, in the order of the stages."""
-        found = self._sum("rejected", "stage", "reason", "threshold")
+        rows = self._sum("rejected", "stage", "reason", "threshold")
         by_source = self._sum("rejected", *COUNTERS["rejected"])
         return [
             {
@@ -198,7 +196,7 @@ class Tally:
                 "by_source": {source: n for (source, *rest), n in by_source.items() if tuple(rest) == key},
             }
             for stage in self._stages()
-            for key, count in found.items()
+            for key, count in rows.items()
             if key[0] == stage
         ]
 

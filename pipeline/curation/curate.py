@@ -26,7 +26,7 @@ from rich.console import Console
 from pipeline import batch, screen
 from pipeline.config import Project
 from pipeline.curation import assemble, data_card, golden_rows, parts
-from pipeline.curation.counts import SPLITS, Tally
+from pipeline.curation.counts import SPLITS, Counts
 from pipeline.dedup import index
 from pipeline.dedup.exact import ExactStage, winners
 from pipeline.dedup.near import deduplicate
@@ -207,11 +207,11 @@ def _finish(job: Curation, stage: Stage, screened: Manifest, judged: Manifest, d
     carried = frozen.filter(pc.invert(pc.is_in(frozen["id"], value_set=fates.filter(fates["kept"])["id"])))
     run.put(stage, golden_rows.CARRIED, carried)
     fates = ray.put(fates)  # for the tasks, and no longer held here
-    total = Tally()
+    total = Counts()
     with Meter(job.console, "split and write", sum(judged["rows"].values())) as meter:
         for shard in assemble.shards(run, paths, fates, job.project.curate.dedup.threshold):
             run.add(stage, shard["paths"])
-            total.merge(Tally.from_json(shard["tally"]))
+            total.merge(Counts.from_json(shard["counts"]))
             meter.advance(shard["rows"])
     total.check(judged["rows"])
     metrics = total.metrics(judged["rows"]) | screened["report"]

@@ -1,7 +1,6 @@
-"""What a curation measured about itself, in sentences: for the page and for the data card alike.
+"""The figures of a curation in sentences, for the report and the data card.
 
-Output contract: plain text, not escaped; each function takes the part of `metrics/curate.json` that it puts into words
-and says nothing that is not in it.
+Output contract: plain text, not escaped; each function takes its part of `metrics/curate.json` and adds nothing to it.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def labels(metrics: Metrics) -> Table:
 def personal_by_source(metrics: Metrics, types: Sequence[str]) -> Table:
     """Returns the head and the rows of the table of personal details replaced."""
     sources = metrics["pii_by_source"]
-    rows = [(personal(kind), *(found.get(kind, 0) for found in sources.values())) for kind in types]
+    rows = [(personal(kind), *(counts.get(kind, 0) for counts in sources.values())) for kind in types]
     return ("type", *sources), [*rows, ("rows with any", *(metrics["pii_rows"][source] for source in sources))]
 
 
@@ -52,7 +51,7 @@ def recall(value: float, interval: Sequence[float] | None) -> str:
 
 
 def near_duplicates(dedup: Metrics) -> list[str]:
-    """Returns sentences on the near duplicates: how many were compared, how many of those there are were found."""
+    """Returns sentences on the near duplicates: pairs compared, pairs found, and the recall of the audit."""
     sentences = [
         f"{counted(dedup['candidates'], 'pair')} compared word by word, {dedup['edges']:,} of them alike enough; "
         f"{counted(dedup['identical'], 'more row')} had exactly the words of another. No row is dropped on an estimate."
@@ -61,10 +60,10 @@ def near_duplicates(dedup: Metrics) -> list[str]:
         sentences.append(f"Compared with {counted(earlier, 'row')} of earlier runs or golden sets as well.")
     audit = dedup.get("audit")
     if audit and audit["pairs"]:
-        found = recall(audit["recall"], audit["interval"])
+        measured = recall(audit["recall"], audit["interval"])
         sentences.append(
             f"Audit: {counted(audit['rows'], 'row')} compared with all others have {counted(audit['pairs'], 'pair')} "
-            f"alike enough, of which {audit['found']:,} were found: recall {found}. In "
+            f"alike enough, of which {audit['found']:,} were found: recall {measured}. In "
             f"{counted(audit['both_kept'], 'pair')} both rows are kept."
         )
     elif audit:
@@ -84,7 +83,7 @@ def near_duplicates(dedup: Metrics) -> list[str]:
 
 
 def toxicity(part: Metrics) -> list[str]:
-    """Returns sentences on the screen before the toxicity model, and on what it may have missed."""
+    """Returns sentences on the screen before the toxicity model and on its recall."""
     if part["screen"] is None:
         return [f"The toxicity model scored every text: {part['scored']:,}."]
     layers = part["screen"]["layers"]
@@ -104,20 +103,20 @@ def toxicity(part: Metrics) -> list[str]:
 
 
 def leaks(part: Metrics) -> list[str]:
-    """Returns sentences on what a second, stricter search still finds in kept rows, and on what that means."""
+    """Returns sentences on the findings of the leak audit, a second, stricter search of the kept rows."""
     rows = counted(part["rows"], "kept row")
     if not part["types"]:
         return [f"A second, stricter search of {rows} finds nothing more."]
-    found = ", ".join(f"{personal(kind)} {part['types'][kind]['findings']:,}" for kind in sorted(part["types"]))
+    by_type = ", ".join(f"{personal(kind)} {part['types'][kind]['findings']:,}" for kind in sorted(part["types"]))
     return [
-        f"A second, stricter search of {rows} finds something in {part['rows_with_findings']:,}: {found}.",
+        f"A second, stricter search of {rows} finds something in {part['rows_with_findings']:,}: {by_type}.",
         "This is more than was missed: the search is built to find too much, such as an order number for a phone "
         "number. Each kind has rows to look at.",
     ]
 
 
 def split(part: Metrics) -> list[str]:
-    """Returns sentences on how labels and groups came to lie in the splits."""
+    """Returns sentences on the labels and groups that the split treated specially."""
     sentences = []
     if pooled := part["pooled"]:
         largest = sorted(pooled.items(), key=lambda item: (-item[1], item[0]))
@@ -145,9 +144,6 @@ def split(part: Metrics) -> list[str]:
 
 def audits(metrics: Metrics) -> list[str]:
     """Returns a line for each audit that the run has made, for a terminal."""
-    parts = (
-        ("near duplicates", "dedup", near_duplicates),
-        ("toxicity", "toxicity", toxicity),
-        ("leaks", "leaks", leaks),
-    )
-    return [f"{title}: {' '.join(tell(metrics[key]))}" for title, key, tell in parts if key in metrics]
+    describe = {"dedup": near_duplicates, "toxicity": toxicity, "leaks": leaks}
+    titles = {"dedup": "near duplicates"}
+    return [f"{titles.get(key, key)}: {' '.join(describe[key](metrics[key]))}" for key in describe if key in metrics]

@@ -1,11 +1,10 @@
-"""The golden set across curations: a row that was golden once stays golden, in this run folder and in later ones.
+"""The golden set across curations: a golden row stays golden, in this run folder and in later ones.
 
 Output contract: `freeze` adds the golden rows of a folder's last finished curation to `frozen/golden.parquet` (RECORD);
 `frozen` returns those rows and the golden ones of earlier runs, each id once, the folder's own first. A curation finds
 its golden rows again by content: those in the dump are golden again, those that are not are carried over, and rows that
-repeat one never train. Frozen rows are never changed, only added to.
-A curation's own golden rows are frozen when the next one begins, not when it ends: interrupted and started again it
-must not meet its own result.
+repeat one never train. Frozen rows are never changed, only added to. They are frozen when the next curation begins, not
+when theirs ends, because a curation that is interrupted and started again must not find its own result.
 This module does not choose golden rows (`split`) and does not look for their twins (`dedup`).
 """
 
@@ -31,7 +30,7 @@ def freeze(run: Run) -> None:
     manifest = run.manifest("curate")
     if manifest is None:
         return
-    before = _own(run)
+    before = _frozen_here(run)
     rows = _first(before, run.read_outputs(manifest, GOLDEN))
     if rows.num_rows > before.num_rows:
         run.write_table(FROZEN, rows)
@@ -40,14 +39,14 @@ def freeze(run: Run) -> None:
 def frozen(run: Run, earlier: Sequence[Run] = ()) -> pa.Table:
     """Returns the rows that are golden whatever the dump holds (RECORD); raises `MissingStageError` where an earlier
     run has no finished curation."""
-    return _first(_own(run), *(other.read_outputs(other.require("curate"), GOLDEN) for other in earlier))
+    return _first(_frozen_here(run), *(other.read_outputs(other.require("curate"), GOLDEN) for other in earlier))
 
 
 def indices(run: Run, earlier: Sequence[Run] = ()) -> list[index.Index]:
     """Returns the same rows as near-duplicate detection takes them: one index of each run that has some."""
-    own = [index.of_records(run, [FROZEN])] if run.exists(FROZEN) else []
-    theirs = ((other, outputs(other.require("curate"), GOLDEN)) for other in earlier)
-    return [*own, *(index.of_records(other, paths, other.uri) for other, paths in theirs)]
+    here = [index.of_records(run, [FROZEN])] if run.exists(FROZEN) else []
+    golden = ((other, outputs(other.require("curate"), GOLDEN)) for other in earlier)
+    return [*here, *(index.of_records(other, paths, other.uri) for other, paths in golden)]
 
 
 def found_again(decisions: pa.Table, ids: pa.ChunkedArray) -> pa.Table:
@@ -62,7 +61,7 @@ def found_again(decisions: pa.Table, ids: pa.ChunkedArray) -> pa.Table:
     return pa.table(columns, schema=decisions.schema)
 
 
-def _own(run: Run) -> pa.Table:
+def _frozen_here(run: Run) -> pa.Table:
     return run.read_table(FROZEN) if run.exists(FROZEN) else schema.RECORD.empty_table()
 
 

@@ -5,8 +5,8 @@ rows. A group lies in one split. Within a stratum val and golden get their share
 groups allow; over all strata the shares add up. A label with too few rows to give one to val and to golden joins the
 stratum of all such labels, which trains if it is too small as well. `report` says what came of it.
 Across runs: a frozen row is golden as long as it is in the dump, and draws its group with it. One that is no longer in
-the dump takes no place: the rows of a new dump give their own golden share, whatever earlier dumps gave. A group's
-place in the draw depends on its name and the seed alone, so a dump that grows moves few rows between splits.
+the dump takes up no share: the rows of a new dump give their own golden share, whatever earlier dumps gave. A group's
+position in the draw depends on its name and the seed alone, so a dump that grows moves few rows between splits.
 Memory: about 100 bytes per row. This module reads and writes nothing.
 """
 
@@ -92,7 +92,7 @@ def report(
     shares = {"val": (VAL, settings.val), "golden": (GOLDEN, settings.golden)}
 
     def off(code: int) -> dict[str, float]:
-        away = {name: float(counts[at, code] - total[code] * share) for name, (at, share) in shares.items()}
+        away = {name: float(counts[row, code] - total[code] * share) for name, (row, share) in shares.items()}
         return {"rows": int(total[code]), **{name: round(rows, 2) for name, rows in away.items()}}
 
     room = np.zeros(len(groups.labels), dtype=np.int64)  # by label: the largest group that val or golden could take
@@ -105,7 +105,7 @@ def report(
         "groups": len(groups.sizes),
         "strata": {_name(groups.labels[code]): off(code) for code in sorted(alone)},
         "pooled": {_name(groups.labels[code]): int(total[code]) for code in pooled},
-        "pool": {name.as_py(): int(counts[at, pooled].sum()) for at, name in enumerate(SPLITS)},
+        "pool": {name.as_py(): int(counts[row, pooled].sum()) for row, name in enumerate(SPLITS)},
         "large_groups": {"groups": len(large), "rows": int(large.sum()), "largest": int(large.max(initial=0))},
         "frozen": {
             "ids": len(frozen),
@@ -130,16 +130,16 @@ def _groups(table: pa.Table, seed: int, frozen: Set[str], frozen_groups: Set[str
     names = pc.coalesce(table["group"], table["id"]).cast(pa.string()).combine_chunks().dictionary_encode()
     code, names = np.asarray(names.indices), names.dictionary
     order = _order(names, seed)
-    place = np.empty(len(order), dtype=np.int32)
-    place[order] = np.arange(len(order), dtype=np.int32)
-    of_row = place[code]
-    held = np.zeros(len(order), dtype=bool)
-    held[of_row[np.asarray(_is_in(table["id"], frozen))]] = True
-    held[place[np.asarray(_is_in(names, frozen_groups))]] = True
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    of_row = rank[code]
+    is_frozen = np.zeros(len(order), dtype=bool)
+    is_frozen[of_row[np.asarray(_is_in(table["id"], frozen))]] = True
+    is_frozen[rank[np.asarray(_is_in(names, frozen_groups))]] = True
     labels = sorted(table["label"].drop_null().unique().to_pylist())
     labels += [None] if table["label"].null_count else []
     label = _majority(of_row, _codes(table, labels), len(order))
-    return _Groups(of_row, np.bincount(of_row, minlength=len(order)), label, held, labels)
+    return _Groups(of_row, np.bincount(of_row, minlength=len(order)), label, is_frozen, labels)
 
 
 def _order(names: pa.Array, seed: int) -> np.ndarray:
@@ -155,9 +155,9 @@ def _order(names: pa.Array, seed: int) -> np.ndarray:
 
 def _codes(table: pa.Table, labels: list[str | None]) -> np.ndarray:
     """Returns the position in `labels` of every row's label."""
-    known = pa.array(labels[:-1] if labels[-1:] == [None] else labels, pa.string())
-    at = pc.fill_null(pc.index_in(table["label"].cast(pa.string()), value_set=known), len(known))
-    return np.asarray(at, dtype=np.int64)
+    names = pa.array(labels[:-1] if labels[-1:] == [None] else labels, pa.string())
+    positions = pc.fill_null(pc.index_in(table["label"].cast(pa.string()), value_set=names), len(names))
+    return np.asarray(positions, dtype=np.int64)
 
 
 def _majority(of_row: np.ndarray, code: np.ndarray, groups: int) -> np.ndarray:
@@ -193,11 +193,11 @@ def _strata(groups: _Groups, settings: config.Split) -> list[_Stratum]:
         members.append(rest)
     by_label = np.argsort(groups.label, kind="stable")
     edges = np.searchsorted(groups.label[by_label], np.arange(len(groups.labels) + 1))
-    found = [np.sort(np.concatenate([by_label[edges[c] : edges[c + 1]] for c in codes])) for codes in members]
+    drawn = [np.sort(np.concatenate([by_label[edges[c] : edges[c + 1]] for c in codes])) for codes in members]
     # Rounding the running total, not each share, keeps every stratum within one row and the sum as well.
     ends = np.cumsum([rows[codes].sum() for codes in members])
     golden, val = (np.diff(np.floor(ends * share + 0.5), prepend=0) for share in (settings.golden, settings.val))
-    return [_Stratum(codes, found[n], int(golden[n]), int(val[n])) for n, codes in enumerate(members)]
+    return [_Stratum(codes, drawn[n], int(golden[n]), int(val[n])) for n, codes in enumerate(members)]
 
 
 def _fill(stratum: np.ndarray, sizes: np.ndarray, split: np.ndarray, name: int, wanted: int) -> None:

@@ -11,29 +11,29 @@ import pyarrow as pa
 import pytest
 
 from pipeline import schema
-from pipeline.curation.counts import SCORE_EDGES, Tally, _words
+from pipeline.curation.counts import SCORE_EDGES, Counts, _words
 from pipeline.errors import IntegrityError
 
 
 @pytest.fixture
-def tally(make_working: Any) -> Tally:
+def counts(make_working: Any) -> Counts:
     kept = make_working(
         [
             {"prompt": "one two", "lang": "en", "label": "a", "pii": ["PERSON"], "lang_score": 0.95, "toxicity": 0.2},
             {"prompt": "x", "lang": "de", "lang_score": 1.0},
         ]
     )
-    tally = Tally()
-    tally.add_kept(kept, pa.array(["train", "val"]))
-    tally.add_rejected(schema.mark(make_working([{"prompt": ""}]), np.array([True]), "read", "empty_prompt"))
+    counts = Counts()
+    counts.add_kept(kept, pa.array(["train", "val"]))
+    counts.add_rejected(schema.mark(make_working([{"prompt": ""}]), np.array([True]), "read", "empty_prompt"))
     foreign = make_working([{"prompt": "bonjour", "lang": "fr", "lang_score": 0.01}])
-    tally.add_rejected(schema.mark(foreign, np.array([True]), "language", "language", [0.01], 0.95))
-    return tally
+    counts.add_rejected(schema.mark(foreign, np.array([True]), "language", "language", [0.01], 0.95))
+    return counts
 
 
-def test_reconciles(tally: Tally) -> None:
-    tally.check({"tickets": 4})
-    metrics = tally.metrics({"tickets": 4, "empty": 0})
+def test_reconciles(counts: Counts) -> None:
+    counts.check({"tickets": 4})
+    metrics = counts.metrics({"tickets": 4, "empty": 0})
     rejected = {"empty_prompt": 1, "language": 1}
     assert metrics["sources"]["tickets"] == {"read": 4, "kept": 2, "rejected": rejected}
     assert metrics["sources"]["empty"] == {"read": 0, "kept": 0, "rejected": {}}
@@ -45,13 +45,13 @@ def test_reconciles(tally: Tally) -> None:
 
 
 @pytest.mark.parametrize("read", [{"tickets": 5}, {"tickets": 3}, {}])
-def test_a_lost_or_doubled_row_is_an_error(tally: Tally, read: dict[str, int]) -> None:
+def test_a_lost_or_doubled_row_is_an_error(counts: Counts, read: dict[str, int]) -> None:
     with pytest.raises(IntegrityError, match="source tickets"):
-        tally.check(read)
+        counts.check(read)
 
 
-def test_reasons_come_in_the_order_of_the_stages_with_their_thresholds(tally: Tally) -> None:
-    reasons = tally.metrics({"tickets": 4})["reasons"]
+def test_reasons_come_in_the_order_of_the_stages_with_their_thresholds(counts: Counts) -> None:
+    reasons = counts.metrics({"tickets": 4})["reasons"]
     assert reasons == [
         {"stage": "read", "reason": "empty_prompt", "threshold": None, "rows": 1, "by_source": {"tickets": 1}},
         {"stage": "language", "reason": "language", "threshold": 0.95, "rows": 1, "by_source": {"tickets": 1}},
@@ -59,13 +59,13 @@ def test_reasons_come_in_the_order_of_the_stages_with_their_thresholds(tally: Ta
 
 
 def test_a_stage_the_recipe_does_not_know_still_takes_its_rows_out_of_the_funnel(make_working: Any) -> None:
-    tally = Tally()
-    tally.add_rejected(schema.mark(make_working([{"prompt": "x"}]), np.array([True]), "census", "counted"))
-    assert tally.metrics({"tickets": 1})["funnel"][-1] == {"stage": "census", "rows": 0}
+    counts = Counts()
+    counts.add_rejected(schema.mark(make_working([{"prompt": "x"}]), np.array([True]), "census", "counted"))
+    assert counts.metrics({"tickets": 1})["funnel"][-1] == {"stage": "census", "rows": 0}
 
 
-def test_languages_are_counted_for_both_fates_and_only_where_judged(tally: Tally) -> None:
-    metrics = tally.metrics({"tickets": 4})
+def test_languages_are_counted_for_both_fates_and_only_where_judged(counts: Counts) -> None:
+    metrics = counts.metrics({"tickets": 4})
     assert metrics["languages"] == {"de": 1, "en": 1}
     assert metrics["languages_rejected"] == {"fr": 1}
     scores = metrics["scores"]["lang_score"]
@@ -74,8 +74,8 @@ def test_languages_are_counted_for_both_fates_and_only_where_judged(tally: Tally
     assert scores["rejected"]["counts"][0] == sum(scores["rejected"]["counts"]) == 1
 
 
-def test_toxicity_is_counted_where_it_was_scored(tally: Tally) -> None:
-    scores = tally.metrics({"tickets": 4})["scores"]["toxicity"]
+def test_toxicity_is_counted_where_it_was_scored(counts: Counts) -> None:
+    scores = counts.metrics({"tickets": 4})["scores"]["toxicity"]
     assert sum(scores["kept"]["counts"]) == scores["kept"]["counts"][2] == 1
     assert sum(scores["rejected"]["counts"]) == 0
 
@@ -87,18 +87,18 @@ def test_personal_details_by_source_and_the_rows_that_have_any(make_working: Any
         {"prompt": "c", "source": "y", "pii": ["PERSON"]},
         {"prompt": "d", "source": "y", "pii": None},
     ]
-    tally = Tally()
-    tally.add_kept(make_working(rows), pa.array(["train"] * 4))
-    metrics = tally.metrics({"x": 2, "y": 2, "z": 0})
+    counts = Counts()
+    counts.add_kept(make_working(rows), pa.array(["train"] * 4))
+    metrics = counts.metrics({"x": 2, "y": 2, "z": 0})
     assert metrics["pii"] == {"IBAN_CODE": 1, "PERSON": 3}
     assert metrics["pii_by_source"] == {"x": {"IBAN_CODE": 1, "PERSON": 2}, "y": {"PERSON": 1}, "z": {}}
     assert metrics["pii_rows"] == {"x": 1, "y": 1, "z": 0}
 
 
 def test_tokens_are_estimated_from_characters(make_working: Any) -> None:
-    tally = Tally()
-    tally.add_kept(make_working([{"prompt": "äöü" * 10, "response": "x" * 50}]), pa.array(["train"]))
-    assert tally.metrics({"tickets": 1})["tokens_estimate"] == {"train": 20, "val": 0, "golden": 0}
+    counts = Counts()
+    counts.add_kept(make_working([{"prompt": "äöü" * 10, "response": "x" * 50}]), pa.array(["train"]))
+    assert counts.metrics({"tickets": 1})["tokens_estimate"] == {"train": 20, "val": 0, "golden": 0}
 
 
 @pytest.mark.parametrize("chunks", [[], [[]], [[None, "", " \n\t"]], [["", "one"], [" two words\n", None, "äö  ü x"]]])
@@ -113,10 +113,10 @@ def test_words_of_a_slice_are_those_of_its_rows() -> None:
 
 
 def test_an_empty_table_counts_nothing(make_working: Any) -> None:
-    tally = Tally()
-    tally.add_kept(make_working([]), pa.array([], pa.string()))
-    tally.add_rejected(make_working([]))
-    assert tally.metrics({}) == Tally().metrics({})
+    counts = Counts()
+    counts.add_kept(make_working([]), pa.array([], pa.string()))
+    counts.add_rejected(make_working([]))
+    assert counts.metrics({}) == Counts().metrics({})
 
 
 def test_any_partition_in_any_order_gives_the_same_bytes(make_working: Any) -> None:
@@ -140,17 +140,17 @@ def test_any_partition_in_any_order_gives_the_same_bytes(make_working: Any) -> N
     table = schema.mark(table, marked, "exact", "exact_duplicate")
     read = {"a": 60, "b": 60}
 
-    def count(chosen: list[int]) -> Tally:
+    def count(chosen: list[int]) -> Counts:
         kept = [n for n in chosen if not marked[n]]
-        tally = Tally()
-        tally.add_kept(table.take(pa.array(kept, pa.int64())), pa.array([splits[n] for n in kept], pa.string()))
-        tally.add_rejected(table.take(pa.array([n for n in chosen if marked[n]], pa.int64())))
-        return tally
+        counts = Counts()
+        counts.add_kept(table.take(pa.array(kept, pa.int64())), pa.array([splits[n] for n in kept], pa.string()))
+        counts.add_rejected(table.take(pa.array([n for n in chosen if marked[n]], pa.int64())))
+        return counts
 
     whole = json.dumps(count(list(range(60))).metrics(read))
     shuffled = draw.sample(range(60), 60)
     for size in (1, 7, 60):
-        total = Tally()
+        total = Counts()
         for at in range(0, 60, size):
-            total.merge(Tally.from_json(count(shuffled[at : at + size]).to_json()))
+            total.merge(Counts.from_json(count(shuffled[at : at + size]).to_json()))
         assert json.dumps(total.metrics(read)) == whole
