@@ -12,7 +12,8 @@ from typing import Any
 
 from pipeline import wording
 from pipeline.curation import findings
-from pipeline.report.elements import card, folded, paragraph, table
+from pipeline.report import elements
+from pipeline.report.elements import NONE, box, folded, paragraph, table
 from pipeline.report.plots import bars, histogram, scores
 
 Metrics = Mapping[str, Any]
@@ -22,10 +23,9 @@ LABELS = 15  # rows of the label table before the rest folds
 def section(curate: Metrics) -> str:
     """Returns the whole section."""
     splits = ", ".join(f"{n:,} {split}" for split, n in curate["splits"].items())
-    cards = [_funnel(curate), _reasons(curate), *_language(curate), *_personal(curate), *_audits(curate)]
-    cards += [*_lengths(curate), _labels(curate), _provenance(curate)]
-    body = f'{_sources(curate)}<div class="grid2">{"".join(cards)}</div>'
-    return f'<h2>Curation</h2><p class="lead">{splits} rows.</p>{body}'
+    boxes = [_funnel(curate), _reasons(curate), *_language(curate), *_personal(curate), *_audits(curate)]
+    boxes += [*_lengths(curate), _labels(curate), _provenance(curate)]
+    return elements.section("Curation", boxes, f"{splits} rows.", _sources(curate))
 
 
 def _sources(curate: Metrics) -> str:
@@ -36,12 +36,12 @@ def _sources(curate: Metrics) -> str:
         for name, source in sources.items()
     ]
     head = ["source", "read", "kept", *map(wording.plain, reasons)]
-    return f'<div class="card sources"><h3>Every row is kept or rejected for one reason</h3>{table(head, rows)}</div>'
+    return box("Every row is kept or rejected for one reason", table(head, rows), "sources")
 
 
 def _funnel(curate: Metrics) -> str:
     steps = [(wording.FUNNEL.get(step["stage"], step["stage"]), step["rows"]) for step in curate["funnel"]]
-    return card("From rows read to rows kept", bars(steps))
+    return box("From rows read to rows kept", bars(steps))
 
 
 def _reasons(curate: Metrics) -> str:
@@ -54,8 +54,8 @@ def _reasons(curate: Metrics) -> str:
         )
         for reason in curate["reasons"]
     ]
-    body = table(("the row", "stage", "threshold", "rows"), rows, words=2) if rows else '<p class="none">none</p>'
-    return card("Why rows were rejected", body)
+    body = table(("the row", "stage", "threshold", "rows"), rows, words=2) if rows else NONE
+    return box("Why rows were rejected", body)
 
 
 def _language(curate: Metrics) -> list[str]:
@@ -69,7 +69,7 @@ def _language(curate: Metrics) -> list[str]:
         "Rejected rows right of the line were taken by another stage.",
     )
     plot = _scores(curate, "lang_score", "language.threshold")
-    return [card("Languages of the rows kept", body), card("Language score", plot + paragraph(note))]
+    return [box("Languages of the rows kept", body), box("Language score", plot + paragraph(note))]
 
 
 def _scores(curate: Metrics, name: str, setting: str) -> str:
@@ -85,11 +85,11 @@ def _personal(curate: Metrics) -> list[str]:
     body += paragraph([f"{wording.counted(touched, 'kept row')} of {kept:,} had any."])
     if "leaks" in curate:
         body += "<h4>leak audit</h4>" + paragraph(findings.leaks(curate["leaks"])) + _leaks(curate["leaks"]["types"])
-    cards = [card("Personal details replaced, by type", body)]
+    boxes = [box("Personal details replaced, by type", body)]
     if len(curate["pii_by_source"]) > 1:
         shown = findings.personal_by_source(curate, [kind for kind, _ in types])
-        cards.append(card("Personal details, by source", table(*shown)))
-    return [*cards, _reference(curate["provenance"]["pii_recall"])]
+        boxes.append(box("Personal details, by source", table(*shown)))
+    return [*boxes, _reference(curate["provenance"]["pii_recall"])]
 
 
 def _reference(measured: Metrics) -> str:
@@ -102,7 +102,7 @@ def _reference(measured: Metrics) -> str:
         "covered whole, and of findings that touch one. Not measured on this data, nor in German.",
     )
     head = ("type", "spans", "recall", "precision")
-    return card("What the recognisers find in a reference set", table(head, rows) + paragraph(note))
+    return box("What the recognisers find in a reference set", table(head, rows) + paragraph(note))
 
 
 def _leaks(types: Metrics) -> str:
@@ -115,31 +115,31 @@ def _leaks(types: Metrics) -> str:
 
 
 def _audits(curate: Metrics) -> list[str]:
-    cards, plot = [], ""
+    boxes, plot = [], ""
     if any(sum(scored["counts"]) for scored in curate["scores"]["toxicity"].values()):
         plot = _scores(curate, "toxicity", "toxicity.threshold")
     note = paragraph(findings.toxicity(curate["toxicity"])) if "toxicity" in curate else ""
     if plot or note:
-        cards.append(card("Toxicity of the rows scored", plot + note))
+        boxes.append(box("Toxicity of the rows scored", plot + note))
     if "dedup" in curate:
         sentences = findings.near_duplicates(curate["dedup"])
-        cards.append(card("Near duplicates", "".join(paragraph([sentence]) for sentence in sentences)))
-    return cards
+        boxes.append(box("Near duplicates", "".join(paragraph([sentence]) for sentence in sentences)))
+    return boxes
 
 
 def _labels(curate: Metrics) -> str:
     head, rows = findings.labels(curate)
-    body = table(head, rows[:LABELS]) if rows else '<p class="none">none</p>'
+    body = table(head, rows[:LABELS]) if rows else NONE
     if rows[LABELS:]:
         body += folded(f"{len(rows) - LABELS:,} more labels", table(head, rows[LABELS:]))
     if "split" in curate and (sentences := findings.split(curate["split"])):
         body += paragraph(sentences)
-    return card("Labels in each split", body, wide=True)
+    return box("Labels in each split", body, "wide")
 
 
 def _lengths(curate: Metrics) -> list[str]:
     return [
-        card(f"Length of the {name}s", histogram(by_split["edges"], by_split["counts"], "words"))
+        box(f"Length of the {name}s", histogram(by_split["edges"], by_split["counts"], "words"))
         for name, by_split in sorted(curate["lengths"].items())
     ]
 
@@ -167,4 +167,4 @@ def _provenance(curate: Metrics) -> str:
             table(("file", "source", "BLAKE2b-128", "bytes"), files, words=3),
         )
     )
-    return card("What this was made of", body, wide=True)
+    return box("What this was made of", body, "wide")

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
+from pipeline.report.elements import NONE
+
 WIDTH, HEIGHT = 420, 220  # of a line plot, in SVG units: about the pixels it has on a phone
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 12, 30
+LEFT, RIGHT, TOP, BOTTOM = 44, 10, 12, 30  # margins
+DOTS = 40  # points of a curve that are drawn one by one
 
 
 def bars(items: Sequence[tuple[str, float]], note: Sequence[str] | None = None, tone: str = "a") -> str:
     """Returns one horizontal bar per (name, value), scaled to the largest; `note` replaces the number printed."""
     top = max((value for _, value in items), default=0) or 1
-    rows = []
-    for index, (name, value) in enumerate(items):
-        text = note[index] if note else f"{value:,.0f}"
-        width = 100 * value / top
-        rows.append(
-            f'<div class="bar"><span class="name">{escape(name)}</span>'
-            f'<span class="track"><i class="{tone}" style="width:{width:.2f}%"></i></span>'
-            f'<span class="value">{escape(text)}</span></div>'
-        )
-    return f'<div class="bars">{"".join(rows)}</div>' if rows else '<p class="none">none</p>'
+    texts = note or [f"{value:,.0f}" for _, value in items]
+    rows = [
+        f'<div class="bar"><span class="name">{escape(name)}</span>'
+        f'<span class="track"><i class="{tone}" style="width:{100 * value / top:.2f}%"></i></span>'
+        f'<span class="value">{escape(text)}</span></div>'
+        for (name, value), text in zip(items, texts, strict=True)
+    ]
+    return f'<div class="bars">{"".join(rows)}</div>' if rows else NONE
 
 
 def histogram(edges: Sequence[int], counts: Sequence[int], unit: str) -> str:
@@ -35,8 +36,7 @@ def histogram(edges: Sequence[int], counts: Sequence[int], unit: str) -> str:
     top = max(counts, default=0) or 1
     labels = [f"{low}–{high - 1}" for low, high in itertools.pairwise(edges)] + [f"{edges[-1]}+"]
     columns = "".join(
-        f'<div class="column" title="{label} {unit}: {count:,}"><div class="rise"><b>{_short(count)}</b>'
-        f'<i style="height:{88 * count / top:.1f}%"></i></div><span>{label}</span></div>'
+        _column(label, f"{label} {unit}: {count:,}", count, f'<i style="height:{88 * count / top:.1f}%"></i>')
         for label, count in zip(labels, counts, strict=True)
     )
     return f'<div class="histogram">{columns}</div><p class="unit">{escape(unit)}</p>'
@@ -51,21 +51,28 @@ def scores(edges: Sequence[float], series: Sequence[tuple[str, Sequence[int]]], 
     for column, (low, high) in enumerate(zip(edges, tops, strict=True)):
         label = f"{low:g}–{high:g}"
         title = ", ".join(f"{counts[column]:,} {name}" for name, counts in series)
-        parts = "".join(
+        stacked = "".join(
             f'<i class="{tone}" style="height:{88 * counts[column] / most:.1f}%"></i>'
             for tone, (_, counts) in reversed(list(zip("ab", series, strict=False)))
             if counts[column]
         )
-        columns.append(
-            f'<div class="column" title="{label}: {escape(title)}">'
-            f'<div class="rise"><b>{_short(totals[column])}</b>{parts}</div><span>{label}</span></div>'
-        )
-    line = ""
-    if threshold is not None:
-        column = max(n for n, low in enumerate(edges) if low <= threshold)
-        across = 100 * (column + (threshold - edges[column]) / ((tops[column] - edges[column]) or 1)) / len(edges)
-        line = f'<div class="threshold" style="left:{across:.2f}%"><b>{threshold:g}</b></div>'
-    return f'{_legend(series)}<div class="histogram">{"".join(columns)}{line}</div>'
+        columns.append(_column(label, f"{label}: {title}", totals[column], stacked))
+    return f'{_legend(series)}<div class="histogram">{"".join(columns)}{_threshold(edges, tops, threshold)}</div>'
+
+
+def _threshold(edges: Sequence[float], tops: Sequence[float], threshold: float | None) -> str:
+    if threshold is None:
+        return ""
+    column = max(n for n, low in enumerate(edges) if low <= threshold)
+    across = 100 * (column + (threshold - edges[column]) / ((tops[column] - edges[column]) or 1)) / len(edges)
+    return f'<div class="threshold" style="left:{across:.2f}%"><b>{threshold:g}</b></div>'
+
+
+def _column(label: str, title: str, count: int, bars: str) -> str:
+    return (
+        f'<div class="column" title="{escape(title)}"><div class="rise"><b>{_short(count)}</b>{bars}</div>'
+        f"<span>{label}</span></div>"
+    )
 
 
 def _legend(series: Sequence[tuple[str, object]]) -> str:
@@ -91,34 +98,39 @@ def _ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [number * step for number in range(first, math.ceil(high / step) + 1)]
 
 
+def _scale(ticks: Sequence[float], start: float, end: float) -> Callable[[float], float]:
+    """Returns the function that maps the ticks' range to `start` ... `end`, in SVG units."""
+    span = (ticks[-1] - ticks[0]) or 1
+    return lambda value: start + (value - ticks[0]) / span * (end - start)
+
+
 def lines(series: Sequence[tuple[str, Sequence[tuple[float, float]]]], x: str, y: str) -> str:
     """Returns a line plot of up to three named series of (x, y) points; points that are not finite are left out."""
-    clean = [(name, [(a, b) for a, b in points if math.isfinite(a) and math.isfinite(b)]) for name, points in series]
-    everything = [point for _, points in clean for point in points]
+    finite = [(name, [point for point in points if all(map(math.isfinite, point))]) for name, points in series]
+    everything = [point for _, points in finite for point in points]
     if not everything:
         return '<p class="none">no points yet</p>'
-    xs = _ticks(min(a for a, _ in everything), max(a for a, _ in everything))
-    ys = _ticks(min(b for _, b in everything), max(b for _, b in everything))
-
-    def at(a: float, b: float) -> tuple[float, float]:
-        across = LEFT + (a - xs[0]) / ((xs[-1] - xs[0]) or 1) * (WIDTH - LEFT - RIGHT)
-        return across, HEIGHT - BOTTOM - (b - ys[0]) / ((ys[-1] - ys[0]) or 1) * (HEIGHT - TOP - BOTTOM)
-
-    parts = []
-    for tick in ys:
-        _, v = at(xs[0], tick)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{v:.1f}" y2="{v:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{v + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    for tick in xs:
-        h, _ = at(tick, ys[0])
-        parts.append(f'<text x="{h:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
-    for tone, (_, points) in zip("abc", clean, strict=False):
-        path = " ".join(f"{h:.1f},{v:.1f}" for h, v in (at(a, b) for a, b in points))
-        parts.append(f'<polyline class="{tone}" points="{path}"/>')
-        if len(points) <= 40:
-            dots = (at(a, b) for a, b in points)
-            parts.extend(f'<circle class="{tone}" cx="{h:.1f}" cy="{v:.1f}" r="2.5"/>' for h, v in dots)
+    xs, ys = (_ticks(min(values), max(values)) for values in zip(*everything, strict=True))
+    across, up = _scale(xs, LEFT, WIDTH - RIGHT), _scale(ys, HEIGHT - BOTTOM, TOP)
+    parts = [_grid_line(up(tick), f"{tick:g}") for tick in ys]
+    below = HEIGHT - BOTTOM + 16
+    parts += [f'<text x="{across(tick):.1f}" y="{below}" text-anchor="middle">{tick:g}</text>' for tick in xs]
+    for tone, (_, points) in zip("abc", finite, strict=False):
+        parts.append(_curve(tone, [(across(a), up(b)) for a, b in points]))
     parts.append(f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{escape(x)}</text>')
     title = escape(f"{y} over {x}")
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">{"".join(parts)}</svg>'
-    return _legend(clean) + svg
+    return _legend(finite) + svg
+
+
+def _grid_line(y: float, label: str) -> str:
+    line = f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    return f'{line}<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
+
+
+def _curve(tone: str, points: Sequence[tuple[float, float]]) -> str:
+    """Returns a curve through points in SVG units, with a dot on each where there are few."""
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    dots = points if len(points) <= DOTS else ()
+    circles = (f'<circle class="{tone}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in dots)
+    return f'<polyline class="{tone}" points="{path}"/>{"".join(circles)}'

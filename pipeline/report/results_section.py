@@ -1,17 +1,15 @@
-"""The page's sections on results: plan against actual, sample answers, evaluation, forgetting, merge, GGUF files.
+"""The page's sections on results: evaluation, forgetting, merge, GGUF files.
 
-Output contract: HTML made of `metrics/{train,evaluate,export,gguf}.json` alone, every score with its interval, every
-gate with what it allowed; what was skipped or not published is a sentence. Of rows it shows the validation questions
-that were answered during training (`train.samples`), no others.
+Output contract: HTML made of `metrics/{evaluate,export,gguf}.json` alone, every score with its interval, every gate
+with its limit; metrics that were skipped and files that were not published are sentences. It shows no rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.evaluate.comparison import LOWER_IS_BETTER, NAMES
-from pipeline.report.elements import card, folded, paragraph, table
+from pipeline.report.elements import box, folded, paragraph, section, table
 from pipeline.wording import language
 
 _SHOWN = ("perplexity", "rouge_l", "chrf", "exact_match")  # of a group
@@ -28,32 +26,6 @@ def span(name: str, limits: list[float]) -> str:
     """Returns the interval of a change in words."""
     form = "+.1%" if name in LOWER_IS_BETTER else "+.3g"
     return f"{limits[0]:{form}} to {limits[1]:{form}}"
-
-
-def comparison(plan: Mapping[str, Any]) -> str:
-    """Returns the part `plan` of `metrics/train.json` as HTML."""
-    chosen = plan["chosen"]
-    depth = chosen["recompute"]
-    layers = "every layer" if depth == "all" else f"{depth} layers" if depth else "no layer"
-    rows = []
-    for name, title, digits in (
-        ("tokens_per_second", "tokens per second", 0),
-        ("hours", "hours", 2),
-        ("peak_memory_gib", "peak memory, GiB", 2),
-        ("mfu", "share of the card's peak", 3),
-    ):
-        planned, actual = plan["planned"][name], plan["actual"][name]
-        if actual is None:
-            continue
-        change = "" if not planned else f"{100 * (actual / planned - 1):+.0f} %"
-        rows.append(
-            (title, "not predicted" if planned is None else f"{planned:,.{digits}f}", f"{actual:,.{digits}f}", change)
-        )
-    note = (
-        f"{chosen['card']}: packed rows of {chosen['pack_tokens']:,} tokens, {chosen['rows_per_step']} to a step, "
-        f"{layers} recomputed."
-    )
-    return table(("", "planned", "actual", "difference"), rows) + paragraph([note])
 
 
 HEAD = ("golden set", "base", "tuned", "change", "95 % interval")
@@ -89,36 +61,30 @@ def evaluation(scored: dict[str, Any]) -> str:
             f"Of its answers the base ended {ended['base']:.0%} by itself, the tuned model {ended['tuned']:.0%}."
         )
     notes += [f"{NAMES.get(name, name)} skipped: {reason}." for name, reason in scored["skipped"].items()]
-    cards = [card("Base against tuned", table(HEAD, scores(scored)) + paragraph(notes), wide=True)]
-    cards += [card(f"By {title}", _groups(scored["groups"][field], field)) for field, title in _grouped(scored)]
-    if scored["forgetting"]:
-        cards.append(card("General text", _forgetting(scored["forgetting"])))
-    if scored["harness"]:
-        cards.append(card("LM Evaluation Harness", _harness(scored["harness"])))
-    return f'<h2>Evaluation</h2><div class="grid2">{"".join(cards)}</div>'
-
-
-def _grouped(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    boxes = [box("Base against tuned", table(HEAD, scores(scored)) + paragraph(notes), "wide")]
     for field, title in (("lang", "language"), ("label", "label")):
-        if field in metrics["groups"]:
-            yield field, title
+        if field in scored["groups"]:
+            boxes.append(box(f"By {title}", _groups(scored["groups"][field], field)))
+    if scored["forgetting"]:
+        boxes.append(box("General text", _forgetting(scored["forgetting"])))
+    if scored["harness"]:
+        boxes.append(box("LM Evaluation Harness", _harness(scored["harness"])))
+    return section("Evaluation", boxes)
 
 
 def _groups(groups: dict[str, Any], field: str) -> str:
     names = [name for name in _SHOWN if any(name in group["base"] for group in groups.values())]
     rows = []
     for value, group in groups.items():
-        cells = []
-        for name in names:
-            if name in group["base"]:
-                limits = group["change"].get(name)
-                difference = change(name, group["base"][name], group["tuned"][name])
-                cells.append(f"{difference} ({span(name, limits)})" if limits else difference)
-            else:
-                cells.append("")
+        cells = (_group_change(name, group) if name in group["base"] else "" for name in names)
         rows.append((language(value) if field == "lang" else value, group["rows"], *cells))
     body = table(("", "rows", *(f"{NAMES[name]}, change" for name in names)), rows)
     return body if len(rows) <= 8 else folded(f"{len(rows)} groups", body)
+
+
+def _group_change(name: str, group: dict[str, Any]) -> str:
+    difference, limits = change(name, group["base"][name], group["tuned"][name]), group["change"].get(name)
+    return f"{difference} ({span(name, limits)})" if limits else difference
 
 
 def _forgetting(drift: dict[str, Any]) -> str:
@@ -142,15 +108,6 @@ def _harness(metrics: dict[str, Any]) -> str:
     return table(("task", "metric", "base", "tuned"), rows, words=2)
 
 
-def answers(events: list[dict[str, Any]]) -> str:
-    """Returns what the model answered at each evaluation of its training, question by question."""
-    parts = []
-    for index, question in enumerate(events[0]["questions"]):
-        rows = [(f"{event['step']:,}", event["answers"][index] or "(nothing)") for event in events]
-        parts.append(folded(question, table(("after step", "answer"), rows, words=2)))
-    return "".join(parts)
-
-
 def export(metrics: dict[str, Any], files: dict[str, Any] | None) -> str:
     """Returns the section of `metrics/export.json` and, where there are such files, `metrics/gguf.json`."""
     rows = [
@@ -166,8 +123,8 @@ def export(metrics: dict[str, Any], files: dict[str, Any] | None) -> str:
     ]
     head = ("merged into the base", "adapter", "merged", "change", "same first choice", "")
     note = f"Perplexity on {metrics['rows']:,} golden rows. {metrics['parameters']:,} parameters in {metrics['dtype']}."
-    cards = card("Merge", table(head, rows) + paragraph([note]))
-    return f'<h2>Export</h2><div class="grid2">{cards}{"" if files is None else _files(files)}</div>'
+    merge = box("Merge", table(head, rows) + paragraph([note]))
+    return section("Export", [merge] if files is None else [merge, _files(files)])
 
 
 def _files(export: dict[str, Any]) -> str:
@@ -191,4 +148,4 @@ def _files(export: dict[str, Any]) -> str:
         f"The merged model's perplexity on the same rows is {export['merged_perplexity']:.4g}; {export['runtime']}."
     ]
     notes += [f"{file['kind']}: {file['problem']}." for file in export["files"] if file["problem"]]
-    return card("Files for llama.cpp", table(head, rows, words=2) + paragraph(notes), wide=True)
+    return box("Files for llama.cpp", table(head, rows, words=2) + paragraph(notes), "wide")
