@@ -3,11 +3,11 @@
     SolotuneError
     ├── UserError                  exit code 2: the user can put it right
     │   ├── ConfigError            a YAML file that does not say what it must
-    │   ├── InputError             a dump, column map or place that cannot be read
+    │   ├── InputError             a dump, column map or path that cannot be read
     │   ├── MissingModelError      weights or a package that a config names and this machine lacks
     │   ├── MissingStageError      a job that needs the output of a job not yet run
     │   ├── GateError              a model that is not as good as the one it is made from: not published
-    │   └── StorageError           a place that cannot be read or written (full disk, no permission)
+    │   └── StorageError           a path or URI that cannot be read or written (full disk, no permission)
     ├── PreemptedError             exit code 75: the machine is going away, the work is saved; the same command goes on
     ├── DivergedError              exit code 1: a training that its own rollbacks could not save
     ├── MemoryShortError           exit code 1: more memory is needed than the machine has, however frugal the settings

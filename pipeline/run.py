@@ -1,4 +1,4 @@
-"""The run folder: everything about one model, local or on any filesystem pyarrow reads.
+"""The run folder: everything about one model, local or on any filesystem that pyarrow reads.
 
 Output contract: a file appears under its name only when it is whole (temporary name, fsync, rename; object stores put
 whole objects). A stage counts as finished only when its `stages/<stage>/_manifest.json` carries the expected key and
@@ -9,6 +9,7 @@ This module does not know what the stages do.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -35,7 +36,7 @@ def fingerprint(*parts: Any) -> str:
 
 @dataclass
 class Stage:
-    """A stage being written: what it has put down so far. Made by `Run.begin`, closed by `Run.commit`."""
+    """A stage being written, with its outputs so far. Made by `Run.begin`, closed by `Run.commit`."""
 
     name: str
     key: str
@@ -50,29 +51,31 @@ class Run:
     uri: str
 
     @classmethod
-    def open(cls, place: str, make: bool = True) -> Run:
+    def open(cls, path: str, make: bool = True) -> Run:
         """Makes the folder if it is missing, unless told not to; raises `StorageError` when it cannot be used."""
-        storage.refuse_credentials(place)
-        run = cls(place if "://" in place else str(Path(place).absolute()))
+        storage.refuse_credentials(path)
+        run = cls(path if "://" in path else str(Path(path).absolute()))
         try:
-            filesystem, root = run._place("")
-            if make:
-                with storage_errors(run.uri):
+            with run._located("") as (filesystem, root):
+                if make:
                     filesystem.create_dir(root, recursive=True)
         except (pa.ArrowException, OSError) as error:
             raise StorageError(f"cannot use {run.uri} as a run folder: {error}") from error
         return run
 
-    def _place(self, path: str) -> tuple[pafs.FileSystem, str]:
+    @contextlib.contextmanager
+    def _located(self, path: str, verb: str = "write") -> Iterator[tuple[pafs.FileSystem, str]]:
+        """Hands out the filesystem and a path's location on it; names the path in a `StorageError` of the block."""
         filesystem, root = storage.filesystem(self.uri)
-        return filesystem, f"{root}/{path}".rstrip("/")
+        with storage_errors(self.full(path), verb):
+            yield filesystem, f"{root}/{path}".rstrip("/")
 
     def local(self, path: str = "") -> Path:
         """Returns a local path, for what cannot live on an object store (checkpoints, model folders)."""
-        filesystem, place = self._place(path)
-        if not isinstance(filesystem, pafs.LocalFileSystem):
-            raise UserError(f"{self.uri} is not a local folder: this job needs one (curate works on any filesystem)")
-        return Path(place)
+        with self._located(path) as (filesystem, location):
+            if isinstance(filesystem, pafs.LocalFileSystem):
+                return Path(location)
+        raise UserError(f"{self.uri} is not a local folder: this job needs one (curate works on any filesystem)")
 
     def full(self, path: str) -> str:
         """Returns the path or URI of something in the run, as other libraries take it."""
@@ -80,43 +83,41 @@ class Run:
 
     # -- files --------------------------------------------------------------------------------------------------------
 
-    def _sizes(self, paths: Sequence[str]) -> Iterator[int | None]:
-        """Yields sizes in bytes, None where there is no such file; one request for all of them."""
-        filesystem, _ = self._place("")
-        with storage_errors(self.uri, "read"):
-            found = filesystem.get_file_info([self._place(path)[1] for path in paths])
-        for info in found:
-            yield info.size if info.type == pafs.FileType.File else None
+    def _sizes(self, paths: Iterable[str]) -> list[int | None]:
+        """Returns sizes in bytes, None where there is no such file; one request for all of them."""
+        with self._located("", "read") as (filesystem, root):
+            infos = filesystem.get_file_info([f"{root}/{path}" for path in paths])
+        return [info.size if info.type == pafs.FileType.File else None for info in infos]
 
     def size(self, path: str) -> int | None:
         """Returns a file's size in bytes, None where there is no such file."""
-        return next(self._sizes([path]))
+        return self._sizes([path])[0]
 
     def exists(self, path: str) -> bool:
         """Returns whether there is a file or folder of that path; raises `StorageError`."""
-        filesystem, place = self._place(path)
-        with storage_errors(self.full(path), "read"):
-            return bool(filesystem.get_file_info(place).type != pafs.FileType.NotFound)
+        with self._located(path, "read") as (filesystem, location):
+            return bool(filesystem.get_file_info(location).type != pafs.FileType.NotFound)
 
     def write_bytes(self, path: str, data: bytes | pa.Buffer, private: bool = False) -> int:
         """Writes a whole file or nothing; returns its size in bytes. On a local disk nobody but its owner can read a
         private one, at any moment."""
-        filesystem, place = self._place(path)
         content = memoryview(data)
-        with storage_errors(self.full(path)):
+        with self._located(path) as (filesystem, location):
             if isinstance(filesystem, pafs.LocalFileSystem):
-                storage.write_whole(Path(place), content, private)
+                storage.write_whole(Path(location), content, private)
             else:
                 if storage.has_folders(filesystem):
-                    filesystem.create_dir(place.rsplit("/", 1)[0], recursive=True)
-                with filesystem.open_output_stream(place, compression=None) as stream:  # there once it is closed
+                    filesystem.create_dir(location.rsplit("/", 1)[0], recursive=True)
+                with filesystem.open_output_stream(location, compression=None) as stream:  # there once it is closed
                     stream.write(content)
         return content.nbytes
 
     def read_bytes(self, path: str) -> bytes:
         """Returns the content of a file; raises `StorageError`."""
-        filesystem, place = self._place(path)
-        with storage_errors(self.full(path), "read"), filesystem.open_input_stream(place, compression=None) as stream:
+        with (
+            self._located(path, "read") as (filesystem, location),
+            filesystem.open_input_stream(location, compression=None) as stream,
+        ):
             return bytes(stream.read())
 
     def write_json(self, path: str, value: Any) -> int:
@@ -128,16 +129,15 @@ class Run:
         return json.loads(self.read_bytes(path))
 
     def write_table(self, path: str, table: pa.Table, compression: str = "zstd", use_dictionary: bool = True) -> int:
-        """Writes one Parquet file, whole; the same table gives the same bytes."""
+        """Writes one Parquet file, whole; the same table gives the same bytes. Returns its size in bytes."""
         sink, how = pa.BufferOutputStream(), {"compression": compression, "use_dictionary": use_dictionary}
         pq.write_table(table.combine_chunks(), sink, row_group_size=20_000, **how)
         return self.write_bytes(path, sink.getvalue())
 
     def read_table(self, path: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
         """Reads a Parquet file; `columns` and `filters` as in `pyarrow.parquet.read_table`."""
-        filesystem, place = self._place(path)
-        with storage_errors(self.full(path), "read"):
-            return pq.read_table(place, columns=columns, filters=filters, filesystem=filesystem, partitioning=None)
+        with self._located(path, "read") as (filesystem, location):
+            return pq.read_table(location, columns=columns, filters=filters, filesystem=filesystem, partitioning=None)
 
     def scan(self, paths: Sequence[str], schema: pa.Schema, where: Any) -> pa.Table:
         """Returns the rows of many Parquet files for which `where`, a `pyarrow.dataset` expression, holds.
@@ -150,19 +150,17 @@ class Run:
         columns = [*schema.names, "__filename"]
         if not paths:
             return schema.append(pa.field("file", pa.string())).empty_table()
-        filesystem, root = self._place("")
-        places = [f"{root}/{path}" for path in paths]
-        with storage_errors(self.uri, "read"):
-            dataset = ds.dataset(places, schema=schema, format="parquet", filesystem=filesystem)
+        with self._located("", "read") as (filesystem, root):
+            files = [f"{root}/{path}" for path in paths]
+            dataset = ds.dataset(files, schema=schema, format="parquet", filesystem=filesystem)
             table = dataset.to_table(columns=columns, filter=where)
-        files = pc.utf8_slice_codeunits(table["__filename"], start=len(root) + 1)
-        return table.drop_columns(["__filename"]).append_column("file", files)
+        names = pc.utf8_slice_codeunits(table["__filename"], start=len(root) + 1)
+        return table.drop_columns(["__filename"]).append_column("file", names)
 
     def count_rows(self, path: str) -> int:
         """Returns how many rows a Parquet file says it has."""
-        filesystem, place = self._place(path)
-        with storage_errors(self.full(path), "read"):
-            return int(pq.read_metadata(place, filesystem=filesystem).num_rows)
+        with self._located(path, "read") as (filesystem, location):
+            return int(pq.read_metadata(location, filesystem=filesystem).num_rows)
 
     def read_outputs(self, manifest: dict[str, Any], folder: str) -> pa.Table:
         """Returns the rows of all Parquet files that a finished stage has put below a folder, in the order of names."""
@@ -171,21 +169,19 @@ class Run:
 
     def list(self, folder: str) -> list[str]:
         """Returns the sorted paths (in the run) of the files directly in a folder; temporary names are left out."""
-        filesystem, place = self._place(folder)
-        with storage_errors(self.full(folder), "read"):
-            found = filesystem.get_file_info(pafs.FileSelector(place, allow_not_found=True))
-        names = [info.base_name for info in found if info.type == pafs.FileType.File]
+        with self._located(folder, "read") as (filesystem, location):
+            infos = filesystem.get_file_info(pafs.FileSelector(location, allow_not_found=True))
+        names = [info.base_name for info in infos if info.type == pafs.FileType.File]
         return [f"{folder}/{name}" for name in sorted(names) if not name.startswith(".")]
 
     def delete(self, path: str) -> None:
         """Deletes a file or a folder with all it holds; nothing happens where there is none."""
-        filesystem, place = self._place(path)
-        with storage_errors(self.full(path), "delete"):
-            kind = filesystem.get_file_info(place).type
+        with self._located(path, "delete") as (filesystem, location):
+            kind = filesystem.get_file_info(location).type
             if kind == pafs.FileType.File:
-                filesystem.delete_file(place)
+                filesystem.delete_file(location)
             elif kind == pafs.FileType.Directory:
-                filesystem.delete_dir(place)
+                filesystem.delete_dir(location)
 
     # -- stages -------------------------------------------------------------------------------------------------------
 
@@ -204,9 +200,7 @@ class Run:
             raise IntegrityError(f"{self.full(path)} is not JSON: delete it and run the job again") from error
         if key is not None and manifest["key"] != key:
             return None
-        found = self._sizes(list(manifest["outputs"]))
-        whole = all(size == wanted for size, wanted in zip(found, manifest["outputs"].values(), strict=True))
-        return manifest if whole else None
+        return manifest if self._sizes(manifest["outputs"]) == [*manifest["outputs"].values()] else None
 
     def require(self, stage: str) -> dict[str, Any]:
         """Returns the manifest of a stage that an earlier job must have finished, or raises `MissingStageError`."""
@@ -227,9 +221,9 @@ class Run:
         """
         self.delete(self._manifest(stage))
         self.delete(f"stages/{stage}")
-        filesystem, root = self._place("")
-        if isinstance(filesystem, pafs.LocalFileSystem):
-            storage.sweep(Path(root))
+        with self._located("") as (filesystem, root):
+            if isinstance(filesystem, pafs.LocalFileSystem):
+                storage.sweep(Path(root))
         return Stage(stage, key)
 
     def put(self, stage: Stage, path: str, table: pa.Table) -> None:

@@ -1,8 +1,8 @@
-"""Places: a path or a URI as a pyarrow filesystem, and what goes wrong there as one sentence.
+"""Local paths and URIs as pyarrow filesystems, their errors as one sentence, and whole writes to a local disk.
 
-Output contract: a place is an absolute local path or a URI that pyarrow's filesystems read, its query included
+Output contract: a `uri` is an absolute local path or a URI that pyarrow's filesystems read, its query included
 (`s3://bucket/runs/x?endpoint_override=minio:9000&scheme=http`). Credentials come from the environment or a profile,
-never from a place: `refuse_credentials` sees to it, because places end up in logs.
+never from a URI: `refuse_credentials` refuses them, because URIs end up in logs.
 This module does not know what is stored.
 """
 
@@ -29,46 +29,46 @@ _SECRET = re.compile(r"secret|token|password|credential|signature|^sig$", re.IGN
 _FLAT = {"s3", "gcs"}  # filesystems without folders
 
 
-def refuse_credentials(place: str) -> None:
-    """Raises `UserError`, which does not quote the place, for a URI with a password, a secret or a signature in it."""
-    if "://" not in place:
+def refuse_credentials(uri: str) -> None:
+    """Raises `UserError`, which does not quote the URI, for one with a password, a secret or a signature in it."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
         return
-    scheme, _, rest = place.partition("://")
     host = re.split(r"[/?#]", rest, maxsplit=1)[0]
     names = [name for name, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True)]
     # No bucket's name has a colon or an at sign; elsewhere what stands before the at sign may be an account's name.
     inside = ":" in host or "@" in host if scheme == "s3" else ":" in host.rpartition("@")[0]
     if inside or any(_SECRET.search(name) for name in names):
         raise UserError(
-            f"a place given as {scheme}:// holds credentials, and places end up in logs: leave them out and set "
+            f"a URI given as {scheme}:// holds credentials, and URIs end up in logs: leave them out and set "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or what the store uses) in the environment"
         )
 
 
 @lru_cache(maxsize=64)
-def filesystem(place: str) -> tuple[pafs.FileSystem, str]:
-    """Returns the filesystem of a place and the path on it; one per process, because making an S3 client is slow."""
-    found, path = pafs.FileSystem.from_uri(place)
-    return found, path.rstrip("/")
+def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
+    """Returns the filesystem of a URI and the path on it; one per process, because making an S3 client is slow."""
+    handler, path = pafs.FileSystem.from_uri(uri)
+    return handler, path.rstrip("/")
 
 
-def has_folders(found: pafs.FileSystem) -> bool:
+def has_folders(handler: pafs.FileSystem) -> bool:
     """Returns whether a file needs a folder to be in: object stores have keys only."""
-    return found.type_name not in _FLAT
+    return handler.type_name not in _FLAT
 
 
-def join(place: str, path: str) -> str:
-    """Returns the place of something below a place; a URI's query stays at the end."""
-    if "://" not in place:
-        return f"{place.rstrip('/')}/{path}".rstrip("/")
-    parts = urlsplit(place)
+def join(uri: str, path: str) -> str:
+    """Returns the URI of a path below a URI, whose query stays at the end."""
+    if "://" not in uri:
+        return f"{uri.rstrip('/')}/{path}".rstrip("/")
+    parts = urlsplit(uri)
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(path)}".rstrip("/")))
 
 
 @contextlib.contextmanager
 def storage_errors(where: str, verb: str = "write") -> Iterator[None]:
-    """Turns a full disk, a refusal or an object store's error at the place `where` into a `StorageError`; other errors,
-    a missing file among them, pass."""
+    """Turns a full disk, a refusal or an object store's error into a `StorageError` that names `where`, a path or URI;
+    other errors, a missing file among them, pass."""
     try:
         yield
     except OSError as error:
@@ -86,17 +86,17 @@ def _reason(error: OSError) -> str:
     text = " ".join(str(error).split())
     text = re.sub(r" \((Request ID|request id)[^)]*\)", "", text)
     text = re.sub(r"\. To create buckets, enable .*", "", text)
-    found = re.search(r"AWS Error (\w+) during \w+ operation:? ?(.*)", text)
-    return f"{found[1]}: {found[2]}" if found else text
+    aws = re.search(r"AWS Error (\w+) during \w+ operation:? ?(.*)", text)
+    return f"{aws[1]}: {aws[2]}" if aws else text
 
 
 # -- local files ------------------------------------------------------------------------------------------------------
 
 
 def write_whole(target: Path, data: bytes | memoryview, private: bool = False) -> None:
-    """Puts `data` under a local name, whole or not at all, and on the disk when it returns.
+    """Writes `data` to a local file, whole or not at all; it is on the disk when this returns.
 
-    A folder that is missing is made. A private file, and the folder made for it, is never anybody's but its owner's.
+    A missing folder is made. Nobody but its owner can ever read a private file or the folder made for it.
     """
     target.parent.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -114,7 +114,7 @@ def write_whole(target: Path, data: bytes | memoryview, private: bool = False) -
 
 
 def to_disk(path: Path) -> None:
-    """Returns once what a file holds, or which names a folder has, is on the disk."""
+    """Returns once the content of a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -134,7 +134,7 @@ def append_whole(stream: io.FileIO, data: bytes) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Deletes what killed processes left of `write_whole` below a folder, in which nobody else may be writing."""
+    """Deletes temporary files of killed processes below a folder, in which nobody else may be writing."""
     for path, _, names in os.walk(folder):
         for name in names:
             if re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", name):
