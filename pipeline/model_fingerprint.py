@@ -1,8 +1,8 @@
-"""The fingerprint of a model: what its whole content says, whatever its files are called or wherever they lie.
+"""The fingerprint of a model: a hash of its whole content, blind to its name and location.
 
 Output contract: `model_fingerprint` changes with any byte of any file that can matter to what a model computes. A file
-of some size is read once per machine: its digest is kept in the user's cache folder under its path, size, times and
-inode, and found there until one of them changes. Where that folder cannot be written, each process reads it once.
+of 1 MiB or more is read once per machine: its digest is cached in the user's cache folder under its path, size, times
+and inode until one of them changes. Where that folder cannot be written, each process reads the file once.
 This module downloads and loads nothing.
 """
 
@@ -18,14 +18,15 @@ from pathlib import Path
 from pipeline import storage
 
 SMALL = 1 << 20  # bytes: reading such a file takes no longer than asking the cache
-SETTLED = 2.0  # seconds: of a file changed later than that, another change may leave no trace in its times
+SETTLED = 2.0  # seconds: a change so soon after the last one may leave no trace in a file's times
 _digests: dict[str, str] = {}  # of this process; key of a file -> its SHA-256
 
 
 def model_fingerprint(name: str) -> str:
-    """Returns 64 hex digits that change with the content of a model's file or folder; any other name is its own.
+    """Returns 64 hex digits that change with the content of a model's file or folder; any other name is returned as it
+    is.
 
-    Of a folder every file counts with its path in it, but for Markdown, hidden files and compiled Python.
+    A folder's hash covers every file and its path in the folder, except Markdown, hidden files and compiled Python.
     """
     path = Path(name)
     if not path.exists():
@@ -44,26 +45,25 @@ def _matters(file: Path, folder: Path) -> bool:
 
 
 def _digest(file: Path) -> str:
-    """Returns a file's SHA-256, from the cache where the file is as it was."""
-    about = file.stat()
-    if about.st_size < SMALL:
+    """Returns a file's SHA-256, from the cache where the file is unchanged."""
+    status = file.stat()
+    if status.st_size < SMALL:
         return hashlib.sha256(file.read_bytes()).hexdigest()
-    state = (about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino, about.st_dev)
+    state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
     key = hashlib.sha256(f"{file.resolve()}\0{state}".encode("utf-8", "surrogateescape")).hexdigest()
-    kept = _digests.get(key) or _kept(key)
-    if kept is None:
+    digest = _digests.get(key) or _cached(key)
+    if digest is None:
         with file.open("rb") as stream:
-            kept = hashlib.file_digest(stream, "sha256").hexdigest()
-        if time.time() - max(about.st_mtime, about.st_ctime) < SETTLED:
-            return kept
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if time.time() - max(status.st_mtime, status.st_ctime) < SETTLED:
+            return digest
         with contextlib.suppress(OSError, RuntimeError):  # without a home or space, this process remembers
-            _cache().mkdir(parents=True, exist_ok=True)
-            storage.write_whole(_cache() / key, kept.encode())
-    _digests[key] = kept
-    return kept
+            storage.write_whole(_cache() / key, digest.encode())
+    _digests[key] = digest
+    return digest
 
 
-def _kept(key: str) -> str | None:
+def _cached(key: str) -> str | None:
     try:
         digest = (_cache() / key).read_text(encoding="ascii")
     except (OSError, RuntimeError, UnicodeDecodeError):
@@ -72,5 +72,5 @@ def _kept(key: str) -> str | None:
 
 
 def _cache() -> Path:
-    """Returns the folder of kept digests, one small file each; raises `RuntimeError` for a user without a home."""
+    """Returns the folder of cached digests, one small file each; raises `RuntimeError` for a user without a home."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "solotune" / "digests"

@@ -1,4 +1,4 @@
-"""Progress a person can follow, in a terminal and in the log of a submitted job.
+"""Progress of a job, in a terminal and in the log of a submitted job.
 
 Output contract: a live bar on a terminal; elsewhere (`ray job submit` streams a log) a plain line every few seconds
 and one when the work is done. This module measures nothing that ends up in a run folder.
@@ -20,7 +20,7 @@ class Meter:
 
     def __init__(self, console: Console, title: str, total: int | None, unit: str = "rows") -> None:
         self._console, self._title, self._total, self._unit = console, title, total, unit
-        self._done, self._told, self._started, self._printed = 0, -1, time.monotonic(), time.monotonic()
+        self._done, self._reported, self._started, self._printed = 0, -1, time.monotonic(), time.monotonic()
         self._live: Progress | None = None
         if console.is_terminal:
             columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -33,7 +33,7 @@ class Meter:
         return self
 
     def advance(self, count: int) -> None:
-        """Counts `count` more rows as done."""
+        """Counts `count` more units as done."""
         self._done += count
         if self._live is not None:
             self._live.advance(self._live.task_ids[0], count)
@@ -41,7 +41,7 @@ class Meter:
             self._print()
 
     def _print(self) -> None:
-        self._printed, self._told = time.monotonic(), self._done
+        self._printed, self._reported = time.monotonic(), self._done
         seconds = max(self._printed - self._started, 1e-9)
         of = f"/{self._total:,}" if self._total is not None else ""
         rate = f"{self._done / seconds:,.0f} {self._unit}/s"
@@ -50,5 +50,5 @@ class Meter:
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         if self._live is not None:
             self._live.stop()
-        elif kind is None and self._done != self._told:
+        elif kind is None and self._done != self._reported:
             self._print()

@@ -1,9 +1,9 @@
-"""A place for one worker on the cluster: waits until a node has it free, and says what it waits for and who is there.
+"""Waits until a node of the cluster has the resources of one worker free, and reports who uses them.
 
-Output contract: after `SILENT` seconds, and every `REPEAT` from then on, a wait is one printed line: the resources, who
-holds them (actors and tasks, a service by its name, other work by its job) and what ends them. Who holds them comes
-from Ray's state API, which a Ray without a dashboard does not have: then the line names `ray status`.
-This module reserves nothing: who asks for the same in the next instant may be faster.
+Output contract: after `SILENT` seconds, and every `REPEAT` from then on, a wait prints one line: the resources, who
+uses them (actors and tasks, a service by its name, other work by its job) and what ends them. The users come from Ray's
+state API; a Ray without a dashboard has none, and the line then names `ray status`.
+This module reserves nothing: another job may take the resources first.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-SILENT = 5.0
-REPEAT = 600.0
+SILENT = 5.0  # seconds
+REPEAT = 600.0  # seconds
 STEP = 1.0  # seconds until Ctrl-C and `stop` are noticed
 REPLICA = "SERVE_REPLICA::"  # what Ray Serve's replicas are named: SERVE_REPLICA::application#deployment#id
 ADVICE = (
@@ -26,8 +26,8 @@ ADVICE = (
 
 
 def worker() -> dict[str, float]:
-    """Returns what a worker that needs the hardware asks of one node: a card and all cores of a node that has one, else
-    all cores of the largest node. Nodes with cards may differ: it is what the smallest of them has."""
+    """Returns the resources that a worker needs of one node: a GPU and all cores of the smallest node with a GPU, else
+    all cores of the largest node."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -42,51 +42,52 @@ def wait_for(bundle: Mapping[str, float], console: Console, stop: Callable[[], A
     from ray.util import placement_group, remove_placement_group
 
     group = placement_group([dict(bundle)])
-    tell = time.monotonic() + SILENT
+    next_report = time.monotonic() + SILENT
     try:
         while not group.wait(STEP) and not stop():
-            if time.monotonic() >= tell:
+            if time.monotonic() >= next_report:
                 console.print(sentence(bundle), soft_wrap=True, markup=False)
-                tell = time.monotonic() + REPEAT
+                next_report = time.monotonic() + REPEAT
     finally:
         remove_placement_group(group)
 
 
 def sentence(bundle: Mapping[str, float]) -> str:
-    """Returns what a person who waits for `bundle` is told."""
-    found = holders(bundle)
-    who = "it is not known who holds them, `ray status` shows how much is free" if found is None else "; ".join(found)
+    """Returns the line that a wait for `bundle` prints."""
+    users = holders(bundle)
+    who = "it is not known who holds them, `ray status` shows how much is free" if users is None else "; ".join(users)
     return f"waiting for {_amounts(bundle)} of one node: {who or 'nobody is seen to hold them'}. {ADVICE}"
 
 
 def holders(bundle: Mapping[str, float]) -> list[str] | None:
-    """Returns who holds some of it on the nodes that could have the whole bundle; None where Ray does not say."""
+    """Returns who uses how much of the bundle's resources on the nodes that are large enough for it; None where Ray
+    does not say."""
     import ray
     from ray.util import state
     from ray.util.state.exception import RayStateApiException
 
     nodes = {node["NodeID"] for node in ray.nodes() if node["Alive"] and _fits(bundle, node["Resources"])}
-    asked: dict[str, Any] = {"detail": True, "timeout": 5, "raise_on_missing_output": False}
+    options: dict[str, Any] = {"detail": True, "timeout": 5, "raise_on_missing_output": False}
     try:
-        jobs = {job.job_id: job.submission_id for job in state.list_jobs(**asked)}
-        actors = state.list_actors(filters=[("state", "=", "ALIVE")], **asked)
-        tasks = state.list_tasks(filters=[("state", "=", "RUNNING"), ("type", "=", "NORMAL_TASK")], **asked)
+        jobs = {job.job_id: job.submission_id for job in state.list_jobs(**options)}
+        actors = state.list_actors(filters=[("state", "=", "ALIVE")], **options)
+        tasks = state.list_tasks(filters=[("state", "=", "RUNNING"), ("type", "=", "NORMAL_TASK")], **options)
     except (RayStateApiException, OSError, RuntimeError, ValueError):
         return None
-    found = []
-    for one in (*actors, *tasks):
-        held = {name: one.required_resources[name] for name in bundle if (one.required_resources or {}).get(name)}
-        if held and one.node_id in nodes:
-            found.append(f"{_called(one, jobs)} has {_amounts(held)}")
-    return found
+    users = []
+    for user in (*actors, *tasks):
+        amounts = {name: user.required_resources[name] for name in bundle if (user.required_resources or {}).get(name)}
+        if amounts and user.node_id in nodes:
+            users.append(f"{_title(user, jobs)} has {_amounts(amounts)}")
+    return users
 
 
-def _called(one: Any, jobs: Mapping[str, str | None]) -> str:
-    name = getattr(one, "class_name", None) or one.name
-    if (one.name or "").startswith(REPLICA):
-        application, deployment = one.name.removeprefix(REPLICA).split("#")[:2]
+def _title(user: Any, jobs: Mapping[str, str | None]) -> str:
+    """Returns what an actor or a task is called: a service by its name, other work by its job."""
+    if (user.name or "").startswith(REPLICA):
+        application, deployment = user.name.removeprefix(REPLICA).split("#")[:2]
         return f"the service {application} ({deployment})"
-    return f"{name} of job {jobs.get(one.job_id) or one.job_id}"
+    return f"{getattr(user, 'class_name', None) or user.name} of job {jobs.get(user.job_id) or user.job_id}"
 
 
 def _fits(bundle: Mapping[str, float], total: Mapping[str, float]) -> bool:

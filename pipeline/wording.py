@@ -1,6 +1,6 @@
-"""What stages, reasons, languages and types of personal data are called where people read them.
+"""The names of stages, reasons, languages and types of personal data in text for people.
 
-Output contract: every name has a wording; one that is not listed is spelt out, so a new reason needs no entry here.
+Output contract: every identifier has a wording; one that is not listed is spelt out, so a new reason needs no entry.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def plain(name: str) -> str:
 
 
 def reason(name: str) -> str:
-    """Returns what a reject's reason is called where people read it."""
+    """Returns the wording of the reason of a reject."""
     return REASONS.get(name, plain(name))
 
 
@@ -83,12 +83,12 @@ def language(code: str | None) -> str:
 
 
 def personal(kind: str) -> str:
-    """Returns what a type of personal data is called where people read it."""
+    """Returns the wording of a type of personal data."""
     return PERSONAL.get(kind, plain(kind).lower())
 
 
 def setting(value: object) -> str:
-    """Returns a setting's value as one would say it."""
+    """Returns a setting's value in words."""
     if value is None or value == []:
         return "none"
     if isinstance(value, bool):
@@ -96,10 +96,10 @@ def setting(value: object) -> str:
     return ", ".join(map(setting, value)) if isinstance(value, list) else str(value)
 
 
-def version(made: Mapping[str, Any]) -> str:
-    """Returns which version made the data, with the format of each stage; runs of old have no formats."""
-    formats = ", ".join(f"{stage} {number}" for stage, number in made.get("formats", {}).items())
-    return f"solotune {made['version']}" + (f" (formats: {formats})" if formats else "")
+def version(provenance: Mapping[str, Any]) -> str:
+    """Returns the version that made the data, with the format of each stage where it is recorded."""
+    formats = ", ".join(f"{stage} {number}" for stage, number in provenance.get("formats", {}).items())
+    return f"solotune {provenance['version']}" + (f" (formats: {formats})" if formats else "")
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""The data card of a run: `data/README.md`, what is in the data, where it comes from and how it was made.
+"""The data card of a run, `data/README.md`: content, sources and making of the data.
 
 Output contract: Markdown with the front matter of a Hugging Face dataset card, so that `load_dataset(RUN/data)` finds
 the splits. The same inputs and settings give the same bytes: no time, no machine, no absolute path. `provenance` is
@@ -54,21 +54,21 @@ COLUMNS = {
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns nested settings as one level of dotted names; paths are cut to their last part, secrets left out."""
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            found |= flat(value, f"{name}.")
+            flattened |= flat(value, f"{name}.")
         elif SECRET.search(name):
-            found[name] = "set" if value else None
+            flattened[name] = "set" if value else None
         else:
-            found[name] = Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
-    return found
+            flattened[name] = Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+    return flattened
 
 
 def provenance(project: Project, files: Sequence[InputFile]) -> dict[str, Any]:
-    """Returns what the data was made of and by: files with their hashes, licences, settings, models, the packages'
-    versions and the stages' formats."""
+    """Returns the origin of the data: files with their hashes, licences, settings, models, the packages' versions and
+    the stages' formats."""
     settings = project.curate
     licences = {file.source: _licence(settings.licences, file.source) for file in files}
     names = {"toxicity": settings.toxicity.model, "language": settings.language.model}
@@ -78,11 +78,7 @@ def provenance(project: Project, files: Sequence[InputFile]) -> dict[str, Any]:
             {"source": file.source, "path": file.path, "bytes": file.size, "blake2b": file.digest} for file in files
         ],
         "licences": dict(sorted(licences.items())),
-        "settings": {
-            name: value
-            for name, value in flat(settings.model_dump(mode="json")).items()
-            if not name.startswith("licences.")
-        },
+        "settings": flat(settings.model_dump(mode="json", exclude={"licences"})),
         "models": {
             role: {"name": flat({role: name})[role], "version": model_fingerprint(name)}
             if name
@@ -162,11 +158,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _sources(metrics: Mapping[str, Any]) -> list[str]:
-    made = metrics["provenance"]
-    rows = [
-        (source, found["read"], found["kept"], made["licences"][source]) for source, found in metrics["sources"].items()
-    ]
-    files = [(file["path"], file["source"], file["bytes"], f"`{file['blake2b']}`") for file in made["inputs"]]
+    provenance = metrics["provenance"]
+    licences = provenance["licences"]
+    rows = [(name, rows["read"], rows["kept"], licences[name]) for name, rows in metrics["sources"].items()]
+    files = [(file["path"], file["source"], file["bytes"], f"`{file['blake2b']}`") for file in provenance["inputs"]]
     return [
         "## Sources",
         _table(("source", "rows read", "rows kept", "licence"), rows),
@@ -177,19 +172,13 @@ def _sources(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _rejects(metrics: Mapping[str, Any]) -> list[str]:
-    rows = [
-        (
-            found["stage"],
-            wording.reason(found["reason"]),
-            "" if found["threshold"] is None else found["threshold"],
-            found["rows"],
-        )
-        for found in metrics["reasons"]
-    ]
+    columns = ("stage", "reason", "threshold", "rows")
+    rows = [["" if reject[column] is None else reject[column] for column in columns] for reject in metrics["reasons"]]
+    worded = [(stage, wording.reason(reason), *figures) for stage, reason, *figures in rows]
     lead = (
         "Every row that was read is kept or is in `rejects/` with one reason; read = kept + rejected for each source."
     )
-    return ["## Rejected rows", lead, _table(("stage", "reason", "threshold", "rows"), rows)]
+    return ["## Rejected rows", lead, _table(columns, worded)]
 
 
 def _content(metrics: Mapping[str, Any]) -> list[str]:
@@ -209,7 +198,7 @@ def _content(metrics: Mapping[str, Any]) -> list[str]:
             sections += [f"## {title}", " ".join(sentences(metrics[key]))]
     if "leaks" in metrics:
         leaks = metrics["leaks"]["types"].items()
-        rows = [(wording.personal(kind), found["findings"], found["rows_per_1000"]) for kind, found in leaks]
+        rows = [(wording.personal(kind), leak["findings"], leak["rows_per_1000"]) for kind, leak in leaks]
         sections.insert(6, _table(("what the leak audit finds", "findings", "rows in 1,000"), rows))
     return sections
 
@@ -232,13 +221,13 @@ def _splits(metrics: Mapping[str, Any]) -> list[str]:
     return sections
 
 
-def _making(made: Mapping[str, Any]) -> list[str]:
-    models = [(role, model["name"], f"`{model['version']}`") for role, model in made["models"].items()]
-    settings = [(name, wording.setting(value)) for name, value in made["settings"].items()]
-    packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
+def _making(provenance: Mapping[str, Any]) -> list[str]:
+    models = [(role, model["name"], f"`{model['version']}`") for role, model in provenance["models"].items()]
+    settings = [(name, wording.setting(value)) for name, value in provenance["settings"].items()]
+    packages = ", ".join(f"{name} {version}" for name, version in provenance["packages"].items())
     return [
         "## How it was made",
-        f"{wording.version(made)}, seed {made['seed']}. With {packages}.",
+        f"{wording.version(provenance)}, seed {provenance['seed']}. With {packages}.",
         _table(("model for", "name", "version or BLAKE2b"), models),
         "### Settings",
         _table(("curate.", "value"), settings),
