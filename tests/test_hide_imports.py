@@ -31,7 +31,7 @@ def test_the_first_screens_run_without_torch() -> None:
 import sys
 from pipeline import screen
 from pipeline.config import Curate
-from pipeline.screen.entities import KnownEntities
+from pipeline.screen.pii.entities import KnownEntities
 screen.build(Curate(), KnownEntities.collect([]))
 assert "presidio_analyzer" in sys.modules
 print(sorted({"torch", "transformers"} & set(sys.modules)))

@@ -25,8 +25,8 @@ import json
 import pyarrow as pa
 from pipeline import __file__, read, screen
 from pipeline.config import load
-from pipeline.screen.entities import KnownEntities
-from pipeline.screen.toxicity import ToxicityStage
+from pipeline.screen.pii.entities import KnownEntities
+from pipeline.screen.toxicity.score import ToxicityStage
 
 project = load("config.yaml")
 curate = project.curate

@@ -31,9 +31,9 @@ import pyarrow as pa
 from bench.curation.teacher import corpus, teacher
 from pipeline import schema
 from pipeline.config import Toxicity
-from pipeline.screen.toxicity import stage as moderate
+from pipeline.screen.toxicity import stage as toxicity
 from pipeline.screen.toxicity.early_exit import DEPTHS, calibrate, digest
-from pipeline.screen.toxicity.encoder import Encoder, Exit
+from pipeline.screen.toxicity.encoder import Encoder, ExitHead
 from pipeline.screen.toxicity.score import TEXTS, Plan, ToxicityStage
 
 CACHE = Path.home() / ".cache" / "solotune-bench"
@@ -70,7 +70,7 @@ class Record:
         key = hashlib.sha256((Path(model) / "SHA256").read_bytes() + "\0".join(texts).encode()).hexdigest()[:12]
         file = CACHE / f"scores-{key}.npz"
         if not file.is_file():
-            scores, features = encoder.study(texts, _depths(encoder))
+            scores, features = encoder.score_with_features(texts, _depths(encoder))
             CACHE.mkdir(parents=True, exist_ok=True)
             np.savez(CACHE / f".{file.name}", scores=scores, features=features)
             (CACHE / f".{file.name}").rename(file)
@@ -81,17 +81,17 @@ class Record:
         return np.array([self._scores[self._place[text]] if text.strip() else 0.0 for text in texts], np.float32)
 
     def features(self, texts: Sequence[str], depth: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.study(texts, [depth])[1][0], np.arange(len(texts))
+        return self.score_with_features(texts, [depth])[1][0], np.arange(len(texts))
 
-    def study(self, texts: Sequence[str], depths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def score_with_features(self, texts: Sequence[str], depths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         at = [self._depths.index(depth) for depth in depths]
         return self(texts), self._features[at][:, [self._place[text] for text in texts]]
 
-    def judge(self, texts: Sequence[str], leave: Exit) -> tuple[np.ndarray, np.ndarray]:
+    def score(self, texts: Sequence[str], head: ExitHead) -> tuple[np.ndarray, np.ndarray]:
         scores, odds = self(texts), np.full(len(texts), np.nan)
         full = [number for number, text in enumerate(texts) if text.strip()]
-        odds[full] = leave.odds(self.features([texts[number] for number in full], leave.depth)[0])
-        return np.where(odds < leave.cut, np.nan, scores).astype(np.float32), odds
+        odds[full] = head.odds(self.features([texts[number] for number in full], head.depth)[0])
+        return np.where(odds < head.cut, np.nan, scores).astype(np.float32), odds
 
 
 def _depths(encoder: Encoder) -> list[int]:
@@ -170,13 +170,13 @@ class Bench:
     ) -> tuple[pa.Table, dict[str, Any]]:
         """Returns the marked table as a run of these rows gives it, calibration and audit included, and its report."""
         settings, rows = self._settings, table.num_rows
-        last = moderate.last_id(rows)
+        last = toxicity.pool_end(rows)
         pairs = zip(*(table[name].to_pylist() for name in ("id", *TEXTS)), strict=True)
         pool = {text for key, *texts in pairs if key < last for text in texts if text}
         screen = calibrate(sorted(pool, key=order), encoder, settings.threshold, settings.screen_recall)
-        plan = Plan(screen, moderate.floor(rows, settings)) if screen else Plan()
+        plan = Plan(screen, toxicity.audit_floor(rows, settings)) if screen else Plan()
         stage = ToxicityStage(settings, plan, encoder)
-        return stage(table), moderate.report(plan, stage.judged, settings)
+        return stage(table), toxicity.report(plan, stage.scored, settings)
 
     def _recall(self, marked: pa.Table) -> tuple[float, float]:
         """Returns the share of the rows dropped, of those that scoring every text would drop, and its lower limit."""

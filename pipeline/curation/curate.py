@@ -39,7 +39,7 @@ from pipeline.screen.pii import leak_audit
 from pipeline.screen.pii.entities import KnownEntities
 from pipeline.screen.pii.pseudonyms import key_of
 from pipeline.screen.quality.shared_answers import shared_answers
-from pipeline.screen.toxicity.stage import moderate
+from pipeline.screen.toxicity.stage import run_toxicity
 
 CARD = "data/README.md"
 METRICS = "metrics/curate.json"
@@ -184,7 +184,7 @@ def _toxicity(job: Curation, stage: Stage, screened: Manifest) -> Manifest:
     if job.project.curate.toxicity.skip:
         job.run.add(stage, paths)
     else:
-        report = moderate(job.run, stage, paths, job.project.curate.toxicity, meter)
+        report = run_toxicity(job.run, stage, paths, job.project.curate.toxicity, meter)
     return job.run.commit(stage, inputs=screened["key"], rows=screened["rows"], report=report)
 
 

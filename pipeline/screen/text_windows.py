@@ -1,7 +1,7 @@
-"""Windows of text on their way through a model: cut into batches by their length, picked out of one, put together.
+"""Batches of text windows: split by length, selected from, concatenated.
 
-Output contract: a batch that `cut` makes has no more padded tokens than its budget, one of a single long window
-excepted; in `chosen` and `joined` a window keeps its tokens' states, and loses or gains padding alone.
+Output contract: a batch of `split` has no more padded tokens than its budget, a single long window excepted. `select`
+and `concat` keep the states of a window's tokens and change its padding alone.
 This module knows no model.
 """
 
@@ -14,21 +14,21 @@ from typing import Any
 
 import numpy as np
 
-STRETCH = 1.2  # how much longer than its first window others may be before a batch that is large enough ends
+STRETCH = 1.2  # a batch that is large enough ends before a window that is longer than its first by this factor
 
 
 @dataclass
 class Batch:
-    """Windows on their way: which they are, their hidden states (windows, width, hidden), where they have tokens."""
+    """Windows between two layers."""
 
-    windows: np.ndarray
-    states: Any
-    mask: Any  # bool (windows, width)
+    windows: np.ndarray  # their numbers, int64 (windows,)
+    states: Any  # hidden states (windows, width, hidden)
+    mask: Any  # True at tokens, bool (windows, width)
 
 
-def cut(lengths: Sequence[int], budget: int, least: int) -> Iterator[tuple[int, int]]:
-    """Yields (start, stop) over ascending lengths: as many rows as `budget` padded tokens hold, at least one, fewer
-    where a batch of `least` tokens would go on with rows `STRETCH` times as long as its first."""
+def split(lengths: Sequence[int], budget: int, least: int) -> Iterator[tuple[int, int]]:
+    """Yields (start, stop) over ascending lengths: as many rows as `budget` padded tokens hold, at least one. A batch
+    of `least` tokens ends before rows `STRETCH` times as long as its first."""
     edges = [0]
     for position, length in enumerate(lengths):
         rows = position - edges[-1]
@@ -38,8 +38,8 @@ def cut(lengths: Sequence[int], budget: int, least: int) -> Iterator[tuple[int, 
     return pairwise([*edges, len(lengths)] if lengths else [])
 
 
-def chosen(batch: Batch, rows: np.ndarray) -> Batch:
-    """Returns some rows of a batch, as wide as the longest of them."""
+def select(batch: Batch, rows: np.ndarray) -> Batch:
+    """Returns some rows of a batch, as wide as the longest of them. `rows`: int64, their positions in the batch."""
     if not len(rows):
         return Batch(batch.windows[rows], batch.states[:0], batch.mask[:0])
     mask = batch.mask[rows.tolist()]
@@ -47,14 +47,13 @@ def chosen(batch: Batch, rows: np.ndarray) -> Batch:
     return Batch(batch.windows[rows], batch.states[rows.tolist(), :width], mask[:, :width])
 
 
-def joined(batches: list[Batch]) -> Batch:
+def concat(batches: list[Batch]) -> Batch:
     """Returns batches as one, padded to the widest."""
+    import torch
     from torch.nn.functional import pad
 
     if len(batches) == 1:
         return batches[0]
-    import torch
-
     width = max(batch.mask.shape[1] for batch in batches)
     states = [pad(batch.states, (0, 0, 0, width - batch.states.shape[1])) for batch in batches]
     masks = [pad(batch.mask, (0, width - batch.mask.shape[1])) for batch in batches]

@@ -1,15 +1,16 @@
-"""Detoxify's transformer, layer by layer: a text that the first layers already show to be harmless stops there.
+"""Detoxify's transformer, layer by layer: a text that the first layers show to be harmless stops there.
 
-A text is cut into windows as long as the model takes; windows of similar length share a batch. With an `Exit`, a batch
-passes its `depth` first layers, and a linear head on the hidden states tells which windows go on. Those wait until they
-fill a batch of their own and pass the other layers from where they stopped: no layer is computed twice.
-Output contract: `Encoder` gives scores of 3 decimals; without an exit, those of the plain forward pass. They depend on
-a text alone, up to the rounding of bfloat16, which may differ with the width of a batch.
+A text is cut into windows of the model's length; windows of similar length share a batch. With an `ExitHead`, a batch
+passes the first `depth` layers, and a linear head on the hidden states decides which windows go on. Those wait until
+they fill a batch of their own and pass the other layers from there: no layer is computed twice.
+Output contract: `Encoder` returns scores with 3 decimals; without a head, those of the plain forward pass. They depend
+on a text alone, up to the rounding of bfloat16, which may differ with the width of a batch.
 This module fits nothing and knows no rows.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,28 +26,27 @@ from pipeline.screen.toxicity.weights import PINNED, load
 
 BATCH_TOKENS = 4096  # padded tokens of a forward pass: fills a GPU, and is 20 MB a layer on a CPU
 OVERLAP = 64  # tokens that neighbouring windows of a long text share
-FEWEST_LAYERS = 6  # of a model that a text may leave early
-PIECE = 4_096  # windows whose features are float64 at a time
-LEAST_TOKENS = 512  # of a batch on CPU before it may end because windows grow longer
-WAIT = 4  # batches' worth of windows that go on are gathered, so that those of similar length share one
-BF16_WEIGHTS = 20_000_000  # that a token meets; a smaller model is fast in float32, which scores alike everywhere
+MIN_LAYERS = 6  # of a model with an early exit
+CHUNK = 4_096  # windows whose features are float64 at a time
+MIN_TOKENS = 512  # of a batch on CPU before it may end because windows grow longer
+GATHERED = 4  # batches' worth of windows that go on together, so that those of similar length share a batch
+LARGE = 20_000_000  # weights per token; a smaller model is fast in float32, which scores alike everywhere
 
 
 @dataclass(frozen=True)
-class Exit:
+class ExitHead:
     """After `depth` layers, windows whose predicted log odds lie below `cut` stop."""
 
     depth: int
-    weights: np.ndarray  # float32 (3 * hidden,), of `Encoder.features`
+    weights: np.ndarray  # of `Encoder.features`, float32 (3 * hidden,)
     bias: float
     cut: float
 
     def odds(self, features: np.ndarray) -> np.ndarray:
-        """Returns the log odds (float64) predicted from features (windows, 3 * hidden), with 3 decimals."""
-        # not by BLAS: no rounding depends on what stands beside a window
+        """Returns predicted log odds with 3 decimals, float64 (windows,), of features (windows, 3 * hidden)."""
         weights = self.weights.astype(np.float64)
-        pieces = (features[at : at + PIECE].astype(np.float64) for at in range(0, len(features), PIECE))
-        sums = [np.einsum("ij,j->i", piece, weights) for piece in pieces]
+        chunks = (features[start : start + CHUNK].astype(np.float64) for start in range(0, len(features), CHUNK))
+        sums = [np.einsum("ij,j->i", chunk, weights) for chunk in chunks]  # BLAS would round by a window's neighbours
         return np.asarray(np.round(np.concatenate([np.zeros(0), *sums]) + self.bias, 3))
 
 
@@ -66,65 +66,68 @@ class Encoder:
         self._limit = _limit(config, self._tokenizer)
         self._layers = _layers(self._model)
         self.depth = len(self._layers)
-        large = _weights(self.depth, config.hidden_size) >= BF16_WEIGHTS
+        large = _weights(self.depth, config.hidden_size) >= LARGE
         self._bf16 = large and _bf16(self._device)
-        # a GPU and a small model want many tokens at once; else padding costs more than a call
-        self._least = min(LEAST_TOKENS, batch_tokens) if large and self._device == "cpu" else batch_tokens
-        _fuse(self._model)
+        # a GPU and a small model need many tokens at once; otherwise padding costs more than a call
+        self._min_tokens = min(MIN_TOKENS, batch_tokens) if large and self._device == "cpu" else batch_tokens
+        _fuse_gelu(self._model)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Returns float32 scores between 0 and 1 with 3 decimals, one per text; an empty text has 0."""
-        return self.judge(texts, None)[0]
+        """Returns scores from 0 to 1 with 3 decimals, float32 (texts,); 0 for an empty text."""
+        return self.score(texts, None)[0]
 
-    def judge(self, texts: Sequence[str], leave: Exit | None) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (scores, log odds) of texts, float32 and float64. A text has the highest of its windows; nan: all of
-        them left early, or for the odds there is no exit. An empty text has a score of 0."""
+    def score(self, texts: Sequence[str], head: ExitHead | None) -> tuple[np.ndarray, np.ndarray]:
+        """Returns scores, float32 (texts,), and predicted log odds, float64 (texts,): the highest of a text's windows.
+
+        A score is nan where all windows left early, and 0 for an empty text; the log odds are nan without a head.
+        """
         windows, owners = self._windows(texts)
         scores = np.full(len(windows), np.nan, dtype=np.float32)
         odds = np.full(len(windows), np.nan)
         waiting: list[Batch] = []
         with self._precision():
             for batch in self._embedded(windows):
-                if leave is not None:
-                    self._run(batch, 0, leave.depth)
-                    odds[batch.windows] = leave.odds(self._features(batch))
-                    batch = text_windows.chosen(batch, np.flatnonzero(odds[batch.windows] >= leave.cut))
+                if head is not None:
+                    self._run(batch, 0, head.depth)
+                    odds[batch.windows] = head.odds(self._features(batch))
+                    batch = text_windows.select(batch, np.flatnonzero(odds[batch.windows] >= head.cut))
                 waiting.append(batch)
-                if leave is None or sum(each.mask.numel() for each in waiting) >= WAIT * self._batch_tokens:
-                    self._finish(waiting, leave.depth if leave else 0, scores)
+                if head is None or sum(each.mask.numel() for each in waiting) >= GATHERED * self._batch_tokens:
+                    self._finish(waiting, head.depth if head else 0, scores)
                     waiting = []
-            self._finish(waiting, leave.depth if leave else 0, scores)
+            self._finish(waiting, head.depth if head else 0, scores)
         empty = np.array([0.0 if not text.strip() else np.nan for text in texts], dtype=np.float32)
         return np.round(_highest(scores, owners, empty), 3), _highest(odds, owners, np.full(len(texts), np.nan))
 
     def features(self, texts: Sequence[str], depth: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns what an exit after `depth` layers sees of texts: (float16 (windows, 3 * hidden), their texts)."""
+        """Returns the windows' features after `depth` layers, float16 (windows, 3 * hidden), and the text of each
+        window, int64 (windows,)."""
         windows, owners = self._windows(texts)
-        found = np.zeros((len(windows), 3 * self._model.config.hidden_size), dtype=np.float16)
+        features = np.zeros((len(windows), 3 * self._model.config.hidden_size), dtype=np.float16)
         with self._precision():
             for batch in self._embedded(windows):
                 self._run(batch, 0, depth)
-                found[batch.windows] = self._features(batch)
-        return found, owners
+                features[batch.windows] = self._features(batch)
+        return features, owners
 
-    def study(self, texts: Sequence[str], depths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the scores of texts (none of them empty), and on the way to them what exits after `depths` (rising)
-        layers see of each: float16 (depths, texts, 3 * hidden), of a long text the window with the highest score."""
+    def score_with_features(self, texts: Sequence[str], depths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the scores of texts, none of them empty, float32 (texts,), and their features after each of `depths`
+        (rising) layers, float16 (depths, texts, 3 * hidden): those of the window with the highest score."""
         windows, owners = self._windows(texts)
         scores = np.full(len(windows), np.nan, dtype=np.float32)
-        found = np.zeros((len(depths), len(windows), 3 * self._model.config.hidden_size), dtype=np.float16)
+        features = np.zeros((len(depths), len(windows), 3 * self._model.config.hidden_size), dtype=np.float16)
         with self._precision():
             for batch in self._embedded(windows):
                 for number, (start, stop) in enumerate(pairwise([0, *depths])):
                     self._run(batch, start, stop)
-                    found[number, batch.windows] = self._features(batch)
+                    features[number, batch.windows] = self._features(batch)
                 self._finish([batch], depths[-1], scores)
         order = np.lexsort((scores, owners))
         last = order[np.searchsorted(owners[order], np.arange(len(texts)), side="right") - 1]
-        return np.round(scores[last], 3), found[:, last]
+        return np.round(scores[last], 3), features[:, last]
 
     def _windows(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
-        """Returns the token ids of every window of every text, shortest first, and which text each is of."""
+        """Returns the token ids of all windows, shortest first, and the text of each, int64 (windows,)."""
         full = [number for number, text in enumerate(texts) if text.strip()]
         if not full:
             return [], np.zeros(0, dtype=np.int64)
@@ -133,9 +136,9 @@ class Encoder:
         first, last = self._tokenizer("")["input_ids"]
         room = self._limit - 2
         windows = [
-            ([first, *ids[at : at + room], last], number)
+            ([first, *ids[start : start + room], last], number)
             for number, ids in zip(full, encoded["input_ids"], strict=True)
-            for at in range(0, max(1, len(ids) - OVERLAP), room - OVERLAP)
+            for start in range(0, max(1, len(ids) - OVERLAP), room - OVERLAP)
         ]
         windows.sort(key=lambda window: (len(window[0]), window[0], window[1]))
         return [ids for ids, _ in windows], np.array([number for _, number in windows], dtype=np.int64)
@@ -144,7 +147,7 @@ class Encoder:
         import torch
 
         base = self._model.base_model
-        for start, stop in self._cut([len(ids) for ids in windows]):
+        for start, stop in self._split([len(ids) for ids in windows]):
             rows, width = windows[start:stop], len(windows[stop - 1])
             ids = torch.full((len(rows), width), self._tokenizer.pad_token_id, dtype=torch.long)
             mask = torch.zeros((len(rows), width), dtype=torch.bool)
@@ -156,8 +159,8 @@ class Encoder:
                 states = base.encoder.embedding_hidden_mapping_in(states)
             yield Batch(np.arange(start, stop), states, mask.to(self._device))
 
-    def _cut(self, lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-        return text_windows.cut(lengths, self._batch_tokens, self._least)
+    def _split(self, lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+        return text_windows.split(lengths, self._batch_tokens, self._min_tokens)
 
     def _run(self, batch: Batch, start: int, stop: int) -> None:
         """Passes a batch through the layers from `start` to `stop`."""
@@ -170,7 +173,7 @@ class Encoder:
             batch.states = layer(batch.states, mask)
 
     def _features(self, batch: Batch) -> np.ndarray:
-        """Returns of each window the first token's state, and mean and maximum over the tokens: (windows, 3 hidden)."""
+        """Returns each window's first state, and the mean and maximum of its states, float16 (windows, 3 * hidden)."""
         import torch
 
         states, mask = batch.states.float(), batch.mask[:, :, None]
@@ -179,18 +182,18 @@ class Encoder:
         return np.asarray(torch.cat((states[:, 0], mean, highest), 1).half().cpu())
 
     def _finish(self, waiting: list[Batch], depth: int, scores: np.ndarray) -> None:
-        """Passes the windows that wait, the shortest first, through all layers from `depth` on; writes their scores."""
+        """Passes the waiting windows, shortest first, through all layers from `depth` on and writes their scores."""
         waiting = [batch for batch in waiting if len(batch.windows)]
         if not waiting:
             return
-        batch = text_windows.joined(waiting)
+        batch = text_windows.concat(waiting)
         lengths = batch.mask.sum(1).tolist()
         order = np.argsort(lengths, kind="stable")
-        edges = list(self._cut(sorted(lengths)))
-        for start, stop in edges:
-            part = batch if len(edges) == 1 else text_windows.chosen(batch, order[start:stop])
-            self._run(part, depth, self.depth)
-            self._classify(part, scores)
+        splits = list(self._split(sorted(lengths)))
+        for start, stop in splits:
+            rows = batch if len(splits) == 1 else text_windows.select(batch, order[start:stop])
+            self._run(rows, depth, self.depth)
+            self._classify(rows, scores)
 
     def _classify(self, batch: Batch, scores: np.ndarray) -> None:
         """Writes the scores of windows that have passed all layers."""
@@ -206,8 +209,6 @@ class Encoder:
         scores[batch.windows] = torch.sigmoid(logits).cpu().numpy()
 
     def _precision(self) -> Any:
-        import contextlib
-
         import torch
 
         stack = contextlib.ExitStack()
@@ -226,41 +227,41 @@ def _layers(model: Any) -> list[Any]:
 
 
 def _highest(values: np.ndarray, owners: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Returns `start` with the highest of each text's windows put in, nan left out."""
+    """Writes the highest value of each text's windows into `start`, nan ignored, and returns it."""
     np.fmax.at(start, owners, values)
     return start
 
 
-def _fuse(model: Any) -> None:
+def _fuse_gelu(model: Any) -> None:
     """Replaces GELU's tanh form, written out as eight operations, by the one kernel that computes it."""
     import torch
     from transformers.activations import NewGELUActivation
 
     for module in list(model.modules()):
-        for name, part in module.named_children():
-            if isinstance(part, NewGELUActivation):
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation):
                 setattr(module, name, torch.nn.GELU(approximate="tanh"))
 
 
 def _limit(config: Any, tokenizer: Any) -> int:
-    """Returns how many tokens the model takes, special ones included."""
+    """Returns the model's longest input in tokens, special ones included."""
     # RoBERTa counts positions from the padding index: 514 embeddings hold 512 tokens
     offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
     return int(min(tokenizer.model_max_length, config.max_position_embeddings - offset))
 
 
-def pays(model: str) -> bool:
-    """Whether leaving a model early saves anything: one like toxicity-small costs less than finding out."""
+def early_exit_pays(model: str) -> bool:
+    """Whether an early exit can save time: a model like toxicity-small costs less than a calibration."""
     if model in PINNED:
         return True  # 12 layers of 768, all of them
     file = Path(model) / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     layers = int(config.get("num_hidden_layers", 0))
-    return layers >= FEWEST_LAYERS and _weights(layers, int(config["hidden_size"])) >= BF16_WEIGHTS
+    return layers >= MIN_LAYERS and _weights(layers, int(config["hidden_size"])) >= LARGE
 
 
 def _weights(layers: int, hidden: int) -> int:
-    """Returns about how many weights a token is multiplied by; ALBERT's layers share theirs, but take as long."""
+    """Returns the approximate number of weights per token; ALBERT's layers share theirs, but take as long."""
     return 12 * layers * hidden**2
 
 

@@ -1,16 +1,15 @@
 """Toxicity: Detoxify's score of prompt and response, of every row or of those that do not leave the model early.
 
-Output contract: `ToxicityStage` judges prompt and response apart, so that a polite answer does not dilute an abusive
+Output contract: `ToxicityStage` scores prompt and response apart, so that a polite answer does not dilute an abusive
 question, and marks `(toxicity, toxicity, score, threshold)` where the higher of the two reaches the threshold. A text
-longer than the model is scored in overlapping windows, and the highest counts. Scores have 3 decimals. With a screen,
-texts that its head clears after the first layers get no score, except in the rows that the audit draws; what it counted
-is in `judged`.
-This module does not train and keeps no scores but those of the rows it marks.
+longer than the model's input is scored in overlapping windows, and the highest counts. Scores have 3 decimals. With an
+early exit, cleared texts have no score, except in audited rows. `scored` holds the counts of the last table.
+This module does not train and keeps no scores of texts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +18,7 @@ from pipeline import schema
 from pipeline.config import Toxicity
 from pipeline.screen.toxicity import audit
 from pipeline.screen.toxicity.audit import Audit
-from pipeline.screen.toxicity.early_exit import Screen, digest
+from pipeline.screen.toxicity.early_exit import EarlyExit, digest
 from pipeline.screen.toxicity.encoder import Encoder
 
 TEXTS = ("prompt", "response")
@@ -27,22 +26,22 @@ TEXTS = ("prompt", "response")
 
 @dataclass(frozen=True)
 class Plan:
-    """How a pass judges: every text in full (`screen` None), or as a screen tells, with an audit of what it clears."""
+    """How a pass scores: every text in full, or with an early exit and an audit of the rows that it clears."""
 
-    screen: Screen | None = None
-    floor: float = 1.0  # probability with which a row that the screen lets pass is audited, at least
+    early_exit: EarlyExit | None = None
+    audit_floor: float = 1.0  # least probability that a cleared row is audited
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What became of one table: distinct texts in it, how many have a score, and the audit's counts."""
+class Scored:
+    """Counts of one table or several: its distinct texts, those with a score, and the audit's."""
 
     texts: int
     scored: int
     audit: Audit
 
-    def __add__(self, other: Judged) -> Judged:
-        return Judged(self.texts + other.texts, self.scored + other.scored, self.audit + other.audit)
+    def __add__(self, other: Scored) -> Scored:
+        return Scored(self.texts + other.texts, self.scored + other.scored, self.audit + other.audit)
 
 
 class ToxicityStage:
@@ -52,55 +51,64 @@ class ToxicityStage:
         self._threshold = np.float32(settings.threshold)
         self._plan = plan or Plan()
         self._encoder = encoder or Encoder(settings.model)
-        self.judged = Judged(0, 0, Audit.nobody(self._plan.floor))  # of the last table
+        self.scored = Scored(0, 0, Audit.empty(self._plan.audit_floor))  # of the last table
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        live = table.filter(pa.array(schema.unmarked(table)))
-        texts, at = _distinct(live)
-        if self._plan.screen is None:
-            values = self._encoder(texts)[at]
-            found = int((values >= self._threshold).any(axis=0).sum())
-            self.judged = Judged(len(texts), len(texts), replace(Audit.nobody(self._plan.floor), found=found))
+        unmarked = schema.unmarked(table)
+        rows = table.filter(pa.array(unmarked))
+        texts, index = _distinct(rows)
+        if self._plan.early_exit is None:
+            values = self._encoder(texts)[index]
+            detected = int(self._toxic(values).sum())
+            self.scored = Scored(len(texts), len(texts), Audit.empty(self._plan.audit_floor, detected))
         else:
-            values = self._screened(self._plan.screen, texts, at, live["id"].to_pylist())
+            values = self._with_early_exit(self._plan.early_exit, texts, index, rows["id"].to_pylist())
         scores = np.full(table.num_rows, np.nan, dtype=np.float32)
-        least = values.max(axis=0)  # nan where one of the two has no score, and so the row has none
-        scores[schema.unmarked(table)] = np.where((values >= self._threshold).any(axis=0), np.fmax(*values), least)
+        highest = values.max(axis=0)  # nan where one of the two has no score, and so the row has none
+        scores[unmarked] = np.where(self._toxic(values), np.fmax(*values), highest)
         table = schema.replaced(table, "toxicity", pa.array(scores, mask=np.isnan(scores)))
         return schema.mark(table, scores >= self._threshold, "toxicity", "toxicity", scores, float(self._threshold))
 
-    def _screened(self, screen: Screen, texts: list[str], at: np.ndarray, ids: list[str]) -> np.ndarray:
-        """Returns the scores of the rows' texts (2, rows), nan where not scored. `at`: which of `texts` they are."""
-        odds, scores = self._judged(screen, texts)
-        values = scores[at]
-        dropped = (values >= self._threshold).any(axis=0)
-        left = np.isnan(values)
-        passed = np.flatnonzero(left.any(axis=0) & ~dropped)
-        closest = np.where(left, odds[at], -np.inf).max(axis=0, initial=-np.inf)[passed]
-        strata = audit.strata(closest, screen.edges)
-        audited = audit.drawn([ids[row] for row in passed.tolist()], strata, self._plan.floor)
-        chosen = np.zeros(len(texts), dtype=bool)
-        chosen[at[:, passed[audited]]] = True
-        again = np.flatnonzero(np.isnan(scores) & chosen)
-        scores[again] = self._encoder([texts[number] for number in again.tolist()])
-        values[:, passed[audited]] = scores[at[:, passed[audited]]]  # not in other rows with the same text: no audit
-        missed = (values >= self._threshold).any(axis=0)[passed]
-        counted = Audit.of(self._plan.floor, int(dropped.sum()), strata, audited, missed)
-        self.judged = Judged(len(texts), len(texts) - int(np.isnan(scores).sum()), counted)
+    def _toxic(self, values: np.ndarray) -> np.ndarray:
+        """Returns whether a text of each row reaches the threshold, bool (rows,), from scores (2, rows)."""
+        return np.asarray((values >= self._threshold).any(axis=0))
+
+    def _with_early_exit(
+        self, early_exit: EarlyExit, texts: list[str], index: np.ndarray, ids: list[str]
+    ) -> np.ndarray:
+        """Returns the scores of the rows' texts, float32 (2, rows), nan where a text has none.
+
+        `index`: the position in `texts` of each row's texts, int64 (2, rows).
+        """
+        odds, scores = self._score(early_exit, texts)
+        values = scores[index]
+        toxic, missing = self._toxic(values), np.isnan(values)
+        cleared = np.flatnonzero(missing.any(axis=0) & ~toxic)
+        closest = np.where(missing, odds[index], -np.inf).max(axis=0, initial=-np.inf)[cleared]
+        strata = audit.strata(closest, early_exit.edges)
+        audited = audit.sampled([ids[row] for row in cleared.tolist()], strata, self._plan.audit_floor)
+        in_audit = np.zeros(len(texts), dtype=bool)
+        in_audit[index[:, cleared[audited]]] = True
+        unscored = np.flatnonzero(np.isnan(scores) & in_audit)
+        scores[unscored] = self._encoder([texts[number] for number in unscored.tolist()])
+        values[:, cleared[audited]] = scores[index[:, cleared[audited]]]  # only audited rows: others may share a text
+        counts = Audit.count(self._plan.audit_floor, int(toxic.sum()), strata, audited, self._toxic(values)[cleared])
+        self.scored = Scored(len(texts), len(texts) - int(np.isnan(scores).sum()), counts)
         return np.asarray(values)
 
-    def _judged(self, screen: Screen, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns log odds and scores of texts, nan where there is none: what the screen knows is not asked again."""
-        known = [screen.known.get(digest(text)) for text in texts]
-        odds, scores = np.array([pair or (np.nan, np.nan) for pair in known]).reshape(-1, 2).T
+    def _score(self, early_exit: EarlyExit, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns log odds, float64, and scores, float32, of the texts, nan where there is none; from the cache where
+        it has the text."""
+        cached = [early_exit.cache.get(digest(text)) for text in texts]
+        odds, scores = np.array([pair or (np.nan, np.nan) for pair in cached]).reshape(-1, 2).T
         scores = scores.astype(np.float32)
-        new = [number for number, pair in enumerate(known) if pair is None]
-        scores[new], odds[new] = self._encoder.judge([texts[number] for number in new], screen.exit)
+        new = [number for number, pair in enumerate(cached) if pair is None]
+        scores[new], odds[new] = self._encoder.score([texts[number] for number in new], early_exit.head)
         return odds, scores
 
 
 def _distinct(table: pa.Table) -> tuple[list[str], np.ndarray]:
-    """Returns the table's distinct texts, null as empty, and where each row's prompt and response are (2, rows)."""
-    place: dict[str, int] = {}
-    at = [[place.setdefault(text or "", len(place)) for text in table[name].to_pylist()] for name in TEXTS]
-    return list(place), np.array(at, dtype=np.int64).reshape(len(TEXTS), -1)
+    """Returns the table's distinct texts, null as empty, and the index of each row's texts, int64 (2, rows)."""
+    numbers: dict[str, int] = {}
+    index = [[numbers.setdefault(text or "", len(numbers)) for text in table[name].to_pylist()] for name in TEXTS]
+    return list(numbers), np.array(index, dtype=np.int64).reshape(len(TEXTS), -1)

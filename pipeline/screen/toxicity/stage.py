@@ -1,11 +1,11 @@
-"""The toxicity pass over a run: a screen fitted on its own rows, every part judged through it, the recall audited.
+"""The toxicity pass over a run: an early exit fitted to the run's own rows, every part scored, the recall audited.
 
-Output contract: `plan` leaves a screen in `stages/toxicity/screen.npz` where it saves enough, and returns the plan that
-every actor works by; `judge` writes a part of the same name for each; `report` is what `metrics/curate.json` says.
-`moderate` is all three, and judges every text where the audit rules out that the screen reaches its recall.
-A run of few rows, a small model, a screen switched off and one that clears too little mean every text in full.
-All of it depends on the rows and the settings alone: pool, screen and audit are drawn by row ids.
-This module decides what is scored where; how is in `toxicity`, `early_exit` and `audit`.
+Output contract: `make_plan` writes the early exit to `stages/toxicity/screen.npz` and returns the plan that every actor
+works by. `score_parts` writes a part of the same name for each. `report` is the toxicity part of `metrics/curate.json`.
+`run_toxicity` does all three, and scores every text in full where the audit rules out that the early exit reaches its
+recall. Every text is scored in full as well when the run is small, the model is small, `screen` is off, or the early
+exit would clear too few texts. Results depend on the rows and the settings alone: row ids draw the pool and the audit.
+This module decides what is scored where; `score`, `early_exit` and `audit` do it.
 """
 
 from __future__ import annotations
@@ -22,144 +22,130 @@ from pipeline.config import Toxicity
 from pipeline.progress import Meter
 from pipeline.run import Run, Stage
 from pipeline.screen.toxicity.audit import Audit
-from pipeline.screen.toxicity.early_exit import Screen, calibrate, digest
-from pipeline.screen.toxicity.encoder import Encoder, pays
-from pipeline.screen.toxicity.score import TEXTS, Judged, Plan, ToxicityStage
+from pipeline.screen.toxicity.early_exit import EarlyExit, calibrate, digest
+from pipeline.screen.toxicity.encoder import Encoder, early_exit_pays
+from pipeline.screen.toxicity.score import TEXTS, Plan, Scored, ToxicityStage
 
-SCREEN = "stages/toxicity/screen.npz"
-POOL = 20_000  # rows that a screen is fitted on: their odds count, and those it scores, most of them toxic, had to be
-LEAST_AUDITED = 200  # rows
-FEW = 3_000  # rows that are scored in full: too few toxic ones to fit a screen on, and soon done
+EARLY_EXIT = "stages/toxicity/screen.npz"
+POOL = 20_000  # rows that an early exit is fitted to
+MIN_AUDITED = 200  # rows
+SMALL_RUN = 3_000  # rows that are scored in full: too few toxic ones to fit an early exit to, and soon done
 ID_RANGE = 1 << 32  # of the first 8 hex digits of an id
 
 
-def moderate(
-    run: Run,
-    stage: Stage,
-    parts: Sequence[str],
-    settings: Toxicity,
-    meter: Callable[[str], Meter],
+def run_toxicity(
+    run: Run, stage: Stage, parts: Sequence[str], settings: Toxicity, meter: Callable[[str], Meter]
 ) -> dict[str, Any]:
-    """Judges `parts` into outputs of the stage `toxicity`; returns the report. `meter` makes one of a title for each
-    pass over the rows. Ray must be up."""
+    """Scores `parts` into outputs of the stage `toxicity` and returns the report. Ray must be up.
 
-    def judged_as(how: Plan, title: str) -> Judged:
+    `meter`: makes the progress meter of a pass over the rows from its title.
+    """
+
+    def score(plan: Plan, title: str) -> Scored:
         with meter(title) as progress:
 
             def done(part: batch.Summary) -> None:
                 run.add(stage, [part["path"]])
                 progress.advance(part["rows"])
 
-            return judge(run, parts, settings, how, done)
+            return score_parts(run, parts, settings, plan, done)
 
-    how, refuted = plan(run, parts, settings), None
-    judged = judged_as(how, "toxicity")
-    if not holds(how, judged, settings):
-        how, refuted = Plan(), judged.audit
-        judged = judged_as(how, "toxicity: every row")
-    return report(how, judged, settings, refuted)
+    plan, refuted = make_plan(run, parts, settings), None
+    scored = score(plan, "toxicity")
+    if not reaches_recall(plan, scored, settings):
+        plan, refuted = Plan(), scored.audit
+        scored = score(plan, "toxicity: every row")
+    return report(plan, scored, settings, refuted)
 
 
-def plan(run: Run, parts: Sequence[str], settings: Toxicity) -> Plan:
-    """Returns how to judge the unmarked rows of `parts`, having fitted a screen on a sample of them. Ray must be up.
+def make_plan(run: Run, parts: Sequence[str], settings: Toxicity) -> Plan:
+    """Returns the plan for the unmarked rows of `parts`, with an early exit fitted to a sample of them. Ray must be up.
 
     Raises `MissingModelError` where a model is not there.
     """
     rows = sum(run.read_table(part, columns=["stage"])["stage"].null_count for part in parts)
-    if not settings.screen or rows <= FEW or not pays(settings.model):
+    if not settings.screen or rows <= SMALL_RUN or not early_exit_pays(settings.model):
         return Plan()
 
     def work() -> Iterator[batch.Summary]:
         encoder = Encoder(settings.model)
-        screen = calibrate(pool(run, parts, rows), encoder, settings.threshold, settings.screen_recall)
-        if screen is not None:
-            run.write_bytes(SCREEN, screen.to_bytes())
-        yield {"screen": screen is not None}
+        early_exit = calibrate(pool(run, parts, rows), encoder, settings.threshold, settings.screen_recall)
+        if early_exit is not None:
+            run.write_bytes(EARLY_EXIT, early_exit.to_bytes())
+        yield {"pays": early_exit is not None}
 
-    if not [found["screen"] for found in batch.stream(work)][-1]:
+    if not [summary["pays"] for summary in batch.stream(work)][-1]:
         return Plan()
-    return Plan(Screen.from_bytes(run.read_bytes(SCREEN)), floor(rows, settings))
+    return Plan(EarlyExit.from_bytes(run.read_bytes(EARLY_EXIT)), audit_floor(rows, settings))
 
 
 def pool(run: Run, parts: Sequence[str], rows: int) -> list[str]:
     """Returns the distinct texts of about `POOL` of `rows` unmarked rows, in the order of their digests."""
     texts: set[str] = set()
     for part in parts:
-        table = run.read_table(part, columns=["stage", *TEXTS], filters=[("id", "<", last_id(rows))])
+        table = run.read_table(part, columns=["stage", *TEXTS], filters=[("id", "<", pool_end(rows))])
         table = table.filter(pa.array(schema.unmarked(table)))
         texts.update(text for name in TEXTS for text in table[name].to_pylist() if text and text.strip())
     return sorted(texts, key=digest)
 
 
-def last_id(rows: int) -> str:
-    """Returns what the ids of the pool lie below, of that many rows."""
+def pool_end(rows: int) -> str:
+    """Returns the exclusive upper end of the ids in the pool of `rows` rows."""
     return "g" if rows <= POOL else f"{ID_RANGE * POOL // rows:08x}"
 
 
-def floor(rows: int, settings: Toxicity) -> float:
-    """Returns the least probability with which one of that many rows is audited."""
-    return min(1.0, max(settings.audit, LEAST_AUDITED / rows))
+def audit_floor(rows: int, settings: Toxicity) -> float:
+    """Returns the least probability that one of `rows` rows is audited."""
+    return min(1.0, max(settings.audit, MIN_AUDITED / rows))
 
 
-def judge(
-    run: Run,
-    parts: Sequence[str],
-    settings: Toxicity,
-    how: Plan,
-    done: Callable[[batch.Summary], None],
-) -> Judged:
-    """Judges parts into `stages/toxicity` and returns the counts; calls `done` with `{path, rows}` of each part.
+def score_parts(
+    run: Run, parts: Sequence[str], settings: Toxicity, plan: Plan, done: Callable[[batch.Summary], None]
+) -> Scored:
+    """Scores parts into `stages/toxicity` and returns the counts; calls `done` with `{path, rows}` of each part.
 
-    A part at a time per GPU, or per core where there is none. The screen of `how` is what `plan` left in the run.
+    One part at a time per GPU, or per core where there is none. The plan's early exit is read from the run.
     """
-    total = Judged(0, 0, Audit.nobody(how.floor))
-    for summary, judged in _judge_parts(run, parts, settings, how):
-        done(summary)
-        total += judged
-    return total
-
-
-def _judge_parts(
-    run: Run, parts: Sequence[str], settings: Toxicity, how: Plan
-) -> Iterator[tuple[batch.Summary, Judged]]:
-    floor, screened = how.floor, how.screen is not None  # the screen itself is read where it is used
+    total = Scored(0, 0, Audit.empty(plan.audit_floor))
+    floor, early = plan.audit_floor, plan.early_exit is not None  # the early exit itself is read where it is used
 
     def start() -> batch.Work:
-        screen = Screen.from_bytes(run.read_bytes(SCREEN)) if screened else None
-        stage = ToxicityStage(settings, Plan(screen, floor))
+        early_exit = EarlyExit.from_bytes(run.read_bytes(EARLY_EXIT)) if early else None
+        stage = ToxicityStage(settings, Plan(early_exit, floor))
 
         def work(number: int) -> Iterator[batch.Summary]:
             table = schema.forget(stage(run.read_table(parts[number])))
             path = f"stages/toxicity/{parts[number].rsplit('/', 1)[1]}"
             run.write_table(path, table)
-            yield {"path": path, "rows": table.num_rows, "judged": json.dumps(asdict(stage.judged))}
+            yield {"path": path, "rows": table.num_rows, "counts": json.dumps(asdict(stage.scored))}
 
         return work
 
     for summary in batch.spread(start, len(parts), on_gpu=True):
-        judged = json.loads(summary.pop("judged"))
-        yield summary, Judged(judged["texts"], judged["scored"], Audit(**judged["audit"]))
+        counts = json.loads(summary.pop("counts"))
+        done(summary)
+        total += Scored(counts["texts"], counts["scored"], Audit(**counts["audit"]))
+    return total
 
 
-def holds(how: Plan, judged: Judged, settings: Toxicity) -> bool:
-    """Whether the audit leaves it possible that the screen reaches the recall asked for."""
-    recall = judged.audit.recall()
-    return how.screen is None or recall is None or recall[2] >= settings.screen_recall
+def reaches_recall(plan: Plan, scored: Scored, settings: Toxicity) -> bool:
+    """Whether the audit leaves it possible that the early exit reaches the recall asked for."""
+    recall = scored.audit.recall()
+    return plan.early_exit is None or recall is None or recall[2] >= settings.screen_recall
 
 
-def report(how: Plan, judged: Judged, settings: Toxicity, refuted: Audit | None = None) -> dict[str, Any]:
-    """Returns the toxicity part of `metrics/curate.json`. `refuted`: the audit of a screen given up for it."""
-    found: dict[str, Any] = {"texts": judged.texts, "scored": judged.scored, **judged.audit.report()}
-    found["screen"] = None
-    if how.screen is not None:
-        screen = how.screen
-        found["screen"] = {
-            "layers": screen.exit.depth,
-            "cut": screen.exit.cut,
+def report(plan: Plan, scored: Scored, settings: Toxicity, refuted: Audit | None = None) -> dict[str, Any]:
+    """Returns the toxicity part of `metrics/curate.json`. `refuted`: the audit that an early exit was given up for."""
+    figures: dict[str, Any] = {"texts": scored.texts, "scored": scored.scored, **scored.audit.report(), "screen": None}
+    if plan.early_exit is not None:
+        early = plan.early_exit
+        figures["screen"] = {
+            "layers": early.head.depth,
+            "cut": early.head.cut,
             "target": settings.screen_recall,
-            "calibration": {"scored": screen.scored, "positives": screen.positives, "toxic": screen.toxic},
-            "audit_floor": round(how.floor, 6),
+            "calibration": {"scored": early.scored, "positives": early.positives, "toxic": early.toxic},
+            "audit_floor": round(plan.audit_floor, 6),
         }
     if refuted is not None:
-        found["refuted_screen"] = refuted.report()
-    return found
+        figures["refuted_screen"] = refuted.report()
+    return figures

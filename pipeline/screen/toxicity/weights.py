@@ -1,9 +1,8 @@
 """Detoxify's models: an official one by name, or a checkpoint folder in its format.
 
-Output contract: `load` returns a `detoxify.Detoxify`. A checkpoint is a pickle, which can run code. Detoxify itself
-unpickles only an official checkpoint whose whole SHA-256 is pinned here, after it is verified. Every other one, a
-folder's always, is read as tensors and plain values only. An official model is downloaded by torch.hub at first use; a
-folder needs no network.
+Output contract: `load` returns a `detoxify.Detoxify`. A checkpoint is a pickle, which can run code. Detoxify unpickles
+only an official checkpoint whose whole SHA-256 is pinned here and verified. Every other one, a folder's always, is read
+as tensors and plain values. torch.hub downloads an official model at first use; a folder needs no network.
 This module scores nothing.
 """
 
@@ -24,14 +23,16 @@ PINNED = {  # whole SHA-256 of Detoxify's official checkpoints, where published;
 
 
 def load(model: str, device: str) -> Any:
-    """Returns Detoxify with an official model or a folder's, on a device. Raises `MissingModelError`, `IntegrityError`.
-    Returns Detoxify with an official model or a folder's, on a device. Raises `MissingModelError`, `IntegrityError`."""
+    """Returns Detoxify with an official model or a folder's, on a device.
+
+    Raises `MissingModelError` where it is not there and `IntegrityError` where its checkpoint is not the stated one.
+    """
     try:
         import detoxify
         from transformers.utils import logging
     except ImportError as error:
         raise MissingModelError("toxicity needs detoxify: pip install 'solotune[curate]'") from error
-    logging.disable_progress_bar()  # "Loading weights", once per actor, says nothing to anybody
+    logging.disable_progress_bar()  # "Loading weights", once per actor
     official = detoxify.detoxify.MODEL_URLS
     if model in official:
         return _official(detoxify, model, official[model], device)
@@ -57,7 +58,7 @@ def _official(detoxify: Any, model: str, url: str, device: str) -> Any:
         _verify(path, expected)
         if model in PINNED:
             return detoxify.Detoxify(model, device=device)
-        return detoxify.Detoxify(checkpoint=_rewritten(_values(path, device)), device=device)
+        return detoxify.Detoxify(checkpoint=_saved(_read(path, device)), device=device)
     except (OSError, RuntimeError) as error:
         raise MissingModelError(
             f"Detoxify's `{model}` is not on this machine and cannot be downloaded ({type(error).__name__}): run once "
@@ -67,19 +68,19 @@ def _official(detoxify: Any, model: str, url: str, device: str) -> Any:
 
 def _local(detoxify: Any, folder: Path, device: str) -> Any:
     """Loads a folder: one *.ckpt, SHA256 as sha256sum writes it, config.json and a tokenizer."""
-    found = sorted(folder.glob("*.ckpt"))
-    if len(found) != 1:
-        raise MissingModelError(f"{folder} must hold exactly one *.ckpt, it holds {len(found)}")
-    checkpoint = found[0]
-    _verify(checkpoint, _recorded(folder, checkpoint.name))
-    loaded = _values(checkpoint, device)
+    checkpoints = sorted(folder.glob("*.ckpt"))
+    if len(checkpoints) != 1:
+        raise MissingModelError(f"{folder} must hold exactly one *.ckpt, it holds {len(checkpoints)}")
+    checkpoint = checkpoints[0]
+    _verify(checkpoint, _stated_digest(folder, checkpoint.name))
+    loaded = _read(checkpoint, device)
     # Detoxify looks these two up before it honours huggingface_config_path; a hub name here would need the network
     loaded["config"]["arch"]["args"]["model_type"] = str(folder)
-    return detoxify.Detoxify(checkpoint=_rewritten(loaded), device=device, huggingface_config_path=str(folder))
+    return detoxify.Detoxify(checkpoint=_saved(loaded), device=device, huggingface_config_path=str(folder))
 
 
-def _values(checkpoint: Path, device: str) -> Any:
-    """Returns what a checkpoint holds; raises `MissingModelError` where it is more than tensors and plain values."""
+def _read(checkpoint: Path, device: str) -> Any:
+    """Returns a checkpoint's tensors and plain values; raises `MissingModelError` where it holds anything else."""
     import torch
 
     try:
@@ -91,8 +92,8 @@ def _values(checkpoint: Path, device: str) -> Any:
         ) from error
 
 
-def _rewritten(loaded: Any) -> io.BytesIO:
-    """Returns a checkpoint for Detoxify, which unpickles without a check, from values read safely."""
+def _saved(loaded: Any) -> io.BytesIO:
+    """Returns safely read values as a checkpoint for Detoxify, which unpickles without a check."""
     import torch
 
     buffer = io.BytesIO()
@@ -101,8 +102,8 @@ def _rewritten(loaded: Any) -> io.BytesIO:
     return buffer
 
 
-def _recorded(folder: Path, name: str) -> str:
-    """Returns the SHA-256 that the folder's `SHA256` states for a file."""
+def _stated_digest(folder: Path, name: str) -> str:
+    """Returns the SHA-256 of a file as the folder's `SHA256` states it."""
     sums = folder / "SHA256"
     lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
     stated = {words[-1].lstrip("*"): words[0].lower() for words in map(str.split, lines) if len(words) == 2}
@@ -111,12 +112,9 @@ def _recorded(folder: Path, name: str) -> str:
     return stated[name]
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _verify(path: Path, expected: str) -> None:
     """Raises `IntegrityError` unless the file's SHA-256 starts with `expected`."""
-    if not _digest(path).startswith(expected):
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if not digest.startswith(expected):
         raise IntegrityError(f"{path} does not have the expected SHA-256 {expected}: delete it and fetch it again")

@@ -17,8 +17,8 @@ from pipeline.config import Toxicity
 from pipeline.errors import IntegrityError, MissingModelError
 from pipeline.screen.toxicity import weights
 from pipeline.screen.toxicity.audit import STRATA
-from pipeline.screen.toxicity.early_exit import Screen, digest
-from pipeline.screen.toxicity.encoder import Encoder, Exit
+from pipeline.screen.toxicity.early_exit import EarlyExit, digest
+from pipeline.screen.toxicity.encoder import Encoder, ExitHead
 from pipeline.screen.toxicity.score import Plan, ToxicityStage
 
 ASSET = Path(__file__).parents[3] / "assets" / "toxicity-small"
@@ -52,9 +52,9 @@ def test_marks_abuse_on_either_side_however_polite_the_other(stage: ToxicityStag
 
 def test_keeps_the_rest(stage: ToxicityStage, make_working: Any) -> None:
     table = make_working(rows((CALM, POLITE)))
-    found = stage(table)
-    assert found.drop_columns("toxicity").equals(table.drop_columns("toxicity"))
-    assert all(0 <= score < 0.9 for score in found["toxicity"].to_pylist())
+    result = stage(table)
+    assert result.drop_columns("toxicity").equals(table.drop_columns("toxicity"))
+    assert all(0 <= score < 0.9 for score in result["toxicity"].to_pylist())
 
 
 def test_first_reason_wins(stage: ToxicityStage, make_working: Any) -> None:
@@ -132,18 +132,18 @@ def test_an_official_model_without_network_is_one_sentence(tmp_path: Path, monke
 class Marker:
     """Makes a folder when it is unpickled."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.place),)
+        return os.mkdir, (str(self.folder),)
 
 
-def write_pickle(checkpoint: Path, place: Path) -> str:
+def write_pickle(checkpoint: Path, folder: Path) -> str:
     """Replaces a checkpoint by one that runs code where it is unpickled; returns its SHA-256."""
     import torch
 
-    torch.save({"config": Marker(place), "state_dict": {}}, checkpoint)
+    torch.save({"config": Marker(folder), "state_dict": {}}, checkpoint)
     return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
 
 
@@ -186,41 +186,41 @@ def test_every_pin_is_a_whole_digest_of_an_official_model() -> None:
 
 
 @pytest.fixture(scope="module")
-def screened() -> ToxicityStage:
+def exiting() -> ToxicityStage:
     """A stage that lets every text leave early, knows one text's score, and audits every second row."""
-    leave = Exit(1, np.zeros(3 * 128, dtype=np.float32), 0.0, 100.0)
-    screen = Screen(
-        leave, np.full(STRATA - 1, -np.inf), 0.0, 24, 24, {digest(CALM): (-1.0, 0.95), digest(POLITE): (-1.0, np.nan)}
+    head = ExitHead(1, np.zeros(3 * 128, dtype=np.float32), 0.0, 100.0)
+    early_exit = EarlyExit(
+        head, np.full(STRATA - 1, -np.inf), 0.0, 24, 24, {digest(CALM): (-1.0, 0.95), digest(POLITE): (-1.0, np.nan)}
     )
-    return ToxicityStage(Toxicity(model=str(ASSET)), Plan(screen, 0.5))
+    return ToxicityStage(Toxicity(model=str(ASSET)), Plan(early_exit, 0.5))
 
 
-def test_what_left_early_passes_and_the_audit_finds_its_share(screened: ToxicityStage, make_working: Any) -> None:
+def test_what_left_early_passes_and_the_audit_finds_its_share(exiting: ToxicityStage, make_working: Any) -> None:
     pairs = [(f"{ABUSE} {number}", POLITE) for number in range(60)]
     table = make_working(rows(*pairs))
-    found = screened(table)
-    counts = screened.judged.audit
-    marked = sum(reason == "toxicity" for reason in found["reason"].to_pylist())
-    assert counts.found == 0
-    assert sum(counts.passed) == 60
+    result = exiting(table)
+    counts = exiting.scored.audit
+    marked = sum(reason == "toxicity" for reason in result["reason"].to_pylist())
+    assert counts.detected == 0
+    assert sum(counts.cleared) == 60
     assert marked == sum(counts.audited) == sum(counts.missed)
     assert 15 < marked < 45
-    assert found["toxicity"].null_count == 60 - marked
+    assert result["toxicity"].null_count == 60 - marked
     recall = counts.recall()
     assert recall is not None
     assert recall[1] <= marked / 60 <= recall[2]
 
 
-def test_scores_known_from_the_calibration_are_not_asked_again(screened: ToxicityStage, make_working: Any) -> None:
-    found = screened(make_working(rows((CALM, POLITE))))
-    assert found["reason"].to_pylist() == ["toxicity"]
-    assert (screened.judged.texts, screened.judged.scored) == (2, 1)
-    assert screened.judged.audit.found == 1
-    assert found["toxicity"].to_pylist() == [pytest.approx(0.95)]
+def test_scores_known_from_the_calibration_are_not_asked_again(exiting: ToxicityStage, make_working: Any) -> None:
+    result = exiting(make_working(rows((CALM, POLITE))))
+    assert result["reason"].to_pylist() == ["toxicity"]
+    assert (exiting.scored.texts, exiting.scored.scored) == (2, 1)
+    assert exiting.scored.audit.detected == 1
+    assert result["toxicity"].to_pylist() == [pytest.approx(0.95)]
 
 
-def test_a_screen_takes_an_empty_table_and_leaves_marks(screened: ToxicityStage, make_working: Any) -> None:
-    assert screened(schema.WORKING.empty_table()).equals(schema.WORKING.empty_table())
+def test_an_early_exit_takes_an_empty_table_and_leaves_marks(exiting: ToxicityStage, make_working: Any) -> None:
+    assert exiting(schema.WORKING.empty_table()).equals(schema.WORKING.empty_table())
     table = make_working(rows((ABUSE, ABUSE), (None, None)))
     marked = schema.mark(table, np.array([True, True]), "language", "language")
-    assert screened(marked).equals(marked)
+    assert exiting(marked).equals(marked)
