@@ -40,16 +40,16 @@ class Gateway:
         from serve_app.generation.guard import Guard
         from serve_app.http import gateway
         from serve_app.keys import KeyFile
-        from serve_app.observe.request_log import Journal
+        from serve_app.observe.request_log import LogWriter
 
         settings = project.serve
         self.project, self.run, self.store = project, run, store
         port = listener.bind(settings.host, settings.port, listener.PATIENCE)
         try:
-            self.journal = Journal(run.local(LOG), settings.log.megabytes << 20, settings.log.keep)
+            self.log_writer = LogWriter(run.local(LOG), settings.log.megabytes << 20, settings.log.keep)
             self.engine = load(project, run, model)
             guard = Guard(project, key_of(project.curate.pii, run) if Guard.needs_key(project) else None)
-            app = gateway.build(self.engine, settings, KeyFile(store), self.journal, guard)
+            app = gateway.build(self.engine, settings, KeyFile(store), self.log_writer, guard)
             gc.collect()
             gc.freeze()  # what is loaded stays: looking through it again is a third of what a request costs
             self.listener = listener.Listener(app, port, settings.drain)
@@ -74,7 +74,7 @@ class Gateway:
             await self.listener.stop()
         finally:
             await self.engine.stop()
-            self.journal.close()
+            self.log_writer.close()
 
 
 def build(project: Project, run: Run, store: Path) -> Any:

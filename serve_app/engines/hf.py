@@ -24,7 +24,7 @@ from pipeline.config import Project
 from pipeline.run import Run
 from serve_app.engines import Chunk, EngineError, FinishReason, Generation, Option, exported
 from serve_app.engines.codec import HfCodec
-from serve_app.engines.hf_process import Ask, Forget, Made, Model
+from serve_app.engines.hf_process import Cancel, Model, Request, Tokens
 
 GREEDY_BELOW = 1e-3  # temperatures: smaller ones are greedy but for rounding
 ENDING = 5.0  # seconds that the process gets to end by itself
@@ -42,7 +42,7 @@ class HfEngine:
         self.codec, self.stop_ids, self.max_context = HfCodec(made.tokenizer), made.stop_ids, made.max_context
         self.model_id, self.created = project.name, made.created
         self._numbers = itertools.count()
-        self._open: dict[str, asyncio.Queue[Made | None]] = {}  # None: the process has ended
+        self._open: dict[str, asyncio.Queue[Tokens | None]] = {}  # None: the process has ended
         self._loop: asyncio.AbstractEventLoop | None = None  # the one that reads the pipe
         self._process, self._wire = _start()
         stops, pad = sorted(self.stop_ids), made.tokenizer.pad_token_id
@@ -60,7 +60,7 @@ class HfEngine:
         """See `Engine`."""
         await self.check()
         self._listen()
-        name, waiting, finished = str(next(self._numbers)), asyncio.Queue[Made | None](), False
+        name, waiting, finished = str(next(self._numbers)), asyncio.Queue[Tokens | None](), False
         self._open[name] = waiting
         try:
             self._send(self._ask(name, request))
@@ -77,9 +77,9 @@ class HfEngine:
             del self._open[name]
             if not finished:
                 with contextlib.suppress(EngineError):
-                    self._send(Forget(name))
+                    self._send(Cancel(name))
 
-    def _ask(self, name: str, request: Generation) -> Ask:
+    def _ask(self, name: str, request: Generation) -> Request:
         settings: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0}  # without a seed: greedy
         if request.temperature >= GREEDY_BELOW:
             seed = secrets.randbits(63) if request.seed is None else request.seed
@@ -90,9 +90,9 @@ class HfEngine:
             settings["frequency_penalty"] = float(request.frequency_penalty)
             settings["presence_penalty"] = float(request.presence_penalty)
         streaming = not request.whole or bool(request.stops)  # whoever looks for stop strings ends the answer at one
-        return Ask(name, request.prompt.ids, request.max_tokens, sorted(self.stop_ids), streaming, settings)
+        return Request(name, request.prompt.ids, request.max_tokens, sorted(self.stop_ids), streaming, settings)
 
-    def _send(self, message: Ask | Forget) -> None:
+    def _send(self, message: Request | Cancel) -> None:
         try:
             self._wire.send(message)
         except OSError as error:
@@ -113,7 +113,7 @@ class HfEngine:
 
     def _take(self) -> None:
         try:
-            step: list[Made] = self._wire.recv()
+            step: list[Tokens] = self._wire.recv()
         except (EOFError, OSError):
             self._end()
             return
@@ -149,7 +149,7 @@ def _start() -> tuple[subprocess.Popen[bytes], Connection]:
     here, there = socket.socketpair()
     with there:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", f"from {Ask.__module__} import main; main()", str(there.fileno())],
+            [sys.executable, "-P", "-c", f"from {Request.__module__} import main; main()", str(there.fileno())],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.DEVNULL,
             pass_fds=[there.fileno()],

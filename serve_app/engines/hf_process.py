@@ -1,11 +1,11 @@
 """The hf engine's own process: transformers' continuous batching, fed and read over a pipe.
 
-`HfEngine` starts `main` with one end of a socket pair. Nobody else can write to it, so objects go through it pickled:
-first a `Model`; the answer is the engine's options, or a `SolotuneError`. Then `Ask` and `Forget` come in and a list of
-`Made` goes out after every step, of all requests that got a token in it.
-Output contract: greedy answers are those of `model.generate`; requests join and leave a running batch. The cache for
-`concurrency` requests of full length is taken at the start and nothing more (left alone, transformers takes 60 % of
-free memory on a CPU, 80 % on a GPU). More requests than that wait in the batch's queue, first come, first served.
+`HfEngine` starts `main` with one end of a socket pair. Nobody else can write to it, so pickled objects go through it:
+a `Model` comes first and is answered by the engine's options or a `SolotuneError`; then `Request` and `Cancel` come in,
+and after every step a list of `Tokens` goes out, one for each request with new tokens.
+Output contract: greedy answers are those of `model.generate`; requests join and leave a running batch. The cache holds
+`concurrency` requests of full length and is allocated at the start (by default, transformers takes 60 % of free memory
+on a CPU, 80 % on a GPU). Further requests wait in the batch's queue, first come, first served.
 The process ends when the other end of the pipe is closed, or when transformers' generation thread has ended.
 This module does not render, detokenise or count.
 """
@@ -48,7 +48,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Ask:
+class Request:
     """A request. `settings` are those of the processors in `draw`; unless `streaming`, it is answered at its end."""
 
     name: str
@@ -60,13 +60,13 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Forget:
+class Cancel:
     """Nobody waits for this request any more."""
 
     name: str
 
 
-class Made(NamedTuple):
+class Tokens(NamedTuple):
     """What is new of a request."""
 
     name: str
@@ -79,7 +79,7 @@ class Made(NamedTuple):
 class Batch:
     """A running batch; `send` is called from its thread. Raises `EngineError` when there is no room for its cache."""
 
-    def __init__(self, model: Any, shape: Model, send: Callable[[list[Made]], None]) -> None:
+    def __init__(self, model: Any, shape: Model, send: Callable[[list[Tokens]], None]) -> None:
         from serve_app.engines import cpu_attention, sampler
 
         self._send = send
@@ -105,7 +105,7 @@ class Batch:
         """Returns whether the batch still takes requests."""
         return bool(self._manager.is_running())
 
-    def add(self, ask: Ask) -> None:
+    def add(self, ask: Request) -> None:
         """Adds a request to the batch."""
         with self._lock:
             self._given[ask.name] = 0
@@ -118,7 +118,7 @@ class Batch:
             **ask.settings,
         )
 
-    def forget(self, name: str) -> None:
+    def cancel(self, name: str) -> None:
         """Cancels a request. transformers tells nobody when it is gone; what it still gives of it goes nowhere."""
         with self._lock:
             known = self._given.pop(name, None) is not None
@@ -138,14 +138,14 @@ class Batch:
         if made:
             self._send(made)
 
-    def _made(self, output: Any) -> Made:
+    def _made(self, output: Any) -> Tokens:
         name, finished, failed = output.request_id, output.is_finished(), output.error is not None
         start, end = self._given[name], len(output.generated_tokens)
         taken = None if self._score is None else self._score.taken.get(name)
         self._given[name] = end
         if finished or failed:
             del self._given[name]
-        return Made(name, output.generated_tokens[start:], finished, failed, taken and taken[start:end])
+        return Tokens(name, output.generated_tokens[start:], finished, failed, taken and taken[start:end])
 
 
 def _manager(model: Any, shape: Model) -> Any:
@@ -173,7 +173,7 @@ def _manager(model: Any, shape: Model) -> Any:
     return model.init_continuous_batching(sampling, limits)
 
 
-def start(shape: Model, send: Callable[[list[Made]], None]) -> Batch:
+def start(shape: Model, send: Callable[[list[Tokens]], None]) -> Batch:
     """Loads the model and starts its batch. Raises what `model.load` and `Batch` raise."""
     import torch
 
@@ -208,10 +208,10 @@ def serve(wire: Connection) -> None:
         if not wire.poll(PULSE):
             continue
         match wire.recv():
-            case Ask() as ask:
+            case Request() as ask:
                 batch.add(ask)
-            case Forget(name):
-                batch.forget(name)
+            case Cancel(name):
+                batch.cancel(name)
     raise EngineError("the generation thread has ended")
 
 

@@ -1,17 +1,15 @@
-"""Admission: how many answers are in hand, and whether anybody still waits for them.
+"""Admission: a bound on the answers in progress, and the end of work whose client has hung up.
 
-Output contract: at most `limit` answers (choices of all requests) are running or waiting; what does not fit is answered
-429. A place is given back however the request ends. A client that hangs up cancels the request's work.
-`Admission.place` is where a generating request begins and ends.
+Output contract: at most `limit` answers (choices of all requests) run or wait; a request beyond that is answered 429.
+A slot is given back however its request ends. A client that hangs up cancels the request's work.
 This module does not know keys, rates or engines.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from starlette.types import Receive
 
@@ -19,42 +17,43 @@ from serve_app import errors
 
 
 class Admission:
-    """Counts the answers in hand."""
+    """Counts the answers in progress."""
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.held = limit, 0
+        self.limit, self.active = limit, 0
 
-    def expect(self, count: int) -> None:
-        """Raises a 429 when there is no place for so many answers now: asked before any costly work."""
-        if self.held + count > self.limit:
+    def require(self, count: int) -> None:
+        """Raises a 429 when `count` more answers do not fit now: called before any costly work."""
+        if self.active + count > self.limit:
             raise errors.too_many(self.limit)
 
     @contextmanager
-    def place(self, count: int) -> Iterator[None]:
-        """Holds places for a request's answers; raises as `expect` does."""
-        self.expect(count)
-        self.held += count
+    def slot(self, count: int) -> Iterator[None]:
+        """Holds slots for a request's answers; raises as `require` does."""
+        self.require(count)
+        self.active += count
         try:
             yield
         finally:
-            self.held -= count
+            self.active -= count
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Does the work; cancels it when the client hangs up first."""
-    left = asyncio.timeout(None)
+@asynccontextmanager
+async def while_connected(receive: Receive) -> AsyncIterator[None]:
+    """Cancels the block when the client hangs up first, and goes on after it."""
+    scope = asyncio.timeout(None)
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        left.reschedule(0.0)  # long past: asyncio's own way to cancel this work and nothing around it
+        scope.reschedule(0.0)  # long past: asyncio's own way to cancel this block and nothing around it
 
-    watching = asyncio.ensure_future(watch())
+    watcher = asyncio.ensure_future(watch())
     try:
-        async with left:
-            await work
+        async with scope:
+            yield
     except TimeoutError:
-        if not left.expired():
+        if not scope.expired():
             raise
     finally:
-        watching.cancel()
+        watcher.cancel()

@@ -1,9 +1,9 @@
-"""The one place where an answer comes out of the engine: tokens become text, choice by choice, for every route.
+"""From the engine's chunks to an answer's text, choice by choice, for every route.
 
-Output contract: a choice's text ends before its first stop string and never inside a character, with log-probabilities
-of just the tokens that are in it. Counted is every token up to the end, the stop token included, and none beyond it.
-What comes fast is put together: the first piece at once, then one at most every `interval` seconds. No wait goes beyond
-the deadline. When the generator is closed or fails, every request to the engine has been cancelled.
+Output contract: a choice's text ends before its first stop string and never inside a character; its log-probabilities
+are those of the tokens in it. `usage` counts every token up to the end, the stop token included. The first piece of a
+stream comes at once, later ones are joined to one every `interval` seconds. No wait goes beyond the deadline. Every
+request to the engine is cancelled when the generator is closed or fails.
 This module does not validate, admit or format.
 """
 
@@ -21,15 +21,15 @@ from serve_app import errors
 from serve_app.engines import Chunk, Engine, EngineError, FinishReason, Generation, Logprob
 from serve_app.engines.codec import Codec
 from serve_app.generation.detokenize import Detokenizer, StopStrings
-from serve_app.generation.latency import Meter
+from serve_app.generation.latency import TokenTimes
 from serve_app.generation.usage import Usage
 
-EVENTS = 1_000  # a second, of all streams together: the way to the clients is made for little more
-WHOLE = 1.0  # seconds: how often an answer that is not streamed is looked at
+EVENTS = 1_000  # a second, of all streams together: the gateway sends little more
+WHOLE = 1.0  # seconds between two batches of an answer that is not streamed
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredToken:
     """A token of the answer with its log-probability; its text starts at `offset` characters."""
 
     token: int
@@ -43,13 +43,13 @@ class Piece:
 
     index: int
     text: str
-    scored: list[Scored]
+    scored: list[ScoredToken]
     finish_reason: FinishReason | Literal["content_filter"] | None
 
 
 @dataclass
 class Job:
-    """One admitted request: what the engine gets for each choice, and what the answer must say about itself."""
+    """One admitted request: the engine's request for each choice, and the answer's own fields."""
 
     generations: list[Generation]
     prompts: int  # choices come in this many groups, one for each prompt
@@ -57,26 +57,26 @@ class Job:
     stream: bool = False
     include_usage: bool = False
     interval: float = 0.02
-    crowd: Callable[[], int] = lambda: 1  # answers in hand: the more there are, the more is put together
+    active: Callable[[], int] = lambda: 1  # answers in progress: the more there are, the longer the interval
     prefix: str = "chatcmpl"
-    echoes: list[str] = field(default_factory=list)  # per choice: what is written before the answer
+    echoes: list[str] = field(default_factory=list)  # per choice: the text before the answer
     created: int = field(default_factory=lambda: int(time.time()))
     usage: Usage = field(default_factory=lambda: Usage(prompt_tokens=0, completion_tokens=0, total_tokens=0))
 
     def __post_init__(self) -> None:
         self.id = f"{self.prefix}-{uuid.uuid4().hex}"
-        self.meters = [Meter() for _ in self.generations]
+        self.token_times = [TokenTimes() for _ in self.generations]
 
 
 class Decoder:
-    """One choice: its chunks in, its text out."""
+    """Turns one choice's chunks into text."""
 
     def __init__(self, codec: Codec | None, stop_ids: frozenset[int], request: Generation) -> None:
         self._stop_ids, self._scoring = stop_ids, request.logprobs is not None
-        self._words = Detokenizer(codec.decode) if codec is not None else None
+        self._detokenizer = Detokenizer(codec.decode) if codec is not None else None
         self._stops = StopStrings(request.stops)
         self._stepwise = bool(request.stops) or self._scoring
-        self._waiting: list[Scored] = []  # tokens whose text is not out yet
+        self._pending: list[ScoredToken] = []  # tokens whose text is not out yet
         self._decoded = 0  # characters of whole text so far
         self._sent = 0
         self.prompt_tokens = len(request.prompt.ids)
@@ -87,17 +87,17 @@ class Decoder:
         """Returns whether the choice has ended."""
         return self.finish_reason is not None
 
-    def push(self, chunk: Chunk) -> tuple[str, list[Scored]]:
-        """Returns what is new; sets `finish_reason` when this was the last of it."""
+    def push(self, chunk: Chunk) -> tuple[str, list[ScoredToken]]:
+        """Returns new text and its scored tokens; the last chunk sets `finish_reason`."""
         if chunk.usage is not None:
             self.prompt_tokens, self.completion_tokens = chunk.usage
         text = self._stops.push(chunk.text) if chunk.text else ""
         step = 1 if self._stepwise else max(1, len(chunk.token_ids))
-        for at in range(0, len(chunk.token_ids), step):
+        for start in range(0, len(chunk.token_ids), step):
             if self._stops.hit:
                 break
-            scores = chunk.logprobs[at : at + step] if chunk.logprobs else []
-            text += self._tokens(chunk.token_ids[at : at + step], scores)
+            scores = chunk.logprobs[start : start + step] if chunk.logprobs else []
+            text += self._tokens(chunk.token_ids[start : start + step], scores)
         if self._stops.hit:
             self.finish_reason = "stop"
         elif chunk.finish_reason is not None:
@@ -110,27 +110,27 @@ class Decoder:
         self.completion_tokens += len(ids)
         shown = [token for token in ids if token not in self._stop_ids]
         if self._scoring and shown:
-            self._waiting.append(Scored(shown[0], scores[0], self._decoded))
-        piece = self._words.push(shown) if self._words is not None else ""
+            self._pending.append(ScoredToken(shown[0], scores[0], self._decoded))
+        piece = self._detokenizer.push(shown) if self._detokenizer is not None else ""
         self._decoded += len(piece)
         return self._stops.push(piece)
 
     def _end(self) -> str:
-        rest = self._stops.push(self._words.flush()) if self._words is not None else ""
+        rest = self._stops.push(self._detokenizer.flush()) if self._detokenizer is not None else ""
         return rest + self._stops.flush()
 
-    def _release(self, text: str) -> list[Scored]:
-        """Returns the tokens that begin in the text that is out; at the end nothing may stay behind."""
+    def _release(self, text: str) -> list[ScoredToken]:
+        """Returns the tokens that begin in the text sent so far; at the end, all of them."""
         if not text and self.finish_reason is None:
             return []
         whole = self.finish_reason is not None and not self._stops.hit
-        out = [scored for scored in self._waiting if whole or scored.offset < self._sent]
-        self._waiting = [] if self.finish_reason is not None else self._waiting[len(out) :]
+        out = [scored for scored in self._pending if whole or scored.offset < self._sent]
+        self._pending = [] if self.finish_reason is not None else self._pending[len(out) :]
         return out
 
 
 class _Mailbox:
-    """Chunks on their way from the engine; rings at once for the first and the last, else at the next interval."""
+    """Chunks from the engine, handed over at once for the first and the last, else at the next interval."""
 
     def __init__(self, interval: Callable[[], float], first: float, deadline: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -138,7 +138,7 @@ class _Mailbox:
         self._interval, self._due = interval, self._loop.time() + first
         self._items: list[tuple[int, Chunk | BaseException]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._late = self._loop.call_at(deadline, self._expire)  # one timer for all waits
+        self._deadline_timer = self._loop.call_at(deadline, self._expire)  # one timer for all waits
         self._expired = False
 
     def _expire(self) -> None:
@@ -154,24 +154,24 @@ class _Mailbox:
             self._timer = self._loop.call_at(self._due, self._ready.set)
 
     async def take(self) -> list[tuple[int, Chunk | BaseException]]:
-        """Returns what has come; raises `ApiError` (408) beyond the deadline."""
+        """Returns the chunks so far; raises `ApiError` (408) beyond the deadline."""
         await self._ready.wait()
         if self._expired:
             raise errors.timed_out()
-        self._silence()
+        self._stop_timer()
         self._ready.clear()
         items, self._items = self._items, []
         return items
 
-    def rest(self) -> None:
-        """Begins the next interval: something is sent. Half a character is nothing, its other half must not wait."""
+    def begin_interval(self) -> None:
+        """Begins the next interval, once text was sent: the rest of a half character must not wait."""
         self._due = self._loop.time() + self._interval()
 
     def close(self) -> None:
-        self._silence()
-        self._late.cancel()
+        self._stop_timer()
+        self._deadline_timer.cancel()
 
-    def _silence(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -182,7 +182,7 @@ async def _pump(engine: Engine, job: Job, index: int, mailbox: _Mailbox) -> None
         async with aclosing(engine.generate(job.generations[index])) as chunks:
             async for chunk in chunks:
                 if chunk.token_ids or chunk.text:
-                    job.meters[index].mark(time.monotonic())
+                    job.token_times[index].record(time.monotonic())
                 mailbox.put(index, chunk)
                 if chunk.finish_reason is not None:
                     return
@@ -196,11 +196,9 @@ async def pieces(engine: Engine, job: Job) -> AsyncGenerator[list[Piece], None]:
 
     Raises `EngineError`, and `ApiError` (408) beyond the deadline.
     """
-    stops = any(request.stops for request in job.generations)
-    watched = job.stream or stops
-    mailbox = _Mailbox(
-        lambda: max(job.interval, job.crowd() / EVENTS) if watched else WHOLE, 0.0 if watched else WHOLE, job.deadline
-    )
+    prompt = job.stream or any(request.stops for request in job.generations)
+    interval = (lambda: max(job.interval, job.active() / EVENTS)) if prompt else (lambda: WHOLE)
+    mailbox = _Mailbox(interval, 0.0 if prompt else WHOLE, job.deadline)
     decoders = [Decoder(engine.codec, engine.stop_ids, request) for request in job.generations]
     pumps = [asyncio.create_task(_pump(engine, job, i, mailbox)) for i in range(len(decoders))]
     try:
@@ -208,15 +206,15 @@ async def pieces(engine: Engine, job: Job) -> AsyncGenerator[list[Piece], None]:
             batch = _decode(decoders, await mailbox.take())
             for index, piece in batch.items():
                 if piece.finish_reason is not None:
-                    job.meters[index].finish_reason = piece.finish_reason
+                    job.token_times[index].finish_reason = piece.finish_reason
                     pumps[index].cancel()
             if batch:
-                mailbox.rest()
+                mailbox.begin_interval()
                 yield [batch[index] for index in sorted(batch)]
     finally:
         job.usage = _usage(job, decoders)
-        for meter, decoder in zip(job.meters, decoders, strict=True):
-            meter.tokens = decoder.completion_tokens
+        for times, decoder in zip(job.token_times, decoders, strict=True):
+            times.tokens = decoder.completion_tokens
         mailbox.close()
         for pump in pumps:
             pump.cancel()
@@ -229,7 +227,7 @@ def _decode(decoders: list[Decoder], items: list[tuple[int, Chunk | BaseExceptio
         decoder = decoders[index]
         if decoder.over():
             continue  # beyond a stop string
-        text, scored = "", list[Scored]()
+        text, scored = "", list[ScoredToken]()
         for chunk in group:
             if isinstance(chunk, BaseException):
                 raise chunk
@@ -243,7 +241,7 @@ def _decode(decoders: list[Decoder], items: list[tuple[int, Chunk | BaseExceptio
 
 
 def _grouped(items: list[tuple[int, Chunk | BaseException]]) -> dict[int, list[Chunk | BaseException]]:
-    """Returns each choice's chunks; neighbours without log-probabilities become one, to be decoded at once."""
+    """Returns each choice's chunks; neighbours without log-probabilities are joined and decoded at once."""
     groups: dict[int, list[Chunk | BaseException]] = {}
     for index, item in items:
         group = groups.setdefault(index, [])
@@ -256,7 +254,7 @@ def _grouped(items: list[tuple[int, Chunk | BaseException]]) -> dict[int, list[C
 
 
 def _usage(job: Job, decoders: list[Decoder]) -> Usage:
-    """Counts each prompt once, however many choices it has."""
+    """Returns the tokens of all prompts, each counted once, and of all choices."""
     each = len(decoders) // job.prompts
     prompt = sum(decoder.prompt_tokens for decoder in decoders[::each])
     completion = sum(decoder.completion_tokens for decoder in decoders)

@@ -1,7 +1,7 @@
-"""When an answer's tokens came: what latencies are made of, noted token by token as cheaply as can be.
+"""The times of an answer's tokens, from which latencies are computed.
 
-Output contract: a `Meter` per choice; `mark` costs well under a microsecond and keeps no list of times. A gap lies
-between one piece of the engine's and the next, as in vLLM, however many tokens the piece holds.
+Output contract: each choice has a `TokenTimes`; `record` costs well under a microsecond and keeps no list of times. A
+gap lies between two chunks of the engine, as in vLLM, however many tokens a chunk holds.
 This module knows no clock but the caller's and no requests.
 """
 
@@ -17,17 +17,17 @@ GAPS = (  # seconds: the upper bounds that vLLM has
 
 
 @dataclass(slots=True)
-class Meter:
-    """One choice; whoever counts its tokens sets `tokens`. Times are of `mark`'s clock; None where nothing came."""
+class TokenTimes:
+    """One choice; `answer` sets `tokens` at its end. Times are seconds of the caller's clock."""
 
     first: float | None = None
     last: float = 0.0
     tokens: int = 0
-    gaps: list[int] = field(default_factory=lambda: [0] * (len(GAPS) + 1))  # how many up to each bound, then beyond
+    gaps: list[int] = field(default_factory=lambda: [0] * (len(GAPS) + 1))  # their number up to each bound, then beyond
     finish_reason: str | None = None
 
-    def mark(self, now: float) -> None:
-        """Notes that a piece of the answer has come."""
+    def record(self, now: float) -> None:
+        """Records that a chunk of the answer came at `now`."""
         if self.first is None:
             self.first = now
         else:

@@ -1,8 +1,8 @@
-"""The outermost layer: a request id, the key, the size of the body, the last deadline, an envelope for the unexpected.
+"""The outermost layer: request id, API key, size of the body, last deadline, an envelope for unexpected errors.
 
-Output contract: every response has one `x-request-id`, made here. No route but `OPEN` is reached without a key. A body
-that dribbles in, and a client that stops reading, end at the deadline. `on_end` gets the `RequestRecord` when the
-request is over, however it ended.
+Output contract: every response has one `x-request-id`, made here. No route but `OPEN` is reached without a key. The
+deadline ends a body that arrives too slowly and a client that stops reading. `on_end` gets the `RequestRecord` of every
+request, however it ended.
 This module knows no routes and no models.
 """
 
@@ -33,12 +33,12 @@ GRACE = 5.0  # seconds beyond a request's own deadline before its connection is 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def reply(error: errors.ApiError) -> JSONResponse:
+def error_response(error: errors.ApiError) -> JSONResponse:
     """Returns an error as a response."""
     return JSONResponse(error.envelope, error.status, error.headers)
 
 
-class Door:
+class Middleware:
     """See the module."""
 
     def __init__(self, app: ASGIApp, settings: Serve, access: Access, on_end: Callable[[RequestRecord], None]) -> None:
@@ -56,7 +56,7 @@ class Door:
         scope[RECORD] = record
         started = False
 
-        async def sending(message: Message) -> None:
+        async def send_marked(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started, record.status = True, message["status"]
@@ -66,9 +66,9 @@ class Door:
             await send(message)
 
         try:
-            error = await self._pass(scope, receive, sending, record)
+            error = await self._run(scope, receive, send_marked, record)
             if error is not None and not started:
-                await reply(error)(scope, receive, sending)
+                await error_response(error)(scope, receive, send_marked)
             elif error is not None:
                 raise ConnectionAbortedError  # the server closes a connection whose response was cut short
         finally:
@@ -76,8 +76,8 @@ class Door:
             record.seconds = time.monotonic() - record.started
             self.on_end(record)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> errors.ApiError | None:
-        """Lets the request through; returns the error that is to be answered where nobody did."""
+    async def _run(self, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> errors.ApiError | None:
+        """Runs the application; returns the error that nothing inside it has answered."""
         try:
             async with asyncio.timeout(self.settings.deadline + GRACE):
                 if scope["path"] not in self.open:
@@ -87,7 +87,7 @@ class Door:
             return error
         except TimeoutError:
             return errors.timed_out()
-        except asyncio.CancelledError:  # by the server, whose time to end is over: the client may try the next one
+        except asyncio.CancelledError:  # the server ends: the client may try the next one
             return errors.unavailable()
         except Exception as error:
             where = "".join(traceback.format_tb(error.__traceback__))  # the error's own words may quote the request
@@ -96,7 +96,7 @@ class Door:
         return None
 
     async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """Reads the body up to the limit; returns a `receive` that hands it out in one piece."""
+        """Reads the body up to the limit; returns a `receive` that gives it in one message."""
         limit = self.settings.body_limit
         length = Request(scope).headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
@@ -112,9 +112,9 @@ class Door:
             more = message.get("more_body", False)
             if len(body) > limit:
                 raise errors.too_large(limit)
-        waiting = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+        messages = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
         async def replay() -> Message:
-            return waiting.pop() if waiting else await receive()
+            return messages.pop() if messages else await receive()
 
         return replay

@@ -1,16 +1,16 @@
 """Prometheus metrics, under the names and with the buckets of vLLM, so that its dashboards and alerts fit.
 
-Output contract: a registry of the application's own, apart from Ray's and vLLM's; labels are model_name and engine
-("0"), a route is the pattern and never the path. Requests are counted when they are over. `vllm:` names mean what they
-mean in vLLM, measured at the gateway: waiting are the answers beyond `serve.concurrency`; a time to the first token
-includes the way through the gateway; a choice that nobody waited for ends as `abort`.
-A scrape sees one replica, the one that answers it: this service has one.
+Output contract: the registry is the application's own, apart from Ray's and vLLM's. Labels are model_name and engine
+("0"); a route is the pattern and never the path. Requests are counted at their end. `vllm:` names mean what they mean
+in vLLM, measured at the gateway: answers beyond `serve.concurrency` are waiting, a time to the first token includes the
+gateway's own time, and a choice whose client has hung up ends as `abort`. A scrape sees the one replica.
 This module serves nothing and measures no times itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -18,8 +18,8 @@ from prometheus_client.registry import Collector
 
 from serve_app.generation.admission import Admission
 from serve_app.generation.answer import Job
-from serve_app.generation.guard import Noted
-from serve_app.generation.latency import GAPS, Meter
+from serve_app.generation.guard import FindingCounts
+from serve_app.generation.latency import GAPS, TokenTimes
 from serve_app.observe.request import RequestRecord
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -43,16 +43,16 @@ def sizes(largest: int) -> list[int]:
 
 
 class Gaps(Collector):
-    """The times between tokens, summed up elsewhere: there are too many to be counted one by one."""
+    """The times between tokens, as sums over whole choices: counting them one by one costs too much."""
 
     def __init__(self, labels: tuple[str, str]) -> None:
         self.labels, self.counts, self.seconds = labels, [0] * (len(GAPS) + 1), 0.0
 
-    def add(self, meter: Meter) -> None:
-        """Adds the gaps of a choice."""
-        if meter.first is not None:
-            self.counts = [old + new for old, new in zip(self.counts, meter.gaps, strict=True)]
-            self.seconds += meter.last - meter.first
+    def add(self, times: TokenTimes) -> None:
+        """Adds the times between the tokens of one choice."""
+        if times.first is not None:
+            self.counts = [old + new for old, new in zip(self.counts, times.gaps, strict=True)]
+            self.seconds += times.last - times.first
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
         """See prometheus_client's `Collector`."""
@@ -60,29 +60,28 @@ class Gaps(Collector):
             "vllm:inter_token_latency_seconds", "Histogram of inter-token latency in seconds.", labels=_LABELS
         )
         bounds = [*map(str, GAPS), "+Inf"]
-        totals = [sum(self.counts[: at + 1]) for at in range(len(bounds))]
-        family.add_metric(self.labels, list(zip(bounds, totals, strict=True)), self.seconds)
+        family.add_metric(self.labels, list(zip(bounds, accumulate(self.counts), strict=True)), self.seconds)
         yield family
 
 
-class Guarded(Collector):
-    """What the guard found, read from its own counts at every scrape."""
+class GuardFindings(Collector):
+    """The guard's counts of findings, read at every scrape."""
 
-    def __init__(self, noted: Noted) -> None:
-        self.noted = noted
+    def __init__(self, counts: FindingCounts) -> None:
+        self.counts = counts
 
     def collect(self) -> Iterable[CounterMetricFamily]:
         """See prometheus_client's `Collector`."""
         family = CounterMetricFamily(
             "solotune:guard_findings", "What the guard found.", labels=("direction", "type", "action")
         )
-        for labels, count in sorted(self.noted.items()):
+        for labels, count in sorted(self.counts.items()):
             family.add_metric(labels, count)
         yield family
 
 
 class Metrics:
-    """All of them but the guard's and the log's, which `gateway` adds where there are any."""
+    """The registry and its metrics; `gateway` adds those of the guard and of the request log."""
 
     def __init__(self, model: str, context: int, concurrency: int, admission: Admission) -> None:
         self.registry = CollectorRegistry()
@@ -91,8 +90,8 @@ class Metrics:
         self.gaps = Gaps(self._labels)
         self.registry.register(self.gaps)
         ProcessCollector(registry=self.registry)
-        self.gauge("vllm:num_requests_running", "Answers being made.", lambda: min(admission.held, concurrency))
-        self.gauge("vllm:num_requests_waiting", "Answers waiting.", lambda: max(0, admission.held - concurrency))
+        self.gauge("vllm:num_requests_running", "Answers being made.", lambda: min(admission.active, concurrency))
+        self.gauge("vllm:num_requests_waiting", "Answers waiting.", lambda: max(0, admission.active - concurrency))
         self._prompt = self._counter("vllm:prompt_tokens", "Prompt tokens processed.")
         self._generated = self._counter("vllm:generation_tokens", "Tokens generated.")
         done = Counter(
@@ -111,18 +110,18 @@ class Metrics:
         self._http = Counter("solotune:http_requests", "HTTP requests that are over.", names, registry=self.registry)
 
     def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
-        """Adds a gauge that is asked for its value at every scrape."""
+        """Adds a gauge; `value` is called at every scrape."""
         Gauge(name, what, _LABELS, registry=self.registry).labels(*self._labels).set_function(value)
 
     def _counter(self, name: str, what: str) -> Counter:
         return Counter(name, what, _LABELS, registry=self.registry).labels(*self._labels)
 
     def _histogram(self, name: str, what: str, buckets: Iterable[float]) -> Histogram:
-        made = Histogram(name, what, _LABELS, buckets=tuple(buckets), registry=self.registry)
-        return made.labels(*self._labels)
+        histogram = Histogram(name, what, _LABELS, buckets=tuple(buckets), registry=self.registry)
+        return histogram.labels(*self._labels)
 
     def count(self, record: RequestRecord) -> None:
-        """Counts a request that is over."""
+        """Counts a request at its end."""
         self._http.labels(record.route, str(record.status)).inc()
         if record.job is not None:
             self._count(record, record.job)
@@ -134,19 +133,19 @@ class Metrics:
         if record.status < 400:
             self._whole.observe(record.seconds)
             self._prompts.observe(job.usage.prompt_tokens)
-        for generation, meter in zip(job.generations, job.meters, strict=True):
+        for generation, times in zip(job.generations, job.token_times, strict=True):
             self._most.observe(generation.max_tokens)
-            self._done[meter.finish_reason or ("error" if record.status >= 500 else "abort")].inc()
-            self.gaps.add(meter)
-            if meter.tokens:
-                self._answers.observe(meter.tokens)
-            if meter.first is None or (meter.first == meter.last and meter.tokens > 1):
+            self._done[times.finish_reason or ("error" if record.status >= 500 else "abort")].inc()
+            self.gaps.add(times)
+            if times.tokens:
+                self._answers.observe(times.tokens)
+            if times.first is None or (times.first == times.last and times.tokens > 1):
                 continue  # an answer in one piece has no first token
-            self._first.observe(meter.first - record.started)
-            self._decode.observe(meter.last - meter.first)
-            if meter.per_token is not None:
-                self._each.observe(meter.per_token)
+            self._first.observe(times.first - record.started)
+            self._decode.observe(times.last - times.first)
+            if times.per_token is not None:
+                self._each.observe(times.per_token)
 
     def text(self) -> bytes:
-        """Returns all of them in Prometheus's text format."""
+        """Returns all metrics in Prometheus's text format."""
         return generate_latest(self.registry)

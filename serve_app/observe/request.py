@@ -14,7 +14,7 @@ GONE = 499  # nginx's status for a client that hung up: nobody reads it
 
 @dataclass
 class RequestRecord:
-    """One HTTP request. `job` is there where an answer was generated."""
+    """One HTTP request; `job` is None where no answer was generated."""
 
     method: str
     id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")

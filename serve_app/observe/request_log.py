@@ -1,11 +1,11 @@
 """The log of requests: one JSON object a line, in files of a bounded size, the full ones compressed.
 
-Output contract: `write` neither waits nor fails; a thread puts lines on the disk, whole or not at all, many at a time.
-When they cannot be written (a full disk, no permission), the service goes on: lines are dropped and counted, and the
-first line after that says how many. A process writes files of its own, `requests-<time>-<pid>.jsonl`; a full one
-becomes `.jsonl.zst` (`zstdcat` reads it), and only the newest are kept. A file that a killed process left is compressed
-by the next. An entry tells ids, counts, times and the status of a request, and nothing that a client wrote.
-zstd comes from pyarrow, which is here anyway: Python has its own from 3.14.
+Output contract: `write` neither waits nor fails; a thread writes lines in batches, each line whole or not at all. When
+the disk takes none (full, no permission), the service goes on: lines are dropped and counted, and the next line that is
+written gives their number. A process writes files of its own, `requests-<time>-<pid>.jsonl`; a full one becomes
+`.jsonl.zst` (`zstdcat` reads it), and only the newest are kept. The file of a killed process is compressed by the next
+one. An entry holds ids, counts, times and the status of a request, and no text of the client's.
+zstd comes from pyarrow, a dependency anyway: Python has its own from 3.14.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def entry(record: RequestRecord) -> dict[str, Any]:
-    """Returns what the log says about a request that is over; times in seconds."""
-    known: dict[str, Any] = {
+    """Returns the log entry of a finished request; times in seconds."""
+    fields: dict[str, Any] = {
         "time": _now(),
         "request_id": record.id,
         "key_id": None if record.key is None else record.key.id,
@@ -48,15 +48,15 @@ def entry(record: RequestRecord) -> dict[str, Any]:
     }
     job = record.job
     if job is None:
-        return known
-    firsts = [meter.first for meter in job.meters if meter.first is not None]
-    return known | {
+        return fields
+    firsts = [times.first for times in job.token_times if times.first is not None]
+    return fields | {
         "completion_id": job.id,
         "stream": job.stream,
         "choices": len(job.generations),
         "prompt_tokens": job.usage.prompt_tokens,
         "completion_tokens": job.usage.completion_tokens,
-        "finish_reasons": [meter.finish_reason for meter in job.meters],
+        "finish_reasons": [times.finish_reason for times in job.token_times],
         "first_token": round(min(firsts) - record.started, 6) if firsts else None,
     }
 
@@ -65,17 +65,17 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-class Journal:
+class LogWriter:
     """See the module. `size` is in bytes, `keep` counts compressed files."""
 
     def __init__(self, folder: Path, size: int, keep: int) -> None:
         self.folder, self.size, self.keep = folder, size, keep
         self.written = self.dropped = 0
-        self._told = 0  # dropped lines that a line in the log tells of
+        self._reported = 0  # dropped lines that a line in the log counts
         self._counting = threading.Lock()
         self._lines: queue.Queue[bytes | None] = queue.Queue(WAITING)
         self._file: FileIO | None = None
-        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
         self._thread.start()
 
     def write(self, entry: Mapping[str, Any]) -> None:
@@ -86,7 +86,7 @@ class Journal:
             self._drop(1)
 
     def close(self, seconds: float = 5.0) -> None:
-        """Writes what waits, and ends the thread; gives up when the disk takes longer."""
+        """Writes the waiting lines and ends the thread; gives up when the disk takes longer than `seconds`."""
         try:
             self._lines.put(None, timeout=seconds)
             self._thread.join(seconds)
@@ -114,26 +114,26 @@ class Journal:
     def _put(self, lines: list[bytes]) -> None:
         if not lines:
             return
-        untold = self.dropped - self._told
-        notes = [_encode({"time": _now(), "dropped_lines": untold}).encode() + b"\n"] if untold else []
+        unreported = self.dropped - self._reported
+        notes = [_encode({"time": _now(), "dropped_lines": unreported}).encode() + b"\n"] if unreported else []
         try:
             if self._file is None:
                 self._file = _begin(self.folder)
             append_whole(self._file, b"".join([*notes, *lines]))
         except OSError as error:
-            if not untold:
+            if not unreported:
                 log.error("requests go on, their log does not: %s", error.strerror or type(error).__name__)
             self._drop(len(lines))
             return
         self.written += len(lines)
-        self._told += untold
+        self._reported += unreported
         if self._file.tell() >= self.size:
             self._file.close()
             self._file = None
             self._tidy()
 
     def _tidy(self) -> None:
-        """Compresses the files that nobody writes any more, and deletes the oldest of the compressed ones."""
+        """Compresses the files without a writer, and deletes the oldest compressed ones."""
         try:
             for path in sorted(self.folder.glob("requests-*.jsonl")):
                 _compress(path)
@@ -154,7 +154,7 @@ def _begin(folder: Path) -> FileIO:
 
 
 def _compress(path: Path) -> None:
-    """Puts a compressed file in the place of one that no process has locked; an empty one just goes."""
+    """Replaces a file that no process has locked by a compressed one; deletes an empty one."""
     with path.open("rb") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -102,11 +102,11 @@ class ChatRequest(Options):
 
     @property
     def texts(self) -> list[str]:
-        """What each message says."""
+        """The text of each message."""
         return [message.rendered()["content"] for message in self.messages]
 
-    def saying(self, texts: list[str]) -> ChatRequest:
-        """Returns the same request with other words in its messages."""
+    def with_texts(self, texts: list[str]) -> ChatRequest:
+        """Returns the same request with other texts in its messages."""
         messages = [
             message.model_copy(update={"content": text}) for message, text in zip(self.messages, texts, strict=True)
         ]

@@ -37,7 +37,7 @@ class CompletionRequest(Options):
         """See `Options`."""
         return self.logprobs
 
-    def saying(self, prompts: list[str | list[int]]) -> CompletionRequest:
+    def with_prompts(self, prompts: list[str | list[int]]) -> CompletionRequest:
         """Returns the same request with other prompts."""
         return self.model_copy(update={"prompt": prompts})
 

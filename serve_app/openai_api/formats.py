@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from serve_app.engines.codec import Codec
-from serve_app.generation.answer import Job, Piece, Scored
+from serve_app.generation.answer import Job, Piece, ScoredToken
 from serve_app.openai_api.chat import Answer, Choice, Completion, Logprobs, TokenLogprob, TopLogprob
 from serve_app.openai_api.completions import TextChoice, TextCompletion, TextLogprobs
 
@@ -101,7 +101,7 @@ class ChatFormat(_Events):
     def _choice(index: int, delta: dict[str, Any]) -> dict[str, Any]:
         return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
 
-    def _logprobs(self, scored: list[Scored]) -> Logprobs:
+    def _logprobs(self, scored: list[ScoredToken]) -> Logprobs:
         return Logprobs(
             content=[
                 TokenLogprob(
@@ -151,7 +151,7 @@ class TextFormat(_Events):
     def _choice(index: int, text: str) -> dict[str, Any]:
         return {"index": index, "text": text, "logprobs": None, "finish_reason": None}
 
-    def _logprobs(self, scored: list[Scored], job: Job) -> TextLogprobs:
+    def _logprobs(self, scored: list[ScoredToken], job: Job) -> TextLogprobs:
         top = [{self._text(token): max(value, UNLIKELY) for token, value in one.logprob.top} for one in scored]
         return TextLogprobs(
             tokens=[self._text(one.token) for one in scored],

@@ -23,9 +23,9 @@ LONGEST_TOKEN = 32  # characters; a text with more per allowed token is refused 
 TEXT_TOKENS = 16  # what /v1/completions generates unless told otherwise, as OpenAI's does
 
 
-def chat(engine: Engine, settings: Serve, request: ChatRequest, tells_tokens: bool = True) -> Job:
+def chat(engine: Engine, settings: Serve, request: ChatRequest, gives_logprobs: bool = True) -> Job:
     """Returns the job of a chat: `n` answers to one rendered conversation."""
-    _supported(engine, settings, request, request.n or 1, tells_tokens)
+    _supported(engine, settings, request, request.n or 1, gives_logprobs)
     messages = [message.rendered() for message in request.messages]
     most = _longest(engine, settings)
     if sum(len(message["content"]) for message in messages) > LONGEST_TOKEN * most:
@@ -43,10 +43,10 @@ def chat(engine: Engine, settings: Serve, request: ChatRequest, tells_tokens: bo
     return _job(settings, request, generations, 1, "chatcmpl")
 
 
-def completion(engine: Engine, settings: Serve, request: CompletionRequest, tells_tokens: bool = True) -> Job:
+def completion(engine: Engine, settings: Serve, request: CompletionRequest, gives_logprobs: bool = True) -> Job:
     """Returns the job of a text completion: `n` continuations of every prompt."""
     prompts, each = request.prompts, request.n or 1
-    _supported(engine, settings, request, len(prompts) * each, tells_tokens)
+    _supported(engine, settings, request, len(prompts) * each, gives_logprobs)
     most = _longest(engine, settings)
     generations: list[Generation] = []
     echoes: list[str] = []
@@ -80,9 +80,9 @@ def _decoded(engine: Engine, ids: list[int]) -> str:
     return "" if engine.codec is None else engine.codec.decode(ids)
 
 
-def _supported(engine: Engine, settings: Serve, request: Options, choices: int, tells_tokens: bool) -> None:
+def _supported(engine: Engine, settings: Serve, request: Options, choices: int, gives_logprobs: bool) -> None:
     """Raises a 404 or 400 for what is not served here."""
-    if request.alternatives is not None and not tells_tokens:
+    if request.alternatives is not None and not gives_logprobs:
         raise errors.bad_request("This service may change answers, so it gives no logprobs.", "logprobs")
     if request.model != engine.model_id:
         raise errors.unknown_model()

@@ -44,7 +44,7 @@ async def _guarded(engine: Engine, ways: list[Outbound], job: Job) -> AsyncGener
                 text = await way.push(piece.text, piece.finish_reason is not None)
                 reason = "content_filter" if way.refused else piece.finish_reason
                 if way.refused:
-                    job.meters[piece.index].finish_reason = reason
+                    job.token_times[piece.index].finish_reason = reason
                 piece = replace(piece, text=text, finish_reason=reason)
                 if piece.finish_reason is not None:
                     over.add(piece.index)

@@ -39,8 +39,8 @@ def message(**changes: Any) -> bytes:
 
 def until_empty(engine: FakeEngine, app: Any, seconds: float) -> None:
     started = time.monotonic()
-    while engine.running or app.state.admission.held:
-        assert time.monotonic() < started + seconds, (engine.running, app.state.admission.held)
+    while engine.running or app.state.admission.active:
+        assert time.monotonic() < started + seconds, (engine.running, app.state.admission.active)
         time.sleep(0.02)
 
 

@@ -24,7 +24,7 @@ from pipeline.models.template import chat_prompt
 from pipeline.run import Run
 from serve_app.engines import EngineError, Generation, Prompt
 from serve_app.engines.hf import HfEngine
-from serve_app.engines.hf_process import Ask, Made, Model, start
+from serve_app.engines.hf_process import Model, Request, Tokens, start
 from serve_app.engines.sampler import GREEDY, Draw, mix, uniform
 
 QUESTIONS = ["How do I block my card?", "Open an account, please.", "x", "How " * 300]
@@ -156,15 +156,15 @@ def test_closing_early_cancels_and_leaves_nothing(engine: HfEngine) -> None:
 
 
 def test_a_batch_keeps_nothing_of_what_is_over_or_forgotten(exported: Run, module_project: Any) -> None:
-    came: queue.Queue[Made] = queue.Queue()
+    came: queue.Queue[Tokens] = queue.Queue()
     shape = Model(module_project, str(exported.local("model/merged")), 400, [399], 0)
     batch = start(shape, lambda step: [came.put(made) for made in step] and None)
     try:
-        batch.add(Ask("long", [5, 6], 300, [399], settings={"logprobs": 2}))
+        batch.add(Request("long", [5, 6], 300, [399], settings={"logprobs": 2}))
         first = came.get(timeout=30)
         assert len(first.token_ids) == len(first.logprobs or []) == 1
-        batch.forget("long")
-        batch.add(Ask("whole", [7, 8], 9, [399], streaming=False, settings={"logprobs": 0}))
+        batch.cancel("long")
+        batch.add(Request("whole", [7, 8], 9, [399], streaming=False, settings={"logprobs": 0}))
         last = first
         while last.name != "whole":
             last = came.get(timeout=30)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.generation.admission import unless_gone
+from serve_app.generation.admission import while_connected
 
 
 async def _never() -> dict[str, Any]:
@@ -28,7 +28,8 @@ def test_what_work_raises_is_raised(error: type[BaseException]) -> None:
 
     async def both() -> None:
         with pytest.raises(error):
-            await unless_gone(_never, work())
+            async with while_connected(_never):
+                await work()
         assert len(asyncio.all_tasks()) == 2  # the watcher is ending
         await asyncio.sleep(0)
         assert len(asyncio.all_tasks()) == 1
@@ -47,7 +48,8 @@ def test_a_client_that_leaves_ends_the_work_and_nothing_around_it() -> None:
             seen.append("tidied")
 
     async def session() -> None:
-        await unless_gone(_soon, work())
+        async with while_connected(_soon):
+            await work()
         seen.append("went on")
         current = asyncio.current_task()
         assert current is not None
@@ -63,7 +65,8 @@ def test_a_deadline_around_the_work_is_told_from_a_client_that_leaves() -> None:
 
     async def session() -> None:
         async with asyncio.timeout(0.01):
-            await unless_gone(_never, work())
+            async with while_connected(_never):
+                await work()
 
     with pytest.raises(TimeoutError):
         asyncio.run(session())
@@ -74,6 +77,7 @@ def test_a_client_that_has_left_before_still_gets_its_work_cancelled() -> None:
         return {"type": "http.disconnect"}
 
     async def session() -> None:
-        await asyncio.wait_for(unless_gone(gone, asyncio.sleep(60)), 5)
+        async with asyncio.timeout(5), while_connected(gone):
+            await asyncio.sleep(60)
 
     asyncio.run(session())

@@ -217,10 +217,10 @@ def test_bytes_of_a_sentencepiece_vocabulary(tokenizer: Any) -> None:
 
 
 def test_the_more_answers_there_are_the_more_is_put_together() -> None:
-    async def events(crowd: int) -> int:
+    async def events(active: int) -> int:
         engine = FakeEngine("tiny", 500, interval=0.002, length=0)
         request = Generation(Prompt([65]), 100, temperature=0.0)
-        job = answer.Job([request], 1, asyncio.get_running_loop().time() + 30, stream=True, crowd=lambda: crowd)
+        job = answer.Job([request], 1, asyncio.get_running_loop().time() + 30, stream=True, active=lambda: active)
         return len([batch async for batch in answer.pieces(engine, job)])
 
     few, many = asyncio.run(events(1)), asyncio.run(events(200))

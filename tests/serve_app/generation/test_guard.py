@@ -84,7 +84,7 @@ def test_marking_changes_nothing_and_counts() -> None:
     sent, refused = streamed(guard, cut_up(ANSWER, 1))
     assert "".join(sent) == ANSWER
     assert not refused
-    assert guard.noted[("out", "IBAN_CODE", "mark")] == 2
+    assert guard.finding_counts[("out", "IBAN_CODE", "mark")] == 2
     assert not guard.rewrites
 
 
@@ -113,7 +113,7 @@ def test_marked_abuse_is_sent_at_once_and_counted_once() -> None:
     sent, refused = streamed(guard, [ABUSE, ABUSE])
     assert sent[:2] == [ABUSE, ABUSE]
     assert not refused
-    assert guard.noted[("out", "TOXICITY", "mark")] == 1
+    assert guard.finding_counts[("out", "TOXICITY", "mark")] == 1
 
 
 def test_questions_are_redacted_marked_or_refused(redacting: Guard) -> None:
@@ -122,7 +122,7 @@ def test_questions_are_redacted_marked_or_refused(redacting: Guard) -> None:
     assert shown == "Where is my money? My account is <IBAN_CODE>."
     marking, refusing = make(pii_in="mark"), make(pii_in="refuse", toxicity_in="refuse")
     assert asyncio.run(marking.inbound([question])) == [question]
-    assert marking.noted == {("in", "IBAN_CODE", "mark"): 1}
+    assert marking.finding_counts == {("in", "IBAN_CODE", "mark"): 1}
     for text, kind in ((question, "IBAN_CODE"), (ABUSE, "abusive text")):
         with pytest.raises(errors.ApiError, match=kind) as caught:
             asyncio.run(refusing.inbound(["Hello", text]))

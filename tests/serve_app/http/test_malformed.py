@@ -69,7 +69,7 @@ def all_refused(count: int, caplog: pytest.LogCaptureFixture) -> Counter[tuple[s
     with caplog.at_level(logging.DEBUG):
         asyncio.run(run())
     assert SENTINEL not in caplog.text
-    assert engine.running == app.state.admission.held == 0
+    assert engine.running == app.state.admission.active == 0
     return seen
 
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.config import Serve
 from serve_app.engines import Chunk, Generation
 from serve_app.engines.fake import FakeEngine
-from serve_app.generation.latency import GAPS, Meter
+from serve_app.generation.latency import GAPS, TokenTimes
 from serve_app.observe import metrics
 from tests.serve_app.client import ASK, CHAT, KEY, SETTINGS, application, connect, talk
 
@@ -197,14 +197,14 @@ def test_two_applications_in_one_process_count_apart() -> None:
 
 
 def test_a_meter_puts_gaps_where_prometheus_does() -> None:
-    meter = Meter(tokens=10)
+    times = TokenTimes(tokens=10)
     for now in (5.0, 5.01, 5.035, 5.036, 95.0):
-        meter.mark(now)
-    assert meter.first == 5.0
-    assert meter.per_token == pytest.approx(90 / 9)
-    assert sum(meter.gaps) == 4
-    assert meter.gaps[-1] == 1
-    bound = Meter(first=0.0, last=0.0)
-    bound.mark(GAPS[3])
+        times.record(now)
+    assert times.first == 5.0
+    assert times.per_token == pytest.approx(90 / 9)
+    assert sum(times.gaps) == 4
+    assert times.gaps[-1] == 1
+    bound = TokenTimes(first=0.0, last=0.0)
+    bound.record(GAPS[3])
     assert bound.gaps[3] == 1  # a bucket holds its bound
-    assert Meter().per_token is None
+    assert TokenTimes().per_token is None

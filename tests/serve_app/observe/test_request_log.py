@@ -17,7 +17,7 @@ import pytest
 from serve_app.engines.fake import FakeEngine
 from serve_app.http import gateway
 from serve_app.observe import request_log
-from serve_app.observe.request_log import Journal
+from serve_app.observe.request_log import LogWriter
 from tests.serve_app.client import ASK, CHAT, KEYRING, SETTINGS, connect
 
 
@@ -32,9 +32,9 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-async def session(book: Journal) -> list[httpx.Response]:
+async def session(writer: LogWriter) -> list[httpx.Response]:
     engine = FakeEngine("tiny", 250)
-    async with connect(gateway.build(engine, SETTINGS, KEYRING, book)) as client:
+    async with connect(gateway.build(engine, SETTINGS, KEYRING, writer)) as client:
         return [
             await client.post(CHAT, json={**ASK, "seed": 1, "max_tokens": 9}),
             await client.post(CHAT, json={**ASK, "stream": True}),
@@ -49,9 +49,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_entry_tells_what_happened_and_nothing_that_was_said(tmp_path: Path) -> None:
-    book = Journal(tmp_path, 1 << 20, 2)
-    responses = asyncio.run(session(book))
-    book.close()
+    writer = LogWriter(tmp_path, 1 << 20, 2)
+    responses = asyncio.run(session(writer))
+    writer.close()
     got = lines(tmp_path)
     assert [line["request_id"] for line in got] == [response.headers["x-request-id"] for response in responses]
     assert [line["status"] for line in got] == [200, 200, 400, 401]
@@ -71,29 +71,29 @@ def test_an_entry_tells_what_happened_and_nothing_that_was_said(tmp_path: Path) 
 
 
 def test_full_files_are_compressed_and_the_oldest_go(tmp_path: Path, quick: None) -> None:
-    book = Journal(tmp_path, size=2000, keep=3)
+    writer = LogWriter(tmp_path, size=2000, keep=3)
     for at in range(400):
-        book.write({"at": at})
+        writer.write({"at": at})
         if at % 20 == 0:
             time.sleep(0.005)
-    book.close()
+    writer.close()
     packed = sorted(tmp_path.glob("requests-*.zst"))
     assert 1 <= len(packed) <= 3
     assert len(list(tmp_path.iterdir())) <= 4
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} <= {0o640}
     ats = [line["at"] for line in lines(tmp_path)]
     assert ats == list(range(ats[0], 400))
-    assert (book.written, book.dropped) == (400, 0)
+    assert (writer.written, writer.dropped) == (400, 0)
 
 
 def test_what_a_killed_process_left_is_compressed_and_a_living_one_is_let_be(tmp_path: Path) -> None:
     (tmp_path / "requests-20260101T000000.000000Z-1.jsonl").write_text('{"at": 0}\n')
     (tmp_path / "requests-20260101T000001.000000Z-2.jsonl").write_text("")
-    other = Journal(tmp_path, 1 << 20, 5)
+    other = LogWriter(tmp_path, 1 << 20, 5)
     other.write({"at": 1})
     while not other.written:
         time.sleep(0.01)
-    Journal(tmp_path, 1 << 20, 5).close()
+    LogWriter(tmp_path, 1 << 20, 5).close()
     names = sorted(path.name for path in tmp_path.iterdir())
     assert [name.rpartition(".")[2] for name in names] == ["zst", "jsonl"]
     other.write({"at": 2})
@@ -104,23 +104,23 @@ def test_what_a_killed_process_left_is_compressed_and_a_living_one_is_let_be(tmp
 FULL = """
 import json, resource, sys, time
 from pathlib import Path
-from serve_app import journal
+from serve_app.observe import request_log
 
-journal.TOGETHER = 0.0
+request_log.TOGETHER = 0.0
 folder = Path(sys.argv[1])
-book = journal.Journal(folder, 1 << 20, 2)
+writer = request_log.LogWriter(folder, 1 << 20, 2)
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (1500, hard))  # the kernel writes what fits and refuses the rest
 for at in range(100):
-    book.write({"at": at, "filler": "x" * 30})
+    writer.write({"at": at, "filler": "x" * 30})
     time.sleep(0.001)
 time.sleep(0.1)
-full = book.dropped
+full = writer.dropped
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 time.sleep(0.05)
-book.write({"at": 100})
-book.close()
-print(json.dumps([book.written, book.dropped, full]))
+writer.write({"at": 100})
+writer.close()
+print(json.dumps([writer.written, writer.dropped, full]))
 """
 
 
@@ -140,20 +140,20 @@ def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_costs_lines_too(tmp_path: Path, quick: None) -> None:
     (tmp_path / "log").write_text("a file")
-    book = Journal(tmp_path / "log", 1 << 20, 2)
+    writer = LogWriter(tmp_path / "log", 1 << 20, 2)
     for at in range(5):
-        book.write({"at": at})
-    book.close()
-    assert (book.written, book.dropped) == (0, 5)
+        writer.write({"at": at})
+    writer.close()
+    assert (writer.written, writer.dropped) == (0, 5)
 
 
 def test_a_disk_that_hangs_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_log, "WAITING", 10)
-    book = Journal(tmp_path, 1 << 20, 2)
-    monkeypatch.setattr(book, "_put", lambda lines: time.sleep(0.5))
+    writer = LogWriter(tmp_path, 1 << 20, 2)
+    monkeypatch.setattr(writer, "_put", lambda lines: time.sleep(0.5))
     started = time.monotonic()
     for at in range(1000):
-        book.write({"at": at})
+        writer.write({"at": at})
     assert time.monotonic() - started < 0.4
-    assert book.dropped >= 900
-    book.close()
+    assert writer.dropped >= 900
+    writer.close()

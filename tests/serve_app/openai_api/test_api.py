@@ -240,7 +240,7 @@ def test_a_client_that_stops_reading_is_cut_off_at_the_deadline(monkeypatch: pyt
     asyncio.run(run())
     assert len(sent) == 2
     assert engine.running == 0
-    assert app.state.admission.held == 0
+    assert app.state.admission.active == 0
 
 
 def test_choices_count_as_places(engine: FakeEngine) -> None:

@@ -41,7 +41,7 @@ def service(running: Service) -> Iterator[Service]:
     running.engine.interval, running.engine.length = 0.0, 12
     yield running
     started = time.monotonic()
-    while running.app.state.admission.held or running.engine.running:  # nothing is left behind
+    while running.app.state.admission.active or running.engine.running:  # nothing is left behind
         assert time.monotonic() < started + 5
         time.sleep(0.01)
 
