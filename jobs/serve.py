@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,20 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@contextlib.contextmanager
+def _until_a_signal() -> Iterator[None]:
+    """SIGTERM and Ctrl-C end the block, also while the model is loaded.
+
+    Ray's own handler of SIGTERM aborts the process, and running answers with it.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        yield
+
+
 def serve(job: Job) -> None:
     """Starts, updates, stops or describes the service."""
-    from serve_app import deploy
+    from serve_app import app, deploy
 
     store = Path(absolute_path(job.options["keys"])) if job.options["keys"] else None
     if job.options["write"]:
@@ -27,11 +40,15 @@ def serve(job: Job) -> None:
         return
     start_ray()
     if not job.options["stop"]:
-        (deploy.update if job.options["update"] else deploy.start)(job.project, job.run, store, job.console)
-        if {"RAY_JOB_ID", "RAY_ADDRESS"} & os.environ.keys():
+        stays = bool({"RAY_JOB_ID", "RAY_ADDRESS"} & os.environ.keys())
+        with contextlib.nullcontext() if stays else _until_a_signal():
+            (deploy.update if job.options["update"] else deploy.start)(job.project, job.run, store, job.console)
+            if stays:
+                return
+            job.console.print("This Ray is private to the command: the service ends with it. Ctrl-C to stop")
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        if not app.deployed():
             return
-        job.console.print("This Ray is private to the command: the service ends with it. Ctrl-C to stop")
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
     deploy.stop(job.console, ray_stays=bool(job.options["stop"]))
 
 

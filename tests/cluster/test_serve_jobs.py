@@ -155,3 +155,23 @@ def test_a_service_of_its_own_ends_with_its_command(settings: Path, tmp_path: Pa
         assert interfaces(int(url.rpartition(":")[2])) == set()
     finally:
         process.kill()
+
+
+def test_sigterm_before_all_is_ready_ends_the_service_in_order(settings: Path, tmp_path: Path) -> None:
+    run, log = finished(tmp_path / "run"), tmp_path / "log"
+    command = [sys.executable, "-m", "jobs.serve", str(settings), "--run", run.uri]
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, env={**outside(), **QUIET}, cwd=ROOT, stdout=sink, stderr=sink)
+    try:
+        until = time.monotonic() + SECONDS
+        while not run.local(keys.STORE).exists():  # made just before the replica is started
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        assert process.wait(60) == 0, log.read_text()
+        assert "Ctrl-C to stop" not in log.read_text()
+        assert psutil.wait_procs(children, timeout=30)[1] == []
+    finally:
+        process.kill()
