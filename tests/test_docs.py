@@ -27,7 +27,7 @@ from pipeline.train.data.pack import PACKED
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("pipeline", "serve_app", "jobs")
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md", "findings/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted(path for folder in ("tests", "assets") for path in (ROOT / folder).glob("*/README.md")),
 ]
