@@ -3,7 +3,7 @@
 #
 # Version: presidio_analyzer 2.2.366, tldextract 5.4.0
 # Seen:    `EmailRecognizer().analyze("... jane@example.com")` with an empty cache requests the public suffix list
-#          from publicsuffix.org and, when that fails, from GitHub. With neither it logs two tracebacks and takes the
+#          from publicsuffix.org and, when that fails, from GitHub. With neither it logs both failures and takes the
 #          list inside tldextract. The address is found either way.
 # Matters: a job on personal data that must run offline opens connections in every fresh container. A subclass whose
 #          `validate_result` asks `tldextract.TLDExtract(suffix_list_urls=())` needs the bundled list only.
