@@ -22,13 +22,13 @@ from __future__ import annotations
 
 
 class SolotuneError(Exception):
-    """Root of the tree; `exit_code` is what a job's process ends with."""
+    """Root of the tree; `exit_code` is the one of the job's process."""
 
     exit_code = 1
 
 
 class UserError(SolotuneError):
-    """Something the person who started the job can put right."""
+    """An error that the user can put right."""
 
     exit_code = 2
 
@@ -38,7 +38,7 @@ class ConfigError(UserError):
 
 
 class InputError(UserError):
-    """An input that cannot be read, recognised or mapped."""
+    """A dump, column map or path that cannot be read, recognised or mapped."""
 
 
 class MissingModelError(UserError):
@@ -54,11 +54,11 @@ class GateError(UserError):
 
 
 class StorageError(UserError):
-    """A run folder or a file of ours that cannot be read or written."""
+    """A run folder or a file of ours that cannot be read or written (full disk, no permission)."""
 
 
 class PreemptedError(SolotuneError):
-    """The machine said that it will be taken away; what was done is saved."""
+    """The machine is going away; the work is saved, and the same command continues it."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
@@ -68,7 +68,7 @@ class DivergedError(SolotuneError):
 
 
 class MemoryShortError(SolotuneError):
-    """Memory ran out and no more frugal setting is left."""
+    """More memory is needed than the machine has, with the most frugal settings."""
 
 
 class WorkerLostError(SolotuneError):
@@ -76,4 +76,4 @@ class WorkerLostError(SolotuneError):
 
 
 class IntegrityError(SolotuneError):
-    """A result that contradicts itself: rows lost, a checksum that does not match."""
+    """A result that contradicts itself (rows lost, a checksum that does not match); to be reported."""

@@ -9,6 +9,7 @@ This module decides nothing: duplicates are found in `dedup`, and which rows are
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ def decided(project: Project, run: Run, parts: Sequence[str], frozen: pa.Table) 
 
 
 def shards(run: Run, parts: Sequence[str], decisions: Any, threshold: float) -> Iterator[batch.Summary]:
-    """Writes the output shards, in parallel; yields `{paths, rows, counts}` of each (`counts`: as `Counts.to_json`).
+    """Writes the output shards, in parallel; yields `{paths, rows, counts}` of each (`counts`: pickled `Counts`).
 
     `decisions`: Ray's reference to what `decided` returns. `threshold`: of near duplicates, for their marks.
     """
@@ -84,7 +85,7 @@ def _shard(
     paths = [f"{folder}/part-{number:05d}.parquet" for folder in outputs]
     for path, rows in zip(paths, outputs.values(), strict=True):
         run.write_table(path, rows)
-    yield {"paths": paths, "rows": table.num_rows, "counts": counts.to_json()}
+    yield {"paths": paths, "rows": table.num_rows, "counts": pickle.dumps(counts)}
 
 
 def apply_decisions(table: pa.Table, decisions: pa.Table, threshold: float) -> pa.Table:

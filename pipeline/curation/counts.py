@@ -8,7 +8,6 @@ Columns are counted by Arrow, not row by row; text is read to measure its length
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,20 +109,6 @@ class Counts:
             self.counters[name].update(counter)
         for name, counts in other.histograms.items():
             self._add(name, counts)
-
-    def to_json(self) -> str:
-        """Returns the counts as text, for the way from a Ray task to the driver."""
-        counters = {name: list(counter.items()) for name, counter in self.counters.items()}
-        return json.dumps([counters, {name: counts.tolist() for name, counts in self.histograms.items()}])
-
-    @classmethod
-    def from_json(cls, text: str) -> Counts:
-        """Returns the counts that `to_json` wrote."""
-        counters, histograms = json.loads(text)
-        return cls(
-            {name: Counter({tuple(key): n for key, n in pairs}) for name, pairs in counters.items()},
-            {name: np.array(counts) for name, counts in histograms.items()},
-        )
 
     def _sum(self, name: str, *columns: str) -> dict[Any, int]:
         """Returns a counter summed over all but `columns`, sorted; with one column the keys are its values."""

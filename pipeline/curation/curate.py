@@ -13,6 +13,7 @@ This module decides the order of things (`STAGES`); how each is done is in `read
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -211,7 +212,7 @@ def _finish(job: Curation, stage: Stage, screened: Manifest, judged: Manifest, d
     with Meter(job.console, "split and write", sum(judged["rows"].values())) as meter:
         for shard in assemble.shards(run, paths, fates, job.project.curate.dedup.threshold):
             run.add(stage, shard["paths"])
-            total.merge(Counts.from_json(shard["counts"]))
+            total.merge(pickle.loads(shard["counts"]))
             meter.advance(shard["rows"])
     total.check(judged["rows"])
     metrics = total.metrics(judged["rows"]) | screened["report"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 from typing import Any
 
@@ -152,5 +153,5 @@ def test_any_partition_in_any_order_gives_the_same_bytes(make_working: Any) -> N
     for size in (1, 7, 60):
         total = Counts()
         for at in range(0, 60, size):
-            total.merge(Counts.from_json(count(shuffled[at : at + size]).to_json()))
+            total.merge(pickle.loads(pickle.dumps(count(shuffled[at : at + size]))))
         assert json.dumps(total.metrics(read)) == whole

@@ -1,4 +1,4 @@
-"""The story of a row: every fate, every way to name a row, nothing personal."""
+"""The story of a row: every fate, nothing personal."""
 
 from __future__ import annotations
 
@@ -7,124 +7,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
-import yaml
 
 from pipeline import schema
-from pipeline.config import Project
 from pipeline.curation import golden_rows
-from pipeline.dedup.near import DECISIONS
-from pipeline.errors import InputError, MissingStageError
+from pipeline.errors import MissingStageError
 from pipeline.explain.story import Story, explain
 from pipeline.run import Run
 from pipeline.synthesis.synthesize import SYNTHETIC
+from tests.explain.small_run import NAME, command, identity, rows, working, write
 
-NAME = "Mustermann"
-PROJECT = Project.model_validate({"name": "t", "base_model": "o/m"})
 Stages = tuple[str, ...]
-
-
-def rows() -> list[dict[str, Any]]:
-    """Returns what a dump of two sources holds: a row for every fate."""
-
-    def row(source: str, source_id: str, line: int, prompt: str, **more: Any) -> dict[str, Any]:
-        found = {"source": source, "source_id": source_id, "path": f"{source}.csv", "line": line, "prompt": prompt}
-        return {**found, "response": "an answer", "label": "cards", **more}
-
-    judged = {"lang": "en", "lang_score": 0.9981}
-    return [
-        row("zendesk", "101", 2, f"how do I order a card, {NAME}", **judged, toxicity=0.031),
-        row("zendesk", "102", 5, f"how do I order a card, {NAME}"),
-        row("zendesk", "103", 9, "how do I order a new card, please", **judged),
-        row("zendesk", "104", 12, "où est ma carte", lang="fr", lang_score=0.0123),
-        row("zendesk", "105", 15, "you absolute fools", **judged, toxicity=0.987),
-        row("freshdesk", "101", 2, "my name is <PERSON>", **judged, pii=["PERSON", "IBAN_CODE", "PERSON"]),
-        row("freshdesk", "freshdesk.csv:8", 8, ""),
-    ]
-
-
-def working() -> pa.Table:
-    """Returns the rows as the last row stage leaves them."""
-    table = pa.Table.from_pylist(
-        [
-            {
-                "kind": "qa",
-                "origin": "real",
-                "entities": [],
-                "pii": [],
-                **row,
-                "id": schema.content_id("qa", row["prompt"], row["response"]),
-            }
-            for row in rows()
-        ],
-        schema=schema.WORKING,
-    )
-    own = table["source_id"]
-    table = schema.mark(table, pc.equal(own, "freshdesk.csv:8"), "read", "unreadable")
-    table = schema.mark(table, pc.equal(own, "102"), "exact", "exact_duplicate", twin=table["id"].to_pylist())
-    table = schema.mark(table, pc.equal(own, "104"), "language", "language", table["lang_score"].to_pylist(), 0.95)
-    return schema.mark(table, pc.equal(own, "105"), "toxicity", "toxicity", table["toxicity"].to_pylist(), 0.9)
-
-
-def identity(source_id: str, source: str = "zendesk") -> str:
-    return next(
-        schema.content_id("qa", row["prompt"], row["response"])
-        for row in rows()
-        if (row["source"], row["source_id"]) == (source, source_id)
-    )
-
-
-def write(folder: Path, upto: str = "curate") -> Run:
-    """Writes a run folder as far as a stage, in two parts."""
-    run, table = Run.open(str(folder)), working()
-    run.write_bytes("config.yaml", yaml.safe_dump(PROJECT.model_dump(mode="json")).encode())
-    before = "read"
-    for name in ("read", "screen", "toxicity"):
-        stage = run.begin(name, f"key of {name}")
-        for number, part in enumerate((table.slice(0, 4), table.slice(4))):
-            run.put(stage, f"stages/{name}/{number:05d}-00000.parquet", part.sort_by("id"))
-        run.commit(stage, inputs=before, rows={"freshdesk": 2, "zendesk": 5})
-        before = f"key of {name}"
-        if upto == name:
-            return run
-    keeper, twin, other = identity("101"), identity("103"), identity("101", "freshdesk")
-    stage = run.begin("dedup", "key of dedup")
-    decisions = [(row, True, None, None, None, row, None) for row in (keeper, other)]
-    decisions.append((twin, False, keeper, None, 0.875, keeper, "near_duplicate"))
-    columns = zip(*sorted(decisions), strict=True)
-    arrays = [pa.array(list(column), field.type) for column, field in zip(columns, DECISIONS, strict=True)]
-    run.put(stage, "stages/dedup/decisions.parquet", pa.Table.from_arrays(arrays, schema=DECISIONS))
-    run.commit(stage, inputs=before, rows={"unmarked": 3})
-    if upto != "dedup":
-        curate(run, table, {keeper: "train", other: "golden"})
-    run.delete("stages/read")
-    return run
-
-
-def curate(run: Run, table: pa.Table, fates: dict[str, str]) -> None:
-    stage = run.begin("curate", "key of curate")
-    split = pa.table({"id": sorted(fates), "split": [fates[name] for name in sorted(fates)]})
-    run.write_table("stages/curate/split.parquet", split)
-    live = table.filter(pc.is_null(table["stage"]))
-    for name in ("train", "val", "golden"):
-        chosen = pa.array([fates.get(row) == name for row in live["id"].to_pylist()])
-        run.put(stage, f"data/{name}/part-00000.parquet", live.filter(chosen).select(schema.RECORD.names))
-    near = live.filter(pc.invert(pc.is_in(live["id"], value_set=pa.array(list(fates)))))
-    near = schema.mark(near, np.array([True]), "dedup", "near_duplicate", [0.875], 0.8)
-    rejected = pa.concat_tables([table.filter(pc.is_valid(table["stage"])), near])
-    run.put(stage, "rejects/part-00000.parquet", rejected.select(schema.REJECT.names))
-    run.put(stage, golden_rows.GOLDEN + "/frozen.parquet", schema.RECORD.empty_table())
-    settings = {"language.threshold": 0.94, "quality.too_short": 4, "quality.too_long": None}
-    run.put_json(stage, "metrics/curate.json", {"provenance": {"settings": settings}})
-    run.commit(stage, inputs=[], rows={})
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return write(tmp_path_factory.mktemp("why"))
 
 
 def happened(story: Story) -> dict[str, str]:
@@ -266,77 +160,6 @@ def test_text_is_shown_when_asked_for_and_of_kept_rows_alone(run: Run) -> None:
     assert lost.text is None
 
 
-# -- names ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "zendesk:104",
-        "104",
-        " 104 ",
-        identity("104"),
-        identity("104")[:8].upper(),
-        "zendesk.csv:12",
-        "/home/anna/dumps/zendesk.csv:12",
-        "zendesk.csv:13",  # inside the record that begins at line 12
-    ],
-)
-def test_every_way_to_name_a_row(run: Run, name: str) -> None:
-    assert [story.id for story in explain(run, name)] == [identity("104")]
-
-
-def test_an_id_of_two_sources_names_both(run: Run) -> None:
-    assert [story.name for story in explain(run, "101")] == ["freshdesk 101", "zendesk 101"]
-
-
-def test_an_id_names_its_copies_as_well(run: Run) -> None:
-    assert [story.name for story in explain(run, identity("101"))] == ["zendesk 101", "zendesk 102"]
-
-
-def test_a_name_of_many_rows_lists_them_in_brief(tmp_path: Path) -> None:
-    run = write(tmp_path, "toxicity")
-    many = pa.concat_tables([working().slice(3, 1)] * 12)
-    many = many.set_column(schema.WORKING.get_field_index("line"), schema.WORKING.field("line"), pa.array(range(12)))
-    stage = run.begin("toxicity", "key of toxicity")
-    run.put(stage, "stages/toxicity/00000-00000.parquet", many)
-    run.commit(stage, inputs="key of screen", rows={"zendesk": 12})
-    stories = explain(run, "104")
-    assert [story.steps for story in stories] == [()] * 12
-    assert "language" in stories[0].verdict
-    done = command(run.uri, "104")
-    assert "12 rows: give the id of one" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("1004", "did you mean zendesk:104"),
-        ("zendesk:140", "did you mean zendesk:104"),
-        (identity("104")[:20] + ("1" if identity("104")[20] == "0" else "0"), identity("104")),
-        ("zendesk:999999", "zendesk has no such id"),
-        ("zendesk.csv:99", "no row"),
-        ("nothing like it", "no row"),
-        ("*(", "no row"),
-    ],
-)
-def test_an_unknown_name_is_one_sentence_with_near_misses(run: Run, name: str, message: str) -> None:
-    with pytest.raises(InputError, match="no row of") as caught:
-        explain(run, name)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_prefix_of_several_ids_lists_them(tmp_path: Path) -> None:
-    run = write(tmp_path)
-    path = "stages/toxicity/00000-00000.parquet"
-    table = run.read_table(path)
-    ids = [f"abcdef{n:026x}" for n in range(table.num_rows)]
-    run.write_table(path, table.set_column(0, schema.WORKING.field("id"), pa.array(ids)))
-    with pytest.raises(InputError, match=r"4 ids begin with abcdef: abcdef0"):
-        explain(run, "abcdef")
-
-
 # -- unfinished runs --------------------------------------------------------------------------------------------------
 
 
@@ -396,10 +219,6 @@ def test_a_run_on_an_object_store(run: Run, store: Any) -> None:
             remote.write_bytes(path.relative_to(local).as_posix(), path.read_bytes())
     names = [f"{row['source']}:{row['source_id']}" for row in rows()]
     assert [explain(remote, name) for name in names] == [explain(run, name) for name in names]
-
-
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "jobs.why", *arguments], capture_output=True, text=True, check=False)
 
 
 def test_the_command_prints_a_table_and_needs_no_ray(run: Run) -> None:
