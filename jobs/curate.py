@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from jobs import Job, main
+from pipeline.report import counts_table
 
 
 def curate(job: Job) -> None:
     """Curates and prints the counts."""
-    from pipeline.curation.curate import CARD
-    from pipeline.curation.curate import curate as work
-    from pipeline.report import counts_table
+    from pipeline.curation import curate  # imports Ray
 
-    counts_table.counts(work(job.project, job.run, job.inputs, job.console, job.earlier), job.console)
-    job.console.print(f"data card: {job.run.full(CARD)}   story of a row: python -m jobs.why RUN ROW")
+    counts_table.counts(curate.curate(job.project, job.run, job.inputs, job.console, job.earlier), job.console)
+    job.console.print(f"data card: {job.run.full(curate.CARD)}   story of a row: python -m jobs.why RUN ROW")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ from __future__ import annotations
 from rich.table import Table
 
 from jobs import Job, main
+from pipeline.evaluate.evaluate import evaluate as measure
+from pipeline.report.results_section import HEAD, scores
 
 
 def evaluate(job: Job) -> None:
     """Evaluates and prints base against tuned."""
-    from pipeline.evaluate.evaluate import evaluate as work
-    from pipeline.report.results_section import HEAD, scores
-
-    metrics = work(job.project, job.run, job.console)
+    metrics = measure(job.project, job.run, job.console)
     table = Table(*HEAD)
     for column in table.columns[1:]:
         column.justify = "right"

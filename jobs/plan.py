@@ -13,7 +13,10 @@ from typing import Any
 from jobs import absolute_path, console, one_line_errors, start_ray
 from pipeline import config
 from pipeline.errors import ConfigError
+from pipeline.evaluate import recommend
+from pipeline.plan import propose
 from pipeline.run import Run
+from pipeline.train import estimate
 
 CARDS = ["16", "24", "40", "80", "141"]  # GB
 
@@ -35,13 +38,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def recommend(project: config.Project, run: Run, args: argparse.Namespace) -> None:
+def _recommend(project: config.Project, run: Run, args: argparse.Namespace) -> None:
     """Measures candidates and prints the advice."""
-    from pipeline.evaluate import recommend
-
     given = {name: value for name in ("candidates", "metric", "target") if (value := getattr(args, name)) is not None}
-    here = {"folder": Path.cwd()}  # what is given on the command line is seen from there
-    settings = config.Recommend.model_validate({**project.recommend.model_dump(), **given}, context=here)
+    context = {"folder": Path.cwd()}  # relative paths on the command line start there
+    settings = config.Recommend.model_validate({**project.recommend.model_dump(), **given}, context=context)
     start_ray()
     result = recommend.recommend(project.model_copy(update={"recommend": settings}), run, console())
     console().print(recommend.sentence(result), markup=False)
@@ -49,9 +50,6 @@ def recommend(project: config.Project, run: Run, args: argparse.Namespace) -> No
 
 def main() -> None:
     """Prints plans, or with `--recommend` the advice."""
-    from pipeline.plan import propose
-    from pipeline.train import estimate
-
     args = arguments()
     with one_line_errors("plan"):
         project = config.load(args.config) if args.config else None
@@ -63,7 +61,7 @@ def main() -> None:
         elif project is None or run is None:
             raise ConfigError("--recommend needs CONFIG and --run: it measures on the run's golden set")
         else:
-            recommend(project, run, args)
+            _recommend(project, run, args)
 
 
 if __name__ == "__main__":

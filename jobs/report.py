@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from jobs import Job, main
+from pipeline.report.page import write
 
 
 def report(job: Job) -> None:
     """Writes the page and prints where it is."""
-    from pipeline.report.page import write
-
     job.console.print(write(job.project, job.run))
 
 

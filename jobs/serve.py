@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import Job, absolute_path, main, start_ray
+from serve_app import app, deploy
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "--keys": {"metavar": "FILE", "help": "file of API keys (see jobs.keys); default: one in the run folder"},
@@ -32,8 +33,6 @@ def _until_a_signal() -> Iterator[None]:
 
 def serve(job: Job) -> None:
     """Starts, updates, stops or describes the service."""
-    from serve_app import app, deploy
-
     store = Path(absolute_path(job.options["keys"])) if job.options["keys"] else None
     if job.options["write"]:
         deploy.write(job.project, job.run, store, Path(absolute_path(job.options["write"])))

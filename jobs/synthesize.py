@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from jobs import Job, main
+from pipeline.synthesis.synthesize import synthesize as rephrase
 
 
 def synthesize(job: Job) -> None:
     """Makes variants and prints counts and samples."""
-    from pipeline.synthesis.synthesize import synthesize as work
-
-    metrics = work(job.project, job.run, job.console)
+    metrics = rephrase(job.project, job.run, job.console)
     rejected = "   ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in metrics["rejected"].items())
     job.console.print(f"asked {metrics['seeds']:,} questions   generated {metrics['generated']:,} variants")
     job.console.print(f"kept {metrics['kept']:,}   rejected: {rejected or 'none'}")

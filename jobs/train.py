@@ -8,12 +8,12 @@ from __future__ import annotations
 from rich.table import Table
 
 from jobs import Job, main
+from pipeline.train import qlora
+from pipeline.train.data import preview
 
 
 def train(job: Job) -> None:
     """Trains and prints the figures."""
-    from pipeline.train import qlora
-
     metrics = qlora.train(job.project, job.run, job.console)
     steps = [step for step in metrics["steps"] if step["loss"] is not None]
     evals = [result for result in metrics["evals"] if result["perplexity"] is not None]
@@ -29,12 +29,10 @@ def train(job: Job) -> None:
     job.console.print(table)
 
 
-def preview(job: Job, count: int) -> None:
+def show(job: Job, count: int) -> None:
     """Shows `count` training rows, changes nothing."""
-    from pipeline.train.data import preview
-
     preview.show(job.project, job.run, count, job.console)
 
 
 if __name__ == "__main__":
-    main(train, purpose="Train a QLoRA adapter on the run folder's curated rows.", needs="curate", preview=preview)
+    main(train, purpose="Train a QLoRA adapter on the run folder's curated rows.", needs="curate", preview=show)
