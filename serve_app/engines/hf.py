@@ -1,8 +1,8 @@
 """The hf engine: transformers' continuous batching on the run's merged model, in a process of its own, on CPU or GPU.
 
 Output contract: that of `hf_process`, which generates. This side finds the model, sends requests down a pipe and hands
-what comes back to those who wait for it. In one process with the HTTP server both would wait for each other's turn at
-every operation and every event: Python runs one thread at a time.
+their tokens to the generators that wait for them. In one process with the HTTP server, both would wait for each other's
+turn at every operation and every event: Python runs one thread at a time.
 When the process dies, all open requests fail, and so does `check`.
 """
 
@@ -38,16 +38,16 @@ class HfEngine:
     """
 
     def __init__(self, project: Project, run: Run) -> None:
-        made = exported.find(project, run)
-        self.codec, self.stop_ids, self.max_context = HfCodec(made.tokenizer), made.stop_ids, made.max_context
-        self.model_id, self.created = project.name, made.created
+        model = exported.find(project, run)
+        self.codec, self.stop_ids, self.max_context = HfCodec(model.tokenizer), model.stop_ids, model.max_context
+        self.model_id, self.created = project.name, model.created
         self._numbers = itertools.count()
         self._open: dict[str, asyncio.Queue[Tokens | None]] = {}  # None: the process has ended
         self._loop: asyncio.AbstractEventLoop | None = None  # the one that reads the pipe
         self._process, self._wire = _start()
-        stops, pad = sorted(self.stop_ids), made.tokenizer.pad_token_id
+        stops, pad = sorted(self.stop_ids), model.tokenizer.pad_token_id
         try:
-            self._wire.send(Model(project, str(made.folder), made.max_context, stops, pad))
+            self._wire.send(Model(project, str(model.folder), model.max_context, stops, pad))
             answer = self._wire.recv()
         except (EOFError, OSError) as error:
             raise EngineError(f"the model's process ended with {self._process.wait()} while loading") from error
@@ -60,36 +60,39 @@ class HfEngine:
         """See `Engine`."""
         await self.check()
         self._listen()
-        name, waiting, finished = str(next(self._numbers)), asyncio.Queue[Tokens | None](), False
-        self._open[name] = waiting
+        name, queue, finished = str(next(self._numbers)), asyncio.Queue[Tokens | None](), False
+        self._open[name] = queue
         try:
-            self._send(self._ask(name, request))
+            self._send(self._request(name, request))
             while not finished:
-                made = await waiting.get()
-                if made is None:
+                tokens = await queue.get()
+                if tokens is None:
                     raise EngineError("the model's process has ended")
-                finished = made.finished or made.failed
-                if made.failed:
+                finished = tokens.finished or tokens.failed
+                if tokens.failed:
                     raise EngineError("the batch failed")  # its own text may hold token ids
-                ended: FinishReason = "stop" if made.token_ids and made.token_ids[-1] in self.stop_ids else "length"
-                yield Chunk(made.token_ids, ended if made.finished else None, made.logprobs)
+                ids = tokens.token_ids
+                reason: FinishReason = "stop" if ids and ids[-1] in self.stop_ids else "length"
+                yield Chunk(ids, reason if tokens.finished else None, tokens.logprobs)
         finally:
             del self._open[name]
             if not finished:
                 with contextlib.suppress(EngineError):
                     self._send(Cancel(name))
 
-    def _ask(self, name: str, request: Generation) -> Request:
-        settings: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0}  # without a seed: greedy
+    def _request(self, name: str, request: Generation) -> Request:
+        seeded = "seed" in self.options  # transformers' own sampling is greedy at a top-p of 0
+        settings: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0 if seeded else 0.0}  # greedy
         if request.temperature >= GREEDY_BELOW:
-            seed = secrets.randbits(63) if request.seed is None else request.seed
-            settings = {"temperature": request.temperature, "top_p": request.top_p, "seed": seed}
+            settings = {"temperature": request.temperature, "top_p": request.top_p}
+            if seeded:
+                settings["seed"] = secrets.randbits(63) if request.seed is None else request.seed
         if request.logprobs is not None:
             settings["logprobs"] = request.logprobs
         if request.penalised:
             settings["frequency_penalty"] = float(request.frequency_penalty)
             settings["presence_penalty"] = float(request.presence_penalty)
-        streaming = not request.whole or bool(request.stops)  # whoever looks for stop strings ends the answer at one
+        streaming = not request.whole or bool(request.stops)  # the answer ends at a stop string, found above
         return Request(name, request.prompt.ids, request.max_tokens, sorted(self.stop_ids), streaming, settings)
 
     def _send(self, message: Request | Cancel) -> None:
@@ -117,17 +120,17 @@ class HfEngine:
         except (EOFError, OSError):
             self._end()
             return
-        for made in step:
-            if (waiting := self._open.get(made.name)) is not None:
-                waiting.put_nowait(made)
+        for tokens in step:
+            if (queue := self._open.get(tokens.name)) is not None:
+                queue.put_nowait(tokens)
 
     def _end(self) -> None:
-        """Closes the pipe, at which the process ends, and tells all who wait."""
+        """Closes the pipe, at which the process ends, and wakes every open request."""
         if not self._wire.closed:
             self._leave()
             self._wire.close()
-        for waiting in self._open.values():
-            waiting.put_nowait(None)
+        for queue in self._open.values():
+            queue.put_nowait(None)
 
     async def check(self) -> None:
         """See `Engine`."""
@@ -145,13 +148,13 @@ class HfEngine:
 
 
 def _start() -> tuple[subprocess.Popen[bytes], Connection]:
-    """Starts the process. It finds modules where this one does, and ends when this one has closed the pipe or died."""
-    here, there = socket.socketpair()
-    with there:
+    """Starts the process, with this one's module path; it ends when this one has closed the pipe or died."""
+    ours, theirs = socket.socketpair()
+    with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", f"from {Request.__module__} import main; main()", str(there.fileno())],
+            [sys.executable, "-P", "-c", f"from {Request.__module__} import main; main()", str(theirs.fileno())],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.DEVNULL,
-            pass_fds=[there.fileno()],
+            pass_fds=[theirs.fileno()],
         )
-    return process, Connection(here.detach())
+    return process, Connection(ours.detach())

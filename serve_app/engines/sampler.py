@@ -1,29 +1,27 @@
-"""Drawing a token by a seed of its own, for each request in a batch; log-probabilities and penalties on a CPU.
+"""Seeded sampling for each request in a batch; log-probabilities and penalties on a CPU.
 
-transformers' continuous batching draws from one generator for all requests, and cannot mix greedy ones with others.
-This logits processor draws by the Gumbel-max rule: the token with the largest logit plus -log(-log(u)), where u is a
-hash of (seed, position, token). That is sampling from the softmax, reproducible whatever else is in the batch; without
-the noise it is greedy. Only tensor operations, no state: it can be captured in a CUDA graph.
-It must come after temperature and top-p. It does not choose seeds.
-`Score` stands before all others. It keeps the log-probabilities of the model itself for the requests that asked, and
-takes their penalties off. It holds Python state of the batch in work, so it is installed only where transformers runs
-one batch after the other and captures no graph: on a CPU.
+transformers' continuous batching draws from one generator for all requests, and cannot mix greedy requests with others.
+`Draw` follows the Gumbel-max rule: the token with the largest logit plus -log(-log(u)), where u is a hash of (seed,
+position, token). That is sampling from the softmax, reproducible in any batch; without the noise it is greedy. It has
+no state and consists of tensor operations: a CUDA graph can capture it. It comes after temperature and top-p.
+`Score` comes first. It keeps the model's own log-probabilities of requests with `logprobs`, and subtracts penalties. It
+holds Python state of the running batch, so it is installed only where transformers runs one batch after the other and
+captures no graph: on a CPU.
+This module does not choose seeds. Its parts of transformers are private: see `hf_process.known_transformers`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessor,
     ContinuousBatchingTopPLogitsWarper,
 )
 
 from serve_app.engines import Logprob
-
-if TYPE_CHECKING:
-    import torch
 
 GREEDY = 0
 
@@ -36,8 +34,6 @@ def mix(seed: int, position: int) -> int:
 
 def uniform(seeds: torch.Tensor, count: int) -> torch.Tensor:
     """Returns [len(seeds), count] float64 in (0, 1): splitmix64's finaliser over (seed, column)."""
-    import torch
-
     columns = torch.arange(1, count + 1, device=seeds.device, dtype=torch.int64)
     z = seeds.to(torch.int64).unsqueeze(1) * 0x632BE59BD9B4E019 + columns * -0x61C8864680B583EB  # wraps around
     z = (z ^ ((z >> 30) & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
@@ -47,7 +43,7 @@ def uniform(seeds: torch.Tensor, count: int) -> torch.Tensor:
 
 
 class Score(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
-    """First of all processors; see the module. `taken` holds each request's tokens' log-probabilities so far."""
+    """First of all processors; see the module. `logprobs` holds those of each request's tokens so far."""
 
     supported_kwargs: dict[str, type] = {  # noqa: RUF012 -- as the base class has it
         "logprobs": int,
@@ -57,7 +53,7 @@ class Score(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
     ignored_kwargs: tuple[str, ...] = ()
 
     def __init__(self) -> None:
-        self.taken: dict[str, list[Logprob]] = {}
+        self.logprobs: dict[str, list[Logprob]] = {}
         self._states: list[Any] = []
         self._scores: dict[int, torch.Tensor] = {}  # of the batch in work, by row
 
@@ -66,47 +62,41 @@ class Score(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         int32_tensor.zero_()
 
     def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> torch.Tensor:
-        """Remembers whose rows the next step has; returns int32 zeros (requests,)."""
-        import torch
-
+        """Keeps the requests of the next step's rows; returns int32 zeros [requests]."""
         self._states = [request.state for request in requests_with_new_token]
         return torch.zeros(len(self._states), dtype=torch.int32)
 
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
-        import torch
-
         self._scores.clear()
         for row, state in enumerate(self._states):
-            wanted = state.logit_processor_kwargs
-            if "logprobs" in wanted:
+            settings = state.logit_processor_kwargs
+            if "logprobs" in settings:
                 self._scores[row] = scores[row].log_softmax(dim=-1)
-            if "frequency_penalty" in wanted and state.generated_tokens:
+            if "frequency_penalty" in settings and state.generated_tokens:
                 ids = torch.tensor(state.generated_tokens, device=scores.device)
                 counts = torch.bincount(ids, minlength=scores.size(1))
-                penalty = wanted["frequency_penalty"] * counts + wanted["presence_penalty"] * (counts > 0)
+                penalty = settings["frequency_penalty"] * counts + settings["presence_penalty"] * (counts > 0)
                 scores[row] -= penalty.to(scores.dtype)
         return scores
 
     def record(self, drawing: torch.Tensor) -> None:
-        """Keeps the log-probabilities of the tokens that are drawn: the largest of each row of `drawing`."""
+        """Keeps the log-probabilities of the drawn tokens: the largest of each row of `drawing`."""
         for row, scores in self._scores.items():
             state = self._states[row]
             count = state.logit_processor_kwargs["logprobs"]
             values, ids = scores.topk(count) if count else (scores[:0], scores[:0])
             top = tuple(zip(ids.long().tolist(), values.tolist(), strict=True))
-            made = Logprob(float(scores[drawing[row].argmax()]), top)
-            self.taken.setdefault(state.request_id, []).append(made)
+            drawn = Logprob(float(scores[drawing[row].argmax()]), top)
+            self.logprobs.setdefault(state.request_id, []).append(drawn)
 
 
 class Nucleus(ContinuousBatchingTopPLogitsWarper):  # type: ignore[misc]
-    """transformers' own top-p, which sorts the vocabulary of every row, only where some request has one below 1."""
+    """transformers' own top-p, skipped while no request has one below 1: it sorts the vocabulary of every row."""
 
     def __init__(self, stock: ContinuousBatchingTopPLogitsWarper) -> None:
         self.__dict__.update(stock.__dict__)
 
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
-        import torch
-
         if bool((tensor_arg[: scores.size(0)].view(dtype=torch.float32) >= 1).all()):
             return scores
         return super().__call__(scores, tensor_arg)
@@ -122,13 +112,11 @@ class Draw(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         self._score = score
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
-        """Has padding rows be greedy."""
+        """Makes padding rows greedy."""
         int32_tensor.fill_(GREEDY)
 
     def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> torch.Tensor:
-        """Returns one int32 per request: `GREEDY`, or what its seed and the length it has by now give."""
-        import torch
-
+        """Returns int32 [requests]: `GREEDY`, or the hash of the request's seed and its length so far."""
         numbers = []
         for request in requests_with_new_token:
             state = request.state
@@ -138,8 +126,6 @@ class Draw(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         return torch.tensor(numbers, dtype=torch.int32)
 
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
-        import torch
-
         seeds = tensor_arg[: scores.size(0)]
         if scores.device.type != "cpu" or not bool((seeds == GREEDY).all()):  # a captured graph cannot ask
             noise = -torch.log(-torch.log(uniform(seeds, scores.size(1))))
@@ -150,14 +136,14 @@ class Draw(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
 
 
 def install(batching: Any, scoring: bool) -> Score | None:
-    """Puts a `Draw` at the end of a continuous batching manager's processors, and a `Score` first where it is wanted.
+    """Appends a `Draw` to the processors of a manager that has not started, with `scoring` a `Score` before all others.
 
-    Before the manager starts. Returns the `Score`.
+    Returns the `Score`.
     """
     processors = batching.logit_processor
     score = Score() if scoring else None
     processors.logits_processor.append(Draw(score))
-    if score is not None:  # a CPU: what is done may depend on what is asked for
+    if score is not None:  # a CPU: the work may depend on the requests
         processors.logits_processor[:] = [
             Nucleus(each) if type(each) is ContinuousBatchingTopPLogitsWarper else each
             for each in processors.logits_processor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import queue
 import shutil
 import signal
@@ -22,7 +23,7 @@ import uvloop
 from pipeline.errors import IntegrityError, MissingStageError
 from pipeline.models.template import chat_prompt
 from pipeline.run import Run
-from serve_app.engines import EngineError, Generation, Prompt
+from serve_app.engines import EngineError, Generation, Prompt, hf_process
 from serve_app.engines.hf import HfEngine
 from serve_app.engines.hf_process import Model, Request, Tokens, start
 from serve_app.engines.sampler import GREEDY, Draw, mix, uniform
@@ -158,7 +159,7 @@ def test_closing_early_cancels_and_leaves_nothing(engine: HfEngine) -> None:
 def test_a_batch_keeps_nothing_of_what_is_over_or_forgotten(exported: Run, module_project: Any) -> None:
     came: queue.Queue[Tokens] = queue.Queue()
     shape = Model(module_project, str(exported.local("model/merged")), 400, [399], 0)
-    batch = start(shape, lambda step: [came.put(made) for made in step] and None)
+    batch = start(shape, lambda step: [came.put(tokens) for tokens in step] and None)
     try:
         batch.add(Request("long", [5, 6], 300, [399], settings={"logprobs": 2}))
         first = came.get(timeout=30)
@@ -171,12 +172,66 @@ def test_a_batch_keeps_nothing_of_what_is_over_or_forgotten(exported: Run, modul
         assert last.finished
         assert not last.failed
         assert len(last.token_ids) == len(last.logprobs or []) == 9
-        assert not batch._given
+        assert not batch._sent
         assert batch._score is not None
-        assert not batch._score.taken
+        assert not batch._score.logprobs
         assert not batch._manager.batch_processor.scheduler.active_requests
     finally:
         batch.stop()
+
+
+def test_this_version_of_transformers_is_known() -> None:
+    assert hf_process.known_transformers(), (
+        "run tests/serve_app/engines (and tests/gpu on a card) with this version, then raise hf_process.NEWEST"
+    )
+
+
+@pytest.mark.parametrize("other", ["5.16.2", "5.24.0.dev0", "6.0.0rc1"])
+def test_another_version_of_transformers_is_unknown(other: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hf_process, "version", lambda package: other)
+    assert not hf_process.known_transformers()
+
+
+def test_an_unknown_version_samples_and_attends_as_transformers_does(
+    engine: HfEngine,
+    exported: Run,
+    module_project: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(hf_process, "version", lambda package: "6.0.0")
+    came: queue.Queue[Tokens] = queue.Queue()
+    shape = Model(module_project, str(exported.local("model/merged")), 400, [2, 6], 0)
+    batch = start(shape, lambda step: [came.put(tokens) for tokens in step] and None)
+    try:
+        assert batch.options == frozenset()
+        assert "transformers 6.0.0 is not known here, 5.17 to 5.23 are" in caplog.text
+        monkeypatch.setattr(engine, "options", batch.options)
+        ids = prompt(engine, QUESTIONS[0])
+        for temperature in (0.0, 1.5):
+            wanted = Generation(ids, max_tokens=20, temperature=temperature, whole=True)
+            batch.add(engine._request(str(temperature), wanted))
+        answers = {tokens.name: tokens for tokens in (came.get(timeout=60) for _ in range(2))}
+        assert answers["0.0"].token_ids == generated(exported, ids.ids, 20)
+        assert answers["1.5"].token_ids != answers["0.0"].token_ids
+        assert not any(tokens.failed for tokens in answers.values())
+    finally:
+        batch.stop()
+
+
+def test_a_model_that_an_unknown_version_does_not_load_names_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(shape: Model, send: Any) -> Any:
+        raise AttributeError("no output_router")
+
+    monkeypatch.setattr(hf_process, "version", lambda package: "6.0.0")
+    monkeypatch.setattr(hf_process, "start", broken)
+    ours, theirs = multiprocessing.Pipe()
+    with ours, theirs:
+        ours.send(None)
+        hf_process.serve(theirs)
+        error = ours.recv()
+    assert isinstance(error, EngineError)
+    assert str(error).endswith("no output_router (transformers 6.0.0 is not known here, 5.17 to 5.23 are)")
 
 
 def test_open_requests_fail_when_the_process_dies(exported: Run, module_project: Any) -> None:
@@ -259,6 +314,7 @@ def test_a_changed_template_is_refused(exported: Run, module_project: Any, tmp_p
 
 
 def test_a_run_without_export_is_refused(module_project: Any, tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
     with pytest.raises(MissingStageError, match=r"jobs\.export"):
         HfEngine(module_project, Run.open(str(tmp_path)))
 
