@@ -1,9 +1,9 @@
 """The service on Ray Serve: one deployment of one replica, which holds engine and gateway and listens itself.
 
 With the engine `ray_llm` the model is a deployment of its own, without a port, and the gateway holds its handle.
-Output contract: `deploy` returns the base URL once the replica has generated a token and answers over HTTP. Requests
-come straight to the replica; Serve starts it, watches it, replaces it and ends it. It runs on the cluster's head node.
-Serve's controller is detached: the service outlives the job that deployed it and ends with the cluster.
+Output contract: `deploy` returns the base URL once the replica answers over HTTP. Requests come straight to the
+replica, on the cluster's head node; Serve starts it, watches it, replaces it and ends it. Serve's controller is
+detached: the service outlives the job that deployed it and ends with the cluster.
 This module routes nothing and makes no keys.
 """
 
@@ -26,7 +26,7 @@ from serve_app.http import listener
 
 NAME = "solotune"
 LOG = "serve/log"  # in the run folder: the log of requests
-LOCAL = ("hf", "vllm", "gguf")  # engines that run the model themselves
+LOCAL = ("hf", "vllm", "gguf")  # engines that run the model in the replica's machine
 HEAD = "node:__internal_head__"  # the resource by which Ray marks the head node
 ENDING = 15.0  # seconds beyond `serve.drain` until Serve kills a replica: the engine, too, must end
 
@@ -51,25 +51,25 @@ class Gateway:
             guard = Guard(project, key_of(project.curate.pii, run) if Guard.needs_key(project) else None)
             app = gateway.build(self.engine, settings, KeyFile(store), self.log_writer, guard)
             gc.collect()
-            gc.freeze()  # what is loaded stays: looking through it again is a third of what a request costs
+            gc.freeze()  # the garbage collector's passes over loaded modules cost a third of a request
             self.listener = listener.Listener(app, port, settings.drain)
         except BaseException:
-            port.close()  # the process may live on: clients that wait must not
+            port.close()  # the process may live on: waiting clients are refused now
             raise
 
     def about(self) -> tuple[Project, Run, Path]:
-        """Returns what is being served, and the file of its keys."""
+        """Returns the served project and run, and the file of its keys."""
         return self.project, self.run, self.store
 
     async def check_health(self) -> None:
-        """Raises when the replica must be started anew: its server has ended, or its own engine is not well."""
+        """Raises when the replica must be replaced: its server has ended, or its own engine has failed."""
         if not self.listener.alive:
             raise IntegrityError("the HTTP server has ended")
-        if self.project.serve.engine in LOCAL:  # a model elsewhere does not get well when this replica starts anew
+        if self.project.serve.engine in LOCAL:  # a new replica does not mend a model elsewhere
             await self.engine.check()
 
     async def __del__(self) -> None:
-        """Serve calls this when the replica is to end."""
+        """Ends the replica; called by Serve."""
         try:
             await self.listener.stop()
         finally:
@@ -105,15 +105,15 @@ def build(project: Project, run: Run, store: Path) -> Any:
             "num_cpus": min(cores, 1 if gpu or model else max(1, cores // 2)),
             "resources": {HEAD: 0.001},
         },
-        health_check_period_s=3,  # of 10: how long it may take until a dead replica is noticed
-        graceful_shutdown_wait_loop_s=0.1,  # Serve knows of no requests that it could wait for
+        health_check_period_s=3,  # by default 10: the time until a dead replica is noticed
+        graceful_shutdown_wait_loop_s=0.1,  # Serve sees none of the requests
         graceful_shutdown_timeout_s=project.serve.drain + ENDING,
     )
     return deployment.bind(project, run, store, *model)
 
 
 def deploy(project: Project, run: Run, store: Path) -> str:
-    """Deploys, or replaces what is deployed; returns the base URL when the service answers.
+    """Deploys the service, or replaces it; returns the base URL when it answers.
 
     Raises `UserError` when the port is taken, and `IntegrityError` when the replica cannot start.
     """
@@ -122,42 +122,42 @@ def deploy(project: Project, run: Run, store: Path) -> str:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     host, port = project.serve.host, project.serve.port
     if not deployed():
-        listener.bind(host, port).close()  # says so before a replica is started
+        listener.bind(host, port).close()  # a port in use is reported before a replica starts
     if not serving():
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
     try:
         serve.run(build(project, run, store), name=NAME, route_prefix=None, blocking=False)
     except RuntimeError as error:
-        found = serve.status().applications[NAME].deployments.values()
-        raise _cause("\n".join(str(one.message) for one in found)) from error
+        deployments = serve.status().applications[NAME].deployments.values()
+        raise _cause("\n".join(str(one.message) for one in deployments)) from error
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     get(f"{url}/health")
     return url
 
 
 def _cause(message: str) -> SolotuneError:
-    """Returns what kept the replica from starting: Serve hands over the text of the traceback, not the exception."""
+    """Returns the error that kept the replica from starting, from Serve's text of its traceback."""
     ours = re.findall(r"pipeline\.errors\.(\w+): (.+)", message)
     kind = getattr(errors, ours[-1][0]) if ours else IntegrityError
     return kind(ours[-1][1] if ours else f"the service did not start: {message}")
 
 
 def serving() -> bool:
-    """Tells whether this cluster runs Ray Serve."""
+    """Whether this cluster runs Ray Serve."""
     import ray
 
     return any(actor["name"] == "SERVE_CONTROLLER_ACTOR" for actor in ray.util.list_named_actors(all_namespaces=True))
 
 
 def deployed() -> bool:
-    """Tells whether this cluster runs the service, be it a broken one."""
+    """Whether this cluster runs the service, working or not."""
     from ray import serve
 
     return serving() and NAME in serve.status().applications
 
 
 def get(url: str, key: str | None = None, body: dict[str, Any] | None = None) -> Any:
-    """Asks the service directly, past any proxy of the environment; returns its JSON.
+    """Returns the JSON of a response of the service, asked without any proxy of the environment.
 
     Raises `IntegrityError` for any answer but 200.
     """
@@ -172,7 +172,7 @@ def get(url: str, key: str | None = None, body: dict[str, Any] | None = None) ->
 
 
 def ask(url: str, key: str, model: str) -> dict[str, Any]:
-    """Has one token generated over HTTP; returns the completion with the `seconds` it took."""
+    """Generates one token over HTTP; returns the completion with its `seconds`."""
     started = time.monotonic()
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
     return {**get(f"{url}/v1/chat/completions", key, body), "seconds": time.monotonic() - started}

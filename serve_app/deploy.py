@@ -1,8 +1,8 @@
-"""The life of the service on a cluster: start, update, stop, and the file that `serve deploy` takes.
+"""The life of the service on a cluster: start, update, stop, and the file for `serve deploy`.
 
-Output contract: `start` returns once the service has answered a real request over HTTP, with a key made for it and
-taken away again. An update keeps URL and keys; when the new model does not start, the old one is put back and the error
-raised. `stop` lets running answers end, and ends Ray Serve where nothing else uses it.
+Output contract: `start` returns once the service has answered a real request over HTTP, with a temporary key. An update
+keeps URL and keys; when the new model does not start, the old one is put back and the error raised. `stop` lets running
+answers end, and ends Ray Serve where nothing else uses it.
 This module starts no Ray; `app` sizes the deployment.
 """
 
@@ -10,7 +10,7 @@ This module starts no Ray; `app` sizes the deployment.
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from rich.console import Console
@@ -22,30 +22,29 @@ from pipeline.run import Run
 from pipeline.storage import write_whole
 from serve_app import app, keys
 
-Served = tuple[Project, Run, Path]  # what, from where, for whose keys
+Served = tuple[Project, Run, Path]  # project, run, file of keys
 
 
 def served() -> Served | None:
-    """Returns what this cluster serves, None where it serves nothing."""
+    """Returns the project, run and keys that this cluster serves, None without a working service."""
     from ray import serve
 
     if not app.deployed():
         return None
     try:
-        about: Served = serve.get_app_handle(app.NAME).about.remote().result(timeout_s=10)
+        return cast(Served, serve.get_app_handle(app.NAME).about.remote().result(timeout_s=10))
     except (RuntimeError, TimeoutError):  # it never started, or is broken: there is nothing to go back to
         return None
-    return about
 
 
 def start(project: Project, run: Run, store: Path | None, console: Console) -> None:
-    """Deploys, or replaces what is deployed. `store` is the file of keys, by default that of the run."""
+    """Deploys the service, or replaces it. `store` is the file of keys, by default that of the run."""
     store = store or run.local(keys.STORE)
     plain = run.local(keys.PLAIN)
-    made = keys.first(store, plain)
+    is_new = keys.first(store, plain)
     url = app.deploy(project, run, store)
-    _tell(project, run, store, url, console)
-    if made:  # what a job prints is kept in logs: the file's name is among it, the key is not
+    _report(project, run, store, url, console)
+    if is_new:  # logs keep the output of a job: it holds the file's name, not the key
         text = f"API key: in {plain}, for its owner alone: delete that file once the key is stored elsewhere"
     else:
         text = f"API keys: {store}; for one more: python -m jobs.keys --file {store} make NAME --scopes chat"
@@ -60,9 +59,9 @@ def start(project: Project, run: Run, store: Path | None, console: Console) -> N
 
 
 def update(project: Project, run: Run, store: Path | None, console: Console) -> None:
-    """Replaces the model that is served; keys are those in use unless `store` names others.
+    """Replaces the served model; its keys stay unless `store` names others.
 
-    Raises `UserError` when nothing is served, and what kept the new model from starting, once the old one is back.
+    Raises `UserError` when nothing is served, and the new model's error once the old model is back.
     """
     before = served()
     if before is None:
@@ -74,10 +73,10 @@ def update(project: Project, run: Run, store: Path | None, console: Console) -> 
         console.print(f"{run.uri} cannot be served: putting back {before[1].uri}")
         app.deploy(*before)
         raise
-    _tell(project, run, store, url, console)
+    _report(project, run, store, url, console)
 
 
-def _tell(project: Project, run: Run, store: Path, url: str, console: Console) -> None:
+def _report(project: Project, run: Run, store: Path, url: str, console: Console) -> None:
     with keys.passing(store, ["chat"]) as key:
         answer = app.ask(url, key, project.name)
     run.write_json("serve/endpoint.json", {"url": url, "model": project.name})
@@ -88,13 +87,15 @@ def _tell(project: Project, run: Run, store: Path, url: str, console: Console) -
 
 
 def stop(console: Console, ray_stays: bool = True) -> None:
-    """Ends the service, and Ray Serve on a Ray that stays, where nothing else uses it; raises `UserError` where nothing
-    is served. A Ray that ends now takes Serve along, without a word about Serve's controller."""
+    """Ends the service, and on a Ray that stays an unused Ray Serve; a Ray that ends now takes Serve along.
+
+    Raises `UserError` when nothing is served.
+    """
     from ray import serve
 
     if not app.deployed():
         raise UserError("nothing is served on this cluster")
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it says what is said here
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # its lines repeat ours
     serve.delete(app.NAME)
     if ray_stays and not serve.status().applications:
         serve.shutdown()
@@ -110,11 +111,11 @@ def application(args: dict[str, str]) -> Any:
 def write(project: Project, run: Run, store: Path | None, target: Path) -> None:
     """Writes a file for `serve deploy` and `serve run`, and makes the first key where there is none.
 
-    The run folder and the package must be found on the cluster, at the same path as here.
+    The run folder and the package must lie on the cluster at the same path as here.
     """
     store = store or run.local(keys.STORE)
     keys.first(store, run.local(keys.PLAIN))
-    made = {
+    document = {
         "proxy_location": "Disabled",  # the service listens itself
         "logging_config": {"log_level": "WARNING"},
         "applications": [
@@ -126,5 +127,5 @@ def write(project: Project, run: Run, store: Path | None, target: Path) -> None:
             }
         ],
     }
-    text = "# Made by `python -m jobs.serve --write`, for `serve deploy`.\n" + yaml.safe_dump(made, sort_keys=False)
+    text = "# Made by `python -m jobs.serve --write`, for `serve deploy`.\n" + yaml.safe_dump(document, sort_keys=False)
     write_whole(target, text.encode())

@@ -1,7 +1,7 @@
-"""What the service answers when it cannot do what was asked, in OpenAI's envelope.
+"""The service's error responses, in OpenAI's envelope.
 
-Output contract: `{"error": {"message", "type", "param", "code"}}` under every status. A message is fixed text of ours;
-of the request it repeats at most the name of a field, and that only when it looks like one. Never content.
+Output contract: every status has the body `{"error": {"message", "type", "param", "code"}}`. A message is fixed text of
+ours; of the request it repeats at most the name of a field, and that only when it looks like one. Never content.
 This module sends nothing: `gateway` turns an `ApiError` into a response.
 """
 
@@ -46,10 +46,10 @@ def bad_request(message: str, param: str | None = None, code: str | None = None)
     return ApiError(400, message, code, param)
 
 
-def unauthorized(given: bool) -> ApiError:
-    """Returns a 401 that begins with OpenAI's words: clients tell it from a 400 by them."""
-    wrong, none = "Incorrect API key provided.", "You didn't provide an API key: send `Authorization: Bearer KEY`."
-    message = wrong if given else none
+def unauthorized(presented: bool) -> ApiError:
+    """Returns a 401 that begins with OpenAI's words, by which clients tell it from a 400."""
+    missing = "You didn't provide an API key: send `Authorization: Bearer KEY`."
+    message = "Incorrect API key provided." if presented else missing
     return ApiError(401, message, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
 
@@ -84,19 +84,21 @@ def too_large(limit: int) -> ApiError:
 
 
 def too_many(limit: int) -> ApiError:
-    """Returns a 429: `limit` answers are in hand."""
-    message = f"{limit} answers are being made or waiting: try again shortly."
-    return ApiError(429, message, "rate_limit_exceeded", kind="rate_limit_error", headers={"Retry-After": "1"})
+    """Returns a 429: `limit` answers are in progress."""
+    return _overloaded(f"{limit} answers are being made or waiting: try again shortly.")
 
 
 def busy() -> ApiError:
     """Returns a 429: the model's own server is full."""
-    message = "The model's server takes no more requests at the moment: try again shortly."
+    return _overloaded("The model's server takes no more requests at the moment: try again shortly.")
+
+
+def _overloaded(message: str) -> ApiError:
     return ApiError(429, message, "rate_limit_exceeded", kind="rate_limit_error", headers={"Retry-After": "1"})
 
 
 def internal() -> ApiError:
-    """Returns a 500 that says nothing of the cause."""
+    """Returns a 500, without the cause."""
     return ApiError(500, "The service failed on this request.", "internal_error", kind="server_error")
 
 
@@ -107,14 +109,14 @@ def unavailable() -> ApiError:
 
 
 def of_status(status: int) -> ApiError:
-    """Returns what replaces the web framework's own text under a status."""
+    """Returns the error for a status of the web framework, with a text of ours."""
     if status >= 500:
         return internal()
     return ApiError(status, _STATUS.get(status, "The request was refused."))
 
 
 def of_validation(problems: Sequence[Mapping[str, Any]]) -> ApiError:
-    """Returns a 400 for the first of pydantic's `errors()`; what was sent does not appear in it."""
+    """Returns a 400 for the first of pydantic's `errors()`, without any value of the request."""
     problem = problems[0]
     steps = [str(step) for step in problem["loc"]]
     steps = [step for step in steps if step not in ("body", "str") and "[" not in step]  # the latter: pydantic's tags

@@ -2,8 +2,8 @@
 
 Output contract: a key is 256 random bits behind `sk-solotune-`; the file holds its SHA-256 (a random key needs no
 salt), name, scopes, limits and dates, never the key. The file has mode 600 and changes whole or not at all, one writer
-at a time. A comparison takes as long for a wrong key as for a right one. A file that is gone leaves no key that is
-good; one that cannot be read leaves the keys as they were, and an error in the log.
+at a time. A comparison takes as long for a wrong key as for a right one. A deleted file revokes all keys; an unreadable
+one leaves the keys as they were, and an error in the log.
 This module answers no requests: `access` says what a key may do.
 """
 
@@ -39,7 +39,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Key(BaseModel):
-    """What is known of one key. A limit of None is none."""
+    """One key of the file; None as a limit is no limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,7 +53,7 @@ class Key(BaseModel):
 
     @property
     def id(self) -> str:
-        """The hash's first 12 digits: what logs call the key."""
+        """The hash's first 12 digits: the key's name in logs."""
         return self.sha256[:12]
 
     def cells(self) -> tuple[str, ...]:
@@ -73,35 +73,35 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def match(secret: str, known: Iterable[Key]) -> Key | None:
-    """Returns the key that this is, unless it is revoked; looks at all of them whichever it is."""
-    presented, found = digest(secret), None
-    for key in known:
+def match(secret: str, keys: Iterable[Key]) -> Key | None:
+    """Returns the key of a secret, None for an unknown or revoked one; compares with all keys in any case."""
+    presented, result = digest(secret), None
+    for key in keys:
         if hmac.compare_digest(presented, key.sha256) and key.revoked is None:
-            found = key
-    return found
+            result = key
+    return result
 
 
 class Keyring:
-    """Keys that are held in memory."""
+    """Keys in memory."""
 
-    def __init__(self, known: Sequence[Key]) -> None:
-        self._keys = tuple(known)
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self._keys = tuple(keys)
 
     def find(self, secret: str) -> Key | None:
-        """Returns the key of a secret; None for an unknown or revoked one."""
+        """Returns the key of a secret, None for an unknown or revoked one."""
         return match(secret, self._keys)
 
 
 class KeyFile(Keyring):
-    """The keys of a file. A look at its dates, a microsecond or two, comes before every search."""
+    """The keys of a file, whose dates are checked before every search: a microsecond or two."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(read(path))
-        self.path, self._seen = path, self._dates(path)
+        self.path, self._status = path, self._stat(path)
 
     @staticmethod
-    def _dates(path: Path) -> tuple[int, ...] | None:
+    def _stat(path: Path) -> tuple[int, ...] | None:
         try:
             status = path.stat()
         except FileNotFoundError:
@@ -109,11 +109,11 @@ class KeyFile(Keyring):
         return status.st_mtime_ns, status.st_ino, status.st_size, status.st_mode
 
     def find(self, secret: str) -> Key | None:
-        """Returns the key of a secret; None for an unknown or revoked one. Reads the file again when it has changed."""
+        """Returns the key of a secret, None for an unknown or revoked one; reads a changed file again."""
         try:
-            dates = self._dates(self.path)
-            if dates != self._seen:
-                self._seen = dates  # whatever it holds: a file that is wrong is reported once
+            status = self._stat(self.path)
+            if status != self._status:
+                self._status = status  # set before reading: a broken file is reported once
                 self._keys = read(self.path)
         except (OSError, SolotuneError) as error:
             log.error("the API keys stay as they were: %s", error)
@@ -123,7 +123,7 @@ class KeyFile(Keyring):
 def read(path: Path) -> tuple[Key, ...]:
     """Returns a file's keys, none where there is no file.
 
-    Raises `UserError` for a file that others may write, and `IntegrityError` for one that is not ours.
+    Raises `UserError` for a file that others may write, and `IntegrityError` for one of another format.
     """
     try:
         with storage_errors(str(path), "read"), path.open(encoding="utf-8") as stream:
@@ -139,15 +139,15 @@ def read(path: Path) -> tuple[Key, ...]:
 
 @contextmanager
 def _changing(path: Path) -> Iterator[list[Key]]:
-    """Hands out the list of keys and writes back what has become of it; waits for any other writer."""
+    """Yields the list of keys, to be changed, and writes it; waits for any other writer."""
     with storage_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(path.with_name(f".{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        known = list(read(path))
-        yield known
-        entries = [key.model_dump(mode="json", exclude_none=True) for key in known]
+        keys = list(read(path))
+        yield keys
+        entries = [key.model_dump(mode="json", exclude_none=True) for key in keys]
         _write(path, json.dumps({"keys": entries}, indent=2) + "\n")
     finally:
         os.close(lock)
@@ -169,7 +169,7 @@ def make(
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
 ) -> tuple[Key, str]:
-    """Adds a key; returns it with the secret, which nothing keeps. Raises `UserError` for what cannot be a key."""
+    """Adds a key; returns it with its secret, which is stored nowhere. Raises `UserError` for a bad argument."""
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise UserError(f"scopes are some of {', '.join(SCOPES)}" + (f", not {unknown[0]!r}" if unknown else ""))
@@ -186,45 +186,44 @@ def make(
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
     )
-    with _changing(path) as known:
-        if any(other.name == name and other.revoked is None for other in known):
+    with _changing(path) as keys:
+        if any(other.name == name and other.revoked is None for other in keys):
             raise UserError(f"there is a key named {name!r}: revoke it first, or choose another name")
-        known.append(key)
+        keys.append(key)
     return key, secret
 
 
 def revoke(path: Path, which: str) -> Key:
-    """Marks a key as revoked, by its name or id; it stays in the file, so that logs can still be read."""
-    with _changing(path) as known:
-        found = [at for at, key in enumerate(known) if key.revoked is None and which in (key.name, key.id)]
-        if not found:
-            raise UserError(f"{path} has no key with the name or id {which!r} that is good")
-        known[found[0]] = known[found[0]].model_copy(update={"revoked": _now()})
-        return known[found[0]]
+    """Marks a key as revoked, by its name or id; it stays in the file, for readers of the logs."""
+    with _changing(path) as keys:
+        for index, key in enumerate(keys):
+            if key.revoked is None and which in (key.name, key.id):
+                keys[index] = key.model_copy(update={"revoked": _now()})
+                return keys[index]
+        raise UserError(f"{path} has no key with the name or id {which!r} that is good")
 
 
 @contextmanager
 def passing(path: Path, scopes: Sequence[str]) -> Iterator[str]:
-    """Hands out a secret that is good inside the block, for a request of our own, and leaves no trace."""
+    """Yields a secret that is valid inside the block, for a request of our own."""
     key, secret = make(path, f"passing-{secrets.token_hex(4)}", scopes)
     try:
         yield secret
     finally:
-        with _changing(path) as known:
-            known[:] = [other for other in known if other.sha256 != key.sha256]
+        with _changing(path) as keys:
+            keys[:] = [other for other in keys if other.sha256 != key.sha256]
 
 
 def first(path: Path, plain: Path) -> bool:
-    """Makes the first key of a new file, with the scope `chat`, and leaves it in `plain`, which its owner alone may
-    read; returns False where there is a file.
+    """Makes the first key of a new file, with the scope `chat`, and writes it to `plain`, readable by its owner.
 
-    `plain` is written before the file: a start that is cut short in between makes another key.
+    Returns False where there is a file. `plain` comes first: a start that is cut short in between makes another key.
     """
     if path.exists():
         read(path)
         return False
     secret = PREFIX + secrets.token_urlsafe(32)
     _write(plain, secret)
-    with _changing(path) as known:
-        known.append(Key(sha256=digest(secret), created=_now()))
+    with _changing(path) as keys:
+        keys.append(Key(sha256=digest(secret), created=_now()))
     return True

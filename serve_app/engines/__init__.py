@@ -1,9 +1,9 @@
-"""What generates the tokens: one small interface that every engine meets.
+"""The interface of the engines, which generate the tokens.
 
-Output contract: an engine takes token ids and gives token ids; one without a tokenizer of its own (`codec` is None: the
-`url` engine) takes the prompt's text or messages and gives text. Rendering messages, detokenising, stop strings,
-formatting and counting happen once, above it. Closing the iterator of `generate` early cancels the request. An engine
-says what it can: a request that needs more is refused before it reaches the engine.
+Output contract: an engine takes and returns token ids; one without a tokenizer (`codec` is None: the `url` engine)
+takes the prompt's text or messages and returns text. Rendering, detokenising, stop strings, formatting and counting
+happen once, above it. Closing the iterator of `generate` early cancels the request. A request beyond an engine's
+`options` is refused before it reaches the engine.
 This module imports no model library.
 """
 
@@ -22,11 +22,11 @@ TOP_LOGPROBS = 20  # the most alternatives per token that OpenAI's API gives
 
 
 class EngineError(SolotuneError):
-    """The engine could not go on with a request."""
+    """The engine failed in a request."""
 
 
 class RefusedError(EngineError):
-    """The engine will not take this request, and would not the next time; `param` is the argument at fault."""
+    """The engine refuses this request for good; `param` is the argument at fault."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class BusyError(EngineError):
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked: `ids` for an engine with a codec; else `messages` of a chat, or the `text` to be continued."""
+    """The prompt: `ids` for an engine with a codec; else `messages` of a chat, or the `text` to be continued."""
 
     ids: list[int]
     messages: list[dict[str, str]] | None = None
@@ -48,7 +48,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Generation:
-    """One answer to be made. Temperature 0 is greedy.
+    """The request for one answer. Temperature 0 is greedy.
 
     The same seed, settings and prompt draw the same tokens, as far as the engine computes the same in every batch.
     """
@@ -62,8 +62,8 @@ class Generation:
     presence_penalty: float = 0.0
     logprobs: int | None = None  # None: none; k: the token's and those of the k most probable tokens
     schema: dict[str, Any] | None = None  # JSON schema that the answer must meet
-    whole: bool = False  # nobody looks before the end: an engine that can may give the answer in one chunk
-    stops: tuple[str, ...] = ()  # engines may end early at one of them; whether or not they do, the text is cut above
+    whole: bool = False  # nobody reads it before the end: one chunk is enough
+    stops: tuple[str, ...] = ()  # an engine may end at one of them; the text is cut above in any case
 
     @property
     def penalised(self) -> bool:
@@ -81,10 +81,9 @@ class Logprob:
 
 @dataclass(frozen=True)
 class Chunk:
-    """The next part of an answer: tokens, a stop token included, or text. The last one says why it is the last.
+    """The next part of an answer: tokens, a stop token included, or text; the last has a `finish_reason`.
 
-    `logprobs` has one entry per token where they were asked for. `usage` is (prompt, completion) tokens so far, from an
-    engine that gives text.
+    `logprobs` has one entry per token where requested. `usage` is (prompt, completion) tokens so far, of text engines.
     """
 
     token_ids: list[int]
@@ -105,16 +104,13 @@ class Engine(Protocol):
 
     @property
     def codec(self) -> Codec | None:
-        """Text to token ids and back; None where the engine takes and gives text."""
+        """Text to token ids and back; None where the engine takes and returns text."""
 
     def generate(self, request: Generation) -> AsyncGenerator[Chunk, None]:
-        """Yields the answer as it is made; raises `EngineError` if the engine fails, `RefusedError` if it declines."""
-        ...
+        """Yields the answer in chunks; raises `EngineError` for a failure, `RefusedError` for a refusal."""
 
     async def check(self) -> None:
-        """Raises `EngineError` when the engine cannot generate at the moment."""
-        ...
+        """Raises `EngineError` when the engine cannot generate now."""
 
     async def stop(self) -> None:
-        """Ends the engine; requests that are running fail."""
-        ...
+        """Ends the engine; running requests fail."""

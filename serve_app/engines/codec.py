@@ -1,8 +1,7 @@
-"""Between text and token ids: rendering messages, encoding, decoding, the bytes of a single token.
+"""Text to token ids and back: rendering messages, encoding, decoding, the bytes of a single token.
 
-Output contract: `render` gives what the training's own `chat_prompt` gives. The `piece`s of the tokens of a text,
-joined, are the text's UTF-8 for byte-level BPE; for other tokenizers but for spaces that decoding strips. Code Llama's
-`<FILL_ME>` is text like any other.
+Output contract: `render` equals the training's own `chat_prompt`. The joined `piece`s of a text's tokens are the text's
+UTF-8 for byte-level BPE; for other tokenizers but for spaces that decoding strips. Code Llama's `<FILL_ME>` is text.
 This module loads no tokenizer and keeps no state of a request.
 """
 
@@ -21,19 +20,15 @@ class Codec(Protocol):
 
     def render(self, messages: Sequence[dict[str, str]]) -> list[int]:
         """Returns a conversation's ids up to where the answer begins; raises jinja2's `TemplateError`."""
-        ...
 
     def encode(self, text: str) -> list[int]:
         """Returns the ids of a text to be continued."""
-        ...
 
     def decode(self, ids: list[int]) -> str:
         """Returns the text without special tokens; U+FFFD for bytes that are no character."""
-        ...
 
     def piece(self, token: int) -> bytes:
-        """Returns what one token stands for, perhaps half a character."""
-        ...
+        """Returns one token's bytes, perhaps half a character."""
 
 
 class HfCodec:
@@ -43,7 +38,7 @@ class HfCodec:
         from transformers.convert_slow_tokenizer import bytes_to_unicode
 
         self.tokenizer = tokenizer
-        self._backend = tokenizer.backend_tokenizer  # asked directly: the wrapper costs more than its work
+        self._backend = tokenizer.backend_tokenizer  # called directly: the wrapper costs more than its work
         self._backend.no_truncation()
         self._backend.no_padding()
         self.size = len(tokenizer)

@@ -1,8 +1,8 @@
-"""Asking another server for server-sent events: what the `gguf` and `url` engines share.
+"""Requests to another server with server-sent events: shared by the `gguf` and `url` engines.
 
-Output contract: only URLs made from a base address that the configuration (or this process) gave are asked; redirects
-are not followed, proxies of the environment not used. Leaving the iterator closes the connection, which cancels the
-request there. An answer other than 200 becomes an engine's error; of its text nothing is passed on.
+Output contract: requests go only below the base address of the configuration (or of this process), without redirects or
+proxies of the environment. Leaving the iterator closes the connection, which cancels the request there. A status other
+than 200 becomes an engine's error, without any text of the server's.
 This module knows no engine.
 """
 
@@ -21,7 +21,7 @@ LONGEST = 8 << 20  # bytes: a line of an event stream
 
 
 class Peer:
-    """One server. The session is made on the event loop that first asks, and belongs to it."""
+    """One server. Its session belongs to the event loop of the first request."""
 
     def __init__(self, base: str, key: str | None = None) -> None:
         self.base = base
@@ -36,8 +36,8 @@ class Peer:
         return self._session
 
     @asynccontextmanager
-    async def _asked(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Lends the answer to a request; what goes wrong on the way is an `EngineError`."""
+    async def _response(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yields the response to a request; raises `EngineError` for a failed connection."""
         try:
             async with self._open().request(method, self.base + path, allow_redirects=False, **options) as response:
                 yield response
@@ -46,7 +46,7 @@ class Peer:
 
     async def events(self, path: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Posts a request; yields the JSON of each event up to `[DONE]` or the end."""
-        async with self._asked("POST", path, json=body) as response:
+        async with self._response("POST", path, json=body) as response:
             await _accepted(response)
             async for data in _data(response):
                 if data == b"[DONE]":
@@ -55,14 +55,14 @@ class Peer:
 
     async def get(self, path: str) -> Any:
         """Returns the JSON of a GET; raises `EngineError` for anything but a 200 within 5 seconds."""
-        async with self._asked("GET", path, timeout=aiohttp.ClientTimeout(total=5)) as response:
+        async with self._response("GET", path, timeout=aiohttp.ClientTimeout(total=5)) as response:
             if response.status != 200:
                 raise EngineError(f"the model's server answered {response.status}")
             return await response.json(content_type=None)
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
         """Returns the JSON of a POST; raises as `events` does."""
-        async with self._asked("POST", path, json=body) as response:
+        async with self._response("POST", path, json=body) as response:
             await _accepted(response)
             return await response.json(content_type=None)
 
@@ -73,11 +73,11 @@ class Peer:
 
 
 async def _data(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-    """Yields what follows `data:` in each line."""
-    held = b""
+    """Yields the data of each line that begins with `data:`."""
+    rest = b""
     async for part in response.content.iter_any():
-        *lines, held = (held + part).split(b"\n")
-        if len(held) > LONGEST:
+        *lines, rest = (rest + part).split(b"\n")
+        if len(rest) > LONGEST:
             raise EngineError("the model's server sends a line without end")
         for line in lines:
             if line.startswith(b"data:"):
@@ -95,7 +95,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
 
 
 async def _parameter(response: aiohttp.ClientResponse) -> str | None:
-    """Returns the argument that an error envelope names, if it is one of ours."""
+    """Returns the argument of an error envelope, if it is one of ours."""
     try:
         error = json.loads(await response.content.read(1 << 16))["error"]
         return error["param"] if error.get("param") in _ARGUMENTS else None

@@ -1,7 +1,8 @@
-"""What a run exported, as an engine needs it: the folder, the tokenizer, the tokens that end an answer.
+"""A run's exported model as an engine needs it: the folder, the tokenizer, the tokens that end an answer.
 
-Output contract: the chat template of the folder, or of the configuration, is the one the model was trained with: its
-SHA-256 is that of the export. This module loads no weights.
+Output contract: the chat template, of the folder or of the configuration, has the SHA-256 of the export: it is the one
+the model was trained with.
+This module loads no weights.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The fake engine: no model, no package, answers by arithmetic. For tests and for load on everything around an engine.
+"""The fake engine: answers by arithmetic, without a model or a package. For tests and load on the rest of the service.
 
-Output contract: a token is a byte; the answer is lower-case words drawn by (seed, prompt), some of them with
-characters of two and more bytes. Greedy answers depend on the prompt alone. Characters come one by one, `interval`
-seconds apart; with 0 the loop is only given a turn between them. Log-probabilities are made up but consistent.
-It does not follow penalties in any sense that a user would notice: they shift the draw.
+Output contract: a token is a byte; the answer is lower-case words drawn by (seed, prompt), some with characters of two
+and more bytes. Greedy answers depend on the prompt alone. Characters come one by one, `interval` seconds apart; with 0
+the loop only gets a turn between them. Log-probabilities are invented but consistent; penalties only shift the draw.
 """
 
 from __future__ import annotations
@@ -18,20 +17,8 @@ from serve_app.engines import Chunk, EngineError, FinishReason, Generation, Logp
 
 END, ROLES = 256, {"system": 257, "user": 258, "assistant": 259}
 WORDS = [
-    "card",
-    "account",
-    "café",
-    "grüße",
-    "東京",
-    "transfer",
-    "limit",
-    "€",
-    "bank",
-    "pin",
-    "🙂",
-    "open",
-    "block",
-    "help",
+    *("card", "account", "café", "grüße", "東京", "transfer", "limit"),
+    *("€", "bank", "pin", "🙂", "open", "block", "help"),
 ]
 
 
@@ -61,7 +48,7 @@ class ByteCodec:
 
 
 class FakeEngine:
-    """See `Engine`. `length` words per answer; 0 answers until `max_tokens`."""
+    """See `Engine`. An answer has `length` words; with 0 it goes on until `max_tokens`."""
 
     codec = ByteCodec()
     stop_ids = frozenset({END})
@@ -78,9 +65,7 @@ class FakeEngine:
         self.running += 1
         try:
             for left, token in enumerate(self.tokens(request), 1 - request.max_tokens):
-                inside = (
-                    0x80 <= token < 0xC0
-                )  # of a character that has begun: it comes whole, or a client would see a gap
+                inside = 0x80 <= token < 0xC0  # of a character that has begun: clients get it whole
                 await asyncio.sleep(0 if inside else self.interval)
                 await self.check()
                 ended: FinishReason | None = "stop" if token == END else "length" if left == 0 else None

@@ -1,9 +1,9 @@
 """The gguf engine: llama.cpp in this process, from the prebuilt xllamacpp wheel, on CPU or GPU.
 
 Output contract: the run's own tokenizer renders and encodes; token ids go to llama.cpp and come from it, so the text is
-the same as with any other engine. llama.cpp's HTTP port binds 127.0.0.1, on a free port, and asks for a key made at the
-start. Tokens are drawn from temperature and top-p alone. A JSON schema is enforced or refused: llama.cpp itself
-generates freely when its grammar engine does not take a schema, so each schema is first tried on one token.
+the same as with any other engine. llama.cpp's HTTP port binds 127.0.0.1, on a free port, with a random key. Tokens are
+drawn from temperature and top-p alone. A JSON schema is enforced or refused: llama.cpp generates freely when its
+grammar engine does not take a schema, so each schema is first tried on one token.
 Penalties count the prompt's tokens too, unlike the other engines'. This module quantises nothing.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import urllib.request
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -28,8 +29,8 @@ from serve_app.engines.event_stream import Peer
 FOLDER = "model/gguf"
 INSTALL = "pip install 'solotune[gguf]' (CPU), or a CUDA wheel of xllamacpp: see its README"
 PROBE = "Grüße, 東京: 12,5 €\n"  # must be the same tokens here and in the file
-LOOSE = ","  # no JSON begins with it: what a schema in force never lets through
-KNOWN = 256  # schemas whose trial is remembered
+LOOSE = ","  # no JSON begins with it: a schema in force never allows it
+REMEMBERED = 256  # schemas whose trial is remembered
 
 
 class GgufEngine:
@@ -43,7 +44,7 @@ class GgufEngine:
         self.model_id, self.created = project.name, int(file.stat().st_mtime)
         self.codec, self.stop_ids, self.max_context = HfCodec(model.tokenizer), model.stop_ids, model.max_context
         self._loose = model.tokenizer(LOOSE, add_special_tokens=False).input_ids[0]
-        self._taken: OrderedDict[str, bool] = OrderedDict()
+        self._enforceable: OrderedDict[str, bool] = OrderedDict()
         key = secrets.token_urlsafe(32)
         self._server = self._start(project, file, key)
         self._peer = Peer(self._server.listening_address, key)
@@ -71,12 +72,10 @@ class GgufEngine:
 
     def _same_tokens(self, tokenizer: Any, file: Path, key: str) -> None:
         """Compares the file's tokenizer with the run's on one text; before any event loop runs."""
-        import urllib.request
-
         body = json.dumps({"content": PROBE, "add_special": False}).encode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-        asked = urllib.request.Request(f"{self._server.listening_address}/tokenize", body, headers)
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=30) as response:
+        request = urllib.request.Request(f"{self._server.listening_address}/tokenize", body, headers)
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
             theirs = json.load(response)["tokens"]
         if theirs != tokenizer(PROBE, add_special_tokens=False).input_ids:
             raise IntegrityError(f"{file} has another tokenizer than the run's model: export it again")
@@ -85,14 +84,14 @@ class GgufEngine:
         """See `Engine`."""
         if request.schema is not None and not await self._enforced(request.schema):
             raise RefusedError("This JSON schema cannot be enforced here.", "response_format")
-        seen = 0
+        count = 0
         async with aclosing(self._peer.events("/completion", self._body(request))) as events:
             async for event in events:
                 ids = event.get("tokens") or []
-                seen += len(ids)
+                count += len(ids)
                 ended = self._ended(event, ids)
                 if ended == "stop" and not (ids and ids[-1] in self.stop_ids) and event.get("stop"):
-                    ids = ids + [min(self.stop_ids)] * (event["tokens_predicted"] - seen)  # the end, not written out
+                    ids = ids + [min(self.stop_ids)] * (event["tokens_predicted"] - count)  # the end, not written out
                 if ids or ended is not None:
                     yield Chunk(ids, ended, _scores(event, request.logprobs, len(ids)))
                 if ended is not None:
@@ -132,16 +131,16 @@ class GgufEngine:
         return body
 
     async def _enforced(self, schema: dict[str, Any]) -> bool:
-        """Tells whether the grammar engine takes a schema: with it in force, the likeliest token is not drawn."""
+        """Whether the grammar engine takes a schema: one in force keeps the likeliest token from being drawn."""
         name = hashlib.sha256(json.dumps(schema).encode()).hexdigest()
-        if name not in self._taken:
+        if name not in self._enforceable:
             body = {"prompt": [self._loose], "n_predict": 1, "temperature": 0.0, "return_tokens": True}
             body |= {"logit_bias": [[self._loose, 1000.0]], "json_schema": _tight(schema), "cache_prompt": False}
             drawn = await self._peer.post("/completion", body)
-            self._taken[name] = drawn.get("tokens") != [self._loose]
-            while len(self._taken) > KNOWN:
-                self._taken.popitem(last=False)
-        return self._taken[name]
+            self._enforceable[name] = drawn.get("tokens") != [self._loose]
+            while len(self._enforceable) > REMEMBERED:
+                self._enforceable.popitem(last=False)
+        return self._enforceable[name]
 
     async def check(self) -> None:
         """See `Engine`."""
@@ -163,23 +162,23 @@ def _file(run: Run, name: str | None) -> Path:
         return folder / name
     files = sorted(folder.glob("*.gguf"))
     if len(files) != 1:
-        found = "several GGUF files, name one as `serve.gguf.file`" if files else "no GGUF file: export one first"
-        raise MissingModelError(f"{folder} holds {found}")
+        content = "several GGUF files, name one as `serve.gguf.file`" if files else "no GGUF file: export one first"
+        raise MissingModelError(f"{folder} holds {content}")
     return files[0]
 
 
 def _tight(schema: dict[str, Any]) -> dict[str, Any]:
-    """Returns the schema without freedom in white space: a model may repeat a space that is allowed for ever."""
+    """Returns the schema with fixed white space: a model may repeat an optional space for ever."""
     style = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
     return {**schema, "x-guidance": style}
 
 
 def _scores(event: dict[str, Any], count: int | None, tokens: int) -> list[Logprob] | None:
-    """Returns one entry per token; a token that was not written out has none, and is given that of certainty."""
+    """Returns one entry per token; a token without one in the event gets a log-probability of 0."""
     if count is None:
         return None
-    made = [
+    scores = [
         Logprob(float(one["logprob"]), tuple((top["id"], float(top["logprob"])) for top in one["top_logprobs"][:count]))
         for one in event.get("completion_probabilities") or []
     ]
-    return made + [Logprob(0.0)] * (tokens - len(made))
+    return scores + [Logprob(0.0)] * (tokens - len(scores))

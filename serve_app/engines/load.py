@@ -1,8 +1,7 @@
-"""The engine that a configuration names.
+"""The engine of a configuration.
 
-Output contract: `load` returns it ready to generate, or raises a `UserError` that says what is missing, and how
-to get it. An engine's packages are imported only when it is the one. `handle` is that of the model's own deployment,
-which `ray_llm` alone has.
+Output contract: `load` returns it ready to generate, or raises a `UserError` that says what is missing, and how to get
+it. Only the configured engine's packages are imported. `handle` is that of `ray_llm`'s own model deployment.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""The ray_llm engine: vLLM as a deployment of `ray.serve.llm`, in a replica of its own that the gateway asks.
+"""The ray_llm engine: vLLM as a deployment of `ray.serve.llm`, in a replica of its own behind the gateway.
 
-Output contract: token ids in, token ids out, as with `vllm`: the requests are those of vLLM's completions protocol with
-`return_token_ids`, so detokenising, stop strings and usage are ours, and what vLLM writes as text is not read.
-The deployment has no route: it answers to the gateway's handle alone. Leaving the iterator of `generate` cancels the
-request there. A model of another run than the gateway's refuses to answer (vLLM's model name is the folder).
-Requests that come while the deployment starts anew wait for it.
+Output contract: token ids in, token ids out, as with `vllm`: requests follow vLLM's completions protocol with
+`return_token_ids`; vLLM's text is not read. The deployment has no route: only the gateway's handle reaches it. Leaving
+the iterator of `generate` cancels the request there. A model of another run than the gateway's refuses to answer
+(vLLM's model name is the folder). Requests wait while the deployment starts anew.
 Written for Ray 2.60, whose `ray[llm]` is tied to vLLM 0.29.
 """
 
@@ -24,8 +23,8 @@ from serve_app.engines.vllm import arguments, finish, refused, sampling
 
 INSTALL = "pip install 'ray[llm]==2.60.*' (Linux with an NVIDIA GPU)"
 NAME = "Model"  # of the deployment
-PREFIX = "token_id:"  # how vLLM writes a token of the log-probabilities that is asked for as its id
-PATIENCE = 5.0  # seconds until a model that says nothing is not well
+PREFIX = "token_id:"  # of a token's id in vLLM's log-probabilities
+PATIENCE = 5.0  # seconds until a silent model counts as failed
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
 
 
@@ -127,7 +126,7 @@ class RayLlmEngine:
 
 
 def _events(item: Any, request: Generation) -> Iterator[dict[str, Any]]:
-    """Yields the completions in what the deployment hands over: a list of server-sent events, or one response.
+    """Yields the completions of an item of the deployment: a list of server-sent events, or one response.
 
     Raises `RefusedError` for a request that vLLM does not take, `EngineError` for any other failure.
     """
@@ -152,15 +151,15 @@ def _chunk(choice: dict[str, Any], request: Generation) -> Chunk:
     return Chunk(list(ids), finish(choice["finish_reason"]), scores)
 
 
-def _scores(ids: list[int], found: dict[str, Any] | None, count: int) -> list[Logprob]:
-    """Returns one entry per token. vLLM gives the token itself and the `count` most probable, often among them."""
-    if not ids or found is None:
+def _scores(ids: list[int], logprobs: dict[str, Any] | None, count: int) -> list[Logprob]:
+    """Returns one entry per token. vLLM gives the token itself and the `count` most probable, which often hold it."""
+    if not ids or logprobs is None:
         return []
     scores = []
-    for token, value, top in zip(ids, found["token_logprobs"], found["top_logprobs"], strict=True):
-        known = {int(name.removeprefix(PREFIX)): float(one) for name, one in top.items()}
-        if len(known) > count:
-            del known[token]
-        ranked = sorted(known.items(), key=lambda pair: pair[1], reverse=True)
+    for token, value, top in zip(ids, logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True):
+        values = {int(name.removeprefix(PREFIX)): float(one) for name, one in top.items()}
+        if len(values) > count:
+            del values[token]
+        ranked = sorted(values.items(), key=lambda pair: pair[1], reverse=True)
         scores.append(Logprob(float(value), tuple(ranked)))
     return scores

@@ -1,8 +1,8 @@
-"""The url engine: any server that speaks OpenAI's API, asked for each answer as a stream.
+"""The url engine: a server with OpenAI's API, asked for each answer as a stream.
 
-Output contract: messages and texts go there as they came, so its template and its tokenizer count; usage is what it
-reports. The configured base URL is the only address that is asked. `seed` and penalties are passed on; whether they are
-followed is that server's business. Log-probabilities are not offered: they would be those of an unknown tokenizer.
+Output contract: messages and texts go there unchanged, so its template and its tokenizer count; usage is its own. Only
+the configured base URL is asked. `seed` and penalties are passed on; that server may ignore them. Log-probabilities are
+not offered: they would be those of an unknown tokenizer.
 This module renders, detokenises and counts nothing.
 """
 
@@ -57,7 +57,7 @@ class UrlEngine:
         yield Chunk([], reason, usage=usage)
 
     def _body(self, request: Generation) -> dict[str, Any]:
-        """Returns the request as it is sent: what is at its default stays out, for servers that know less."""
+        """Returns the body without arguments at their default, which not every server knows."""
         body: dict[str, Any] = {"model": self._upstream.model, "max_tokens": request.max_tokens, "stream": True}
         body["stream_options"] = {"include_usage": True}
         if request.prompt.messages is None:
@@ -82,7 +82,7 @@ class UrlEngine:
         await self._peer.get("/models")
 
     async def stop(self) -> None:
-        """Closes the connections; the server there is not ours."""
+        """Closes the connections; the server goes on."""
         await self._peer.close()
 
 
@@ -96,7 +96,7 @@ def _key(file: str | None) -> str | None:
 
 
 def _read(event: dict[str, Any]) -> tuple[str, FinishReason | None]:
-    """Returns the text of an event's one choice, and why it ended."""
+    """Returns the text of an event's one choice, and its finish reason."""
     try:
         choices = event.get("choices") or []
         if not choices:

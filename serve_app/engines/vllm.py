@@ -1,8 +1,8 @@
 """The vllm engine: vLLM's AsyncLLM in this replica, for production on a GPU. Written for vLLM 0.24.
 
 Output contract: token ids in, token ids out; vLLM neither renders nor detokenises. Temperature, top-p, seed, penalties,
-log-probabilities (of the model itself) and JSON schemas are vLLM's. Tokens made while the event loop was busy come in
-one chunk. Nothing is fetched from a network and no usage is reported to anybody.
+log-probabilities (of the model itself) and JSON schemas are vLLM's. Tokens that pile up behind a busy event loop come
+in one chunk. Nothing is fetched from a network and no usage is reported to anybody.
 This module is not `ray.serve.llm`, whose versions are tied to those of vLLM.
 """
 
@@ -55,14 +55,14 @@ class VllmEngine:
         except ImportError as error:
             raise MissingModelError(f"serve.engine vllm needs the package vllm: {INSTALL}") from error
         folder = str(model.folder)
-        given = AsyncEngineArgs(
+        options = AsyncEngineArgs(
             model=folder,
             tokenizer=folder,
             # left to its choice, vLLM lets a model fill its answer with spaces, and tries packages that may be missing
             structured_outputs_config=StructuredOutputsConfig(backend="guidance", disable_any_whitespace=True),
             **arguments(project, model.max_context),
         )
-        return AsyncLLM.from_engine_args(given, usage_context=UsageContext.OPENAI_API_SERVER)
+        return AsyncLLM.from_engine_args(options, usage_context=UsageContext.OPENAI_API_SERVER)
 
     def _sampling(self, request: Generation) -> Any:
         from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
@@ -85,12 +85,9 @@ class VllmEngine:
             outputs = self._engine.generate(prompt, self._sampling(request), uuid.uuid4().hex)
             async with aclosing(outputs):
                 async for output in outputs:
-                    made = output.outputs[0]
-                    yield Chunk(
-                        list(made.token_ids),
-                        finish(made.finish_reason),
-                        None if request.logprobs is None else _scores(made, request.logprobs),
-                    )
+                    part = output.outputs[0]
+                    scores = None if request.logprobs is None else _scores(part, request.logprobs)
+                    yield Chunk(list(part.token_ids), finish(part.finish_reason), scores)
         except (EngineDeadError, EngineGenerateError) as error:
             raise EngineError(f"vLLM failed: {type(error).__name__}") from error
         except ValueError as error:
@@ -107,7 +104,7 @@ class VllmEngine:
 
 
 def arguments(project: Project, max_context: int) -> dict[str, Any]:
-    """Returns what vLLM is started with beside the model: arguments of its `AsyncEngineArgs`."""
+    """Returns the arguments of vLLM's `AsyncEngineArgs` beside the model."""
     settings = project.serve
     return {
         "max_model_len": max_context,
@@ -127,7 +124,7 @@ def arguments(project: Project, max_context: int) -> dict[str, Any]:
 
 
 def sampling(request: Generation, stop_ids: frozenset[int]) -> dict[str, Any]:
-    """Returns what of a request both of vLLM's ways in, its engine and its completions protocol, call by one name."""
+    """Returns the sampling arguments that vLLM's engine and its completions protocol name alike."""
     return {
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
@@ -141,13 +138,13 @@ def sampling(request: Generation, stop_ids: frozenset[int]) -> dict[str, Any]:
 
 
 def refused(request: Generation) -> RefusedError:
-    """Returns the error for what vLLM does not take, in words of ours: its own may quote the schema."""
+    """Returns the error of a refused request, in words of ours: vLLM's may quote the schema."""
     param = None if request.schema is None else "response_format"
     return RefusedError("The engine does not take this request.", param)
 
 
 def finish(reason: str | None) -> FinishReason | None:
-    """Returns OpenAI's name; raises `EngineError` for an answer that vLLM gave up."""
+    """Returns OpenAI's finish reason; raises `EngineError` for an aborted answer."""
     match reason:
         case None | "stop" | "length":
             return reason
@@ -156,11 +153,11 @@ def finish(reason: str | None) -> FinishReason | None:
     raise EngineError(f"vLLM ended a request with `{reason}`")
 
 
-def _scores(made: Any, count: int) -> list[Logprob]:
+def _scores(part: Any, count: int) -> list[Logprob]:
     """Returns one entry per token from vLLM's dictionaries of the token itself and the `count` most probable."""
     scores = []
-    for token, known in zip(made.token_ids, (made.logprobs or []) if made.token_ids else [], strict=True):
-        ranked = sorted(known.items(), key=lambda item: item[1].rank or 0)
+    for token, values in zip(part.token_ids, (part.logprobs or []) if part.token_ids else [], strict=True):
+        ranked = sorted(values.items(), key=lambda item: item[1].rank or 0)
         top = tuple((other, float(one.logprob)) for other, one in ranked if (one.rank or 0) <= count)
-        scores.append(Logprob(float(known[token].logprob), top))
+        scores.append(Logprob(float(values[token].logprob), top))
     return scores

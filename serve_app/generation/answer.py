@@ -84,7 +84,7 @@ class Decoder:
         self.finish_reason: FinishReason | None = None
 
     def over(self) -> bool:
-        """Returns whether the choice has ended."""
+        """Whether the choice has ended."""
         return self.finish_reason is not None
 
     def push(self, chunk: Chunk) -> tuple[str, list[ScoredToken]]:

@@ -100,11 +100,7 @@ def _part(text: str) -> Message:
 
 
 def build(
-    engine: Engine,
-    settings: Serve,
-    keyring: Keyring,
-    log_writer: LogWriter | None = None,
-    guard: Guard | None = None,
+    engine: Engine, settings: Serve, keyring: Keyring, log_writer: LogWriter | None = None, guard: Guard | None = None
 ) -> FastAPI:
     """Returns the application. Without a `log_writer` the log of requests goes to `log`."""
     app = FastAPI(title="solotune", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)

@@ -1,8 +1,8 @@
-"""The gateway's own HTTP port: a listening socket, and the ASGI server (uvicorn) on it.
+"""The gateway's HTTP port: a listening socket, and the ASGI server (uvicorn) on it.
 
-Output contract: `bind` takes the port before the model is loaded: from then on connections wait in the kernel's queue
-instead of being refused, and a port that somebody else has is told at once. `Listener.stop` closes the port, lets
-running answers end and cuts those that are not over in time. Nothing is added to the application's headers.
+Output contract: `bind` takes the port before the model is loaded: connections wait in the kernel's queue instead of
+being refused, and a port in use is reported at once. `Listener.stop` closes the port, lets running answers end and cuts
+those beyond their time. The application's headers stay as they are.
 This module knows no routes, no engine and no Ray.
 """
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     import uvicorn
 
 BACKLOG = 2048  # connections that may wait to be accepted; Linux takes at most net.core.somaxconn (4096)
-KEEP_ALIVE = 130  # seconds: beyond what clients (5 to 15), nginx (60) and Caddy (120) keep a silent connection for
-PATIENCE = 15.0  # seconds until a replica that was killed has certainly let go of its port
-CUT = 5.0  # seconds that answers get to end once they are cancelled
+KEEP_ALIVE = 130  # seconds of a silent connection: longer than clients (5 to 15), nginx (60) and Caddy (120)
+PATIENCE = 15.0  # seconds until the port of a killed replica is certainly free
+CUT = 5.0  # seconds that cancelled answers get to end
 
 
 def bind(host: str, port: int, patience: float = 0.0) -> socket.socket:
     """Returns a listening socket; raises `UserError` when the port is still taken after `patience` seconds."""
     end = time.monotonic() + patience
     while True:
-        made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of before may be in TIME_WAIT
+        listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # earlier connections may be in TIME_WAIT
         try:
-            made.bind((host, port))
-            made.listen(BACKLOG)
-            return made
+            listening.bind((host, port))
+            listening.listen(BACKLOG)
+            return listening
         except OSError as error:
-            made.close()
+            listening.close()
             if error.errno != errno.EADDRINUSE or time.monotonic() >= end:
                 raise UserError(f"cannot listen on {host}:{port}: {error.strerror}. Set `serve.port`") from error
         time.sleep(0.1)
@@ -73,7 +73,7 @@ class Listener:
         return not self._serving.done()
 
     async def stop(self) -> None:
-        """Closes the port; returns when running answers have ended, which get `drain` seconds before they are cut."""
+        """Closes the port; returns when running answers have ended, which are cut after `drain` seconds."""
         self._server.should_exit = True
         await asyncio.wait({self._serving})
         async with asyncio.timeout(CUT):

@@ -14,8 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -78,11 +77,12 @@ class Middleware:
 
     async def _run(self, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> errors.ApiError | None:
         """Runs the application; returns the error that nothing inside it has answered."""
+        headers = Headers(scope=scope)
         try:
             async with asyncio.timeout(self.settings.deadline + GRACE):
                 if scope["path"] not in self.open:
-                    record.key = self.access.enter(scope["path"], Request(scope).headers.get("authorization", ""))
-                await self.app(scope, await self._bounded(scope, receive), send)
+                    record.key = self.access.enter(scope["path"], headers.get("authorization", ""))
+                await self.app(scope, await self._bounded(headers, receive), send)
         except errors.ApiError as error:
             return error
         except TimeoutError:
@@ -95,10 +95,10 @@ class Middleware:
             return errors.internal()
         return None
 
-    async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+    async def _bounded(self, headers: Headers, receive: Receive) -> Receive:
         """Reads the body up to the limit; returns a `receive` that gives it in one message."""
         limit = self.settings.body_limit
-        length = Request(scope).headers.get("content-length", "0")
+        length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
             raise errors.of_status(400)
         if len(length) > 18 or int(length) > limit:

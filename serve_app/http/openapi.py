@@ -1,7 +1,7 @@
-"""The OpenAPI document: FastAPI's, put right where FastAPI cannot know.
+"""The OpenAPI document: FastAPI's, completed.
 
-Output contract: the security scheme, OpenAI's error envelope under every status that a route can answer with, event
-streams beside JSON, the limits of this service instead of those of the API.
+Output contract: the document has the security scheme, OpenAI's error envelope under every status of a route, event
+streams beside JSON, and the limits of this service.
 This module changes no behaviour.
 """
 
@@ -16,7 +16,7 @@ from pipeline.config import Serve
 from serve_app.engines import Engine
 from serve_app.http.middleware import OPEN
 
-_EVENT = {  # as OpenAPI 3.2 describes one event of a stream: its data is a chunk, an error or `[DONE]`
+_EVENT = {  # one event of a stream in OpenAPI 3.2: its data is a chunk, an error or `[DONE]`
     "type": "object",
     "required": ["data"],
     "properties": {"data": {"type": "string", "contentMediaType": "application/json"}},
@@ -24,7 +24,7 @@ _EVENT = {  # as OpenAPI 3.2 describes one event of a stream: its data is a chun
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}, "description": "The answer."}
 }
-_NULLABLE = {"type": ["string", "null"]}
+_STRING, _NULLABLE = {"type": "string"}, {"type": ["string", "null"]}
 _ERROR = {
     "type": "object",
     "required": ["error"],
@@ -34,12 +34,7 @@ _ERROR = {
             "type": "object",
             "required": ["message", "type", "param", "code"],
             "additionalProperties": False,
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": _NULLABLE,
-                "code": _NULLABLE,
-            },
+            "properties": {"message": _STRING, "type": _STRING, "param": _NULLABLE, "code": _NULLABLE},
         }
     },
 }
@@ -60,7 +55,7 @@ _REPLACED = ("HTTPValidationError", "ValidationError")  # FastAPI's own, which t
 
 
 def install(app: FastAPI, engine: Engine, settings: Serve) -> None:
-    """Makes `app.openapi` return the document."""
+    """Replaces `app.openapi`."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -71,14 +66,14 @@ def install(app: FastAPI, engine: Engine, settings: Serve) -> None:
 
 
 def _document(app: FastAPI, engine: Engine, settings: Serve) -> dict[str, Any]:
-    made = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    parts = made["components"]
+    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    parts = document["components"]
     parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     parts["schemas"] = {name: schema for name, schema in parts["schemas"].items() if name not in _REPLACED}
     parts["schemas"]["Error"] = _ERROR
     parts["headers"] = {"RequestId": {"schema": {"type": "string", "pattern": "^[0-9A-Za-z_-]+$"}}}
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    for path, methods in made["paths"].items():
+    for path, methods in document["paths"].items():
         for operation in methods.values():
             answers = operation["responses"]
             for status, description in _STATUSES.items():
@@ -93,7 +88,7 @@ def _document(app: FastAPI, engine: Engine, settings: Serve) -> dict[str, Any]:
         for limit in ("max_tokens", "max_completion_tokens"):
             if limit in properties:
                 _bound(properties[limit], settings.max_new_tokens)
-    return made
+    return document
 
 
 def _bound(schema: dict[str, Any], most: int) -> None:

@@ -1,8 +1,8 @@
-"""Pages: single files without anything from elsewhere, and a policy that has the browser run just what is in them.
+"""Pages: single files that load nothing, with a policy by which the browser runs only their own scripts.
 
-Output contract: `load` returns the file's bytes and its headers. The Content-Security-Policy names the SHA-256 of every
-inline script and style, and allows requests to this service alone; no page can be put in a frame.
-This module does not know what is on a page.
+Output contract: `load` returns a file's bytes and its headers. The Content-Security-Policy names the SHA-256 of every
+inline script and style, allows requests to this service alone, and forbids frames.
+This module does not know the content of a page.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 def load(name: str) -> tuple[bytes, dict[str, str]]:
-    """Returns a page of `pages/` and the headers to send it with."""
+    """Returns a page of `pages/` and its headers."""
     text = (FOLDER / name).read_text(encoding="utf-8")
     return text.encode(), {
         "Content-Type": "text/html; charset=utf-8",
@@ -35,6 +35,6 @@ def policy(text: str) -> str:
     for kind, content in _INLINE.findall(text):
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         sources[kind].append(f"'sha256-{digest}'")
-    allowed = [f"{kind}-src {' '.join(found) or chr(39) + 'none' + chr(39)}" for kind, found in sources.items()]
+    allowed = [f"{kind}-src {' '.join(digests) or chr(39) + 'none' + chr(39)}" for kind, digests in sources.items()]
     rest = ["connect-src 'self'", "img-src data:", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
     return "; ".join(["default-src 'none'", *allowed, *rest])

@@ -17,7 +17,6 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from serve_app.generation.admission import Admission
-from serve_app.generation.answer import Job
 from serve_app.generation.guard import FindingCounts
 from serve_app.generation.latency import GAPS, TokenTimes
 from serve_app.observe.request import RequestRecord
@@ -86,7 +85,7 @@ class Metrics:
     def __init__(self, model: str, context: int, concurrency: int, admission: Admission) -> None:
         self.registry = CollectorRegistry()
         self._labels = (model, "0")
-        self._tokens = sizes(context)
+        tokens = sizes(context)
         self.gaps = Gaps(self._labels)
         self.registry.register(self.gaps)
         ProcessCollector(registry=self.registry)
@@ -102,9 +101,9 @@ class Metrics:
         self._each = self._histogram("vllm:request_time_per_output_token_seconds", "Mean time per token.", GAPS)
         self._whole = self._histogram("vllm:e2e_request_latency_seconds", "Whole time of a request.", WHOLE)
         self._decode = self._histogram("vllm:request_decode_time_seconds", "First to last token.", WHOLE)
-        self._prompts = self._histogram("vllm:request_prompt_tokens", "Prompt tokens of a request.", self._tokens)
-        self._answers = self._histogram("vllm:request_generation_tokens", "Tokens of an answer.", self._tokens)
-        self._most = self._histogram("vllm:request_params_max_tokens", "Tokens that were allowed.", self._tokens)
+        self._prompts = self._histogram("vllm:request_prompt_tokens", "Prompt tokens of a request.", tokens)
+        self._answers = self._histogram("vllm:request_generation_tokens", "Tokens of an answer.", tokens)
+        self._most = self._histogram("vllm:request_params_max_tokens", "Tokens that were allowed.", tokens)
         self._choices = self._histogram("vllm:request_params_n", "Answers that were asked for.", CHOICES)
         names = ["route", "status"]
         self._http = Counter("solotune:http_requests", "HTTP requests that are over.", names, registry=self.registry)
@@ -123,10 +122,8 @@ class Metrics:
     def count(self, record: RequestRecord) -> None:
         """Counts a request at its end."""
         self._http.labels(record.route, str(record.status)).inc()
-        if record.job is not None:
-            self._count(record, record.job)
-
-    def _count(self, record: RequestRecord, job: Job) -> None:
+        if (job := record.job) is None:
+            return
         self._prompt.inc(job.usage.prompt_tokens)
         self._generated.inc(job.usage.completion_tokens)
         self._choices.observe(len(job.generations))

@@ -129,8 +129,8 @@ class ChatRequest(Options):
         """See `Options`."""
         if self.response_format is None or self.response_format.type == "text":
             return None
-        wanted = self.response_format.json_schema
-        return OBJECT if wanted is None else wanted.schema_
+        schema = self.response_format.json_schema
+        return OBJECT if schema is None else schema.schema_
 
 
 class TopLogprob(BaseModel):

@@ -1,4 +1,4 @@
-"""How an answer is written: as a chat completion or as a text completion, whole or as the chunks of a stream.
+"""An answer as a chat completion or as a text completion, whole or as the chunks of a stream.
 
 Output contract: the objects of OpenAI's API reference. In a stream every choice of a chat begins with its role, every
 choice ends with a chunk that holds the finish reason, and usage comes last, without choices, where it was asked for.
@@ -8,8 +8,9 @@ This module sends nothing and reads nothing from an engine.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from serve_app.engines.codec import Codec
 from serve_app.generation.answer import Job, Piece, ScoredToken
@@ -27,50 +28,46 @@ def event(value: dict[str, Any]) -> str:
     return f"data: {_encode(value)}\n\n"
 
 
-class Format(Protocol):
-    """One request's way of writing."""
+class Format(ABC):
+    """The format of one route's answers."""
 
+    kind = ""  # OpenAI's name of a stream's objects
+
+    def __init__(self, codec: Codec | None, model: str) -> None:
+        self.codec, self.model = codec, model
+
+    @abstractmethod
     def whole(self, job: Job, choices: list[Piece]) -> Completion | TextCompletion:
         """Returns the body of an answer that is not streamed."""
 
+    @abstractmethod
     def start(self, job: Job) -> Iterator[str]:
-        """Yields the events that come before any piece."""
-        ...
+        """Yields the events before the first piece."""
 
+    @abstractmethod
     def piece(self, job: Job, piece: Piece) -> Iterator[str]:
         """Yields the events of a piece."""
 
     def end(self, job: Job) -> Iterator[str]:
         """Yields the last events of a stream, `[DONE]` among them."""
-
-
-class _Events:
-    """What both formats' streams share."""
-
-    kind = ""
-
-    def __init__(self, codec: Codec | None, model: str) -> None:
-        self.codec, self.model = codec, model
+        if job.include_usage:
+            yield self._event(job, [], job.usage.model_dump())
+        yield DONE
 
     def _event(self, job: Job, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> str:
         value: dict[str, Any] = {"id": job.id, "object": self.kind, "created": job.created, "model": self.model}
         return event(value | {"choices": choices} | ({"usage": usage} if job.include_usage else {}))
 
-    def end(self, job: Job) -> Iterator[str]:
-        if job.include_usage:
-            yield self._event(job, [], job.usage.model_dump())
-        yield DONE
-
-    def _written(self, token: int) -> bytes:
+    def _bytes(self, token: int) -> bytes:
         return self.codec.piece(token) if self.codec is not None else b""
 
 
-class ChatFormat(_Events):
+class ChatFormat(Format):
     kind = "chat.completion.chunk"
 
     def whole(self, job: Job, choices: list[Piece]) -> Completion:
         """See `Format`."""
-        made = [
+        written = [
             Choice(
                 index=choice.index,
                 message=Answer(content=choice.text),
@@ -80,7 +77,7 @@ class ChatFormat(_Events):
             for choice in choices
         ]
         head: dict[str, Any] = {"id": job.id, "object": "chat.completion", "created": job.created, "model": self.model}
-        return Completion(**head, choices=made, usage=job.usage)
+        return Completion(**head, choices=written, usage=job.usage)
 
     def start(self, job: Job) -> Iterator[str]:
         """See `Format`."""
@@ -113,17 +110,16 @@ class ChatFormat(_Events):
         )
 
     def _one(self, token: int, value: float) -> dict[str, Any]:
-        written = self._written(token)
-        text = written.decode(errors="replace")
-        return {"token": text, "logprob": max(value, UNLIKELY), "bytes": list(written)}
+        piece = self._bytes(token)
+        return {"token": piece.decode(errors="replace"), "logprob": max(value, UNLIKELY), "bytes": list(piece)}
 
 
-class TextFormat(_Events):
+class TextFormat(Format):
     kind = "text_completion"
 
     def whole(self, job: Job, choices: list[Piece]) -> TextCompletion:
         """See `Format`."""
-        made = [
+        written = [
             TextChoice(
                 index=choice.index,
                 text=(job.echoes[choice.index] if job.echoes else "") + choice.text,
@@ -133,7 +129,7 @@ class TextFormat(_Events):
             for choice in choices
         ]
         head: dict[str, Any] = {"id": job.id, "object": self.kind, "created": job.created, "model": self.model}
-        return TextCompletion(**head, choices=made, usage=job.usage)
+        return TextCompletion(**head, choices=written, usage=job.usage)
 
     def start(self, job: Job) -> Iterator[str]:
         """See `Format`."""
@@ -161,9 +157,9 @@ class TextFormat(_Events):
         )
 
     def _text(self, token: int) -> str:
-        """Returns the token's text; bytes that are no characters as OpenAI's old API wrote them."""
-        written = self._written(token)
+        """Returns the token's text; bytes that are no characters in the notation of OpenAI's old API."""
+        piece = self._bytes(token)
         try:
-            return written.decode()
+            return piece.decode()
         except UnicodeDecodeError:
-            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in written)
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)

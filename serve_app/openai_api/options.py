@@ -1,10 +1,10 @@
-"""The arguments that /v1/chat/completions and /v1/completions share, and how an argument is refused.
+"""The arguments that /v1/chat/completions and /v1/completions share, and the refusal of an argument.
 
 Output contract: a request that validates is well-formed. Like OpenAI's, an unknown argument is refused (400). Arguments
-that this service does not implement are accepted at their neutral value and refused at any other (400,
-`unsupported_parameter`); those that do not change the answer (`user`, `metadata`, `store`, ...) are ignored.
+that are not implemented are accepted at their neutral value and refused at any other (400, `unsupported_parameter`);
+those without effect on the answer (`user`, `metadata`, `store`, ...) are ignored.
 Requests are made from JSON text (`model_validate_json`): its reader refuses half a surrogate pair, which UTF-8 lacks.
-This module does not know tokens, models or HTTP; what an engine cannot do is refused in `prepare`.
+This module does not know tokens, models or HTTP; `prepare` refuses what an engine cannot do.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def unsupported() -> PydanticCustomError:
 
 
 class Neutral:
-    """Annotation of an argument that is not implemented: accepts the given values alone."""
+    """Annotation of an argument that is not implemented: accepts only these values."""
 
     def __init__(self, *values: Any) -> None:
         self.values = values
@@ -67,7 +67,7 @@ class StreamOptions(Strict):
 
 
 class Options(Strict):
-    """What both requests have in common. null means the default everywhere."""
+    """The arguments of both requests. null means the default everywhere."""
 
     model: str
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -97,12 +97,12 @@ class Options(Strict):
 
     @property
     def limit(self) -> tuple[str, int | None]:
-        """The argument that bounds the answer's tokens, and its value; None leaves that to the service."""
+        """The argument that bounds the answer's tokens, and its value; None is the service's default."""
         return "max_tokens", self.max_tokens
 
     @property
     def alternatives(self) -> int | None:
-        """How many alternatives to give per token; None: no log-probabilities at all."""
+        """The number of alternatives per token; None: no log-probabilities."""
         raise NotImplementedError
 
     @property

@@ -1,7 +1,7 @@
-"""From a valid request to what the engine gets: the model, what its engine can do, the prompt's tokens, the limits.
+"""From a valid request to the engine's: the model, the engine's options, the prompt's tokens, the limits.
 
-Output contract: a `Job` that the engine can take, or an `ApiError` (400, 404) that names the argument. This is the one
-place where a request's text goes to the engine.
+Output contract: a `Job` that the engine can take, or an `ApiError` (400, 404) that names the argument. No other module
+gives a request's text to the engine.
 This module does not run the engine.
 """
 
@@ -50,38 +50,35 @@ def completion(engine: Engine, settings: Serve, request: CompletionRequest, give
     most = _longest(engine, settings)
     generations: list[Generation] = []
     echoes: list[str] = []
-    for given in prompts:
-        if len(given) > (LONGEST_TOKEN if isinstance(given, str) else 1) * most:
+    for source in prompts:
+        if len(source) > (LONGEST_TOKEN if isinstance(source, str) else 1) * most:
             raise _too_long(most, "prompt")
-        prompt = _text_prompt(engine, given)
+        prompt = _text_prompt(engine, source)
         tokens = _room(engine, settings, request, len(prompt.ids), "prompt", min(TEXT_TOKENS, settings.max_new_tokens))
         generations += [_generation(request, prompt, tokens, index) for index in range(each)]
         if request.echo:
-            echoes += [prompt.text if prompt.text is not None else _decoded(engine, prompt.ids)] * each
+            decoded = engine.codec.decode(prompt.ids) if prompt.text is None and engine.codec is not None else ""
+            echoes += [prompt.text or decoded] * each
     job = _job(settings, request, generations, len(prompts), "cmpl")
     job.echoes = echoes
     return job
 
 
-def _text_prompt(engine: Engine, given: str | list[int]) -> Prompt:
+def _text_prompt(engine: Engine, source: str | list[int]) -> Prompt:
     if engine.codec is None:
-        if not isinstance(given, str):
-            raise errors.unsupported("prompt")  # ids of a tokenizer that is not known here
-        return Prompt([], text=given)
-    ids = engine.codec.encode(given) if isinstance(given, str) else given
+        if not isinstance(source, str):
+            raise errors.unsupported("prompt")  # ids of an unknown tokenizer
+        return Prompt([], text=source)
+    ids = engine.codec.encode(source) if isinstance(source, str) else source
     if any(token >= engine.codec.size for token in ids):
         raise errors.bad_request("Invalid value for prompt: a token id is not in the vocabulary.", "prompt")
     if not ids:
         raise errors.bad_request("Invalid value for prompt: it must not be empty.", "prompt", "invalid_value")
-    return Prompt(ids, text=given if isinstance(given, str) else None)
-
-
-def _decoded(engine: Engine, ids: list[int]) -> str:
-    return "" if engine.codec is None else engine.codec.decode(ids)
+    return Prompt(ids, text=source if isinstance(source, str) else None)
 
 
 def _supported(engine: Engine, settings: Serve, request: Options, choices: int, gives_logprobs: bool) -> None:
-    """Raises a 404 or 400 for what is not served here."""
+    """Raises a 404 for another model, a 400 for an argument that is not served here."""
     if request.alternatives is not None and not gives_logprobs:
         raise errors.bad_request("This service may change answers, so it gives no logprobs.", "logprobs")
     if request.model != engine.model_id:
@@ -93,25 +90,25 @@ def _supported(engine: Engine, settings: Serve, request: Options, choices: int, 
     if choices > settings.max_choices:
         param = "n" if (request.n or 1) > 1 else "prompt"
         raise errors.bad_request(f"At most {settings.max_choices} choices are made at once here.", param)
-    wanted = {
+    used = {
         "seed": ("seed", request.seed is not None),
         "frequency_penalty": ("penalties", bool(request.frequency_penalty)),
         "presence_penalty": ("penalties", bool(request.presence_penalty)),
         "logprobs": ("logprobs", request.alternatives is not None),
         "response_format": ("json", request.answer_schema is not None),
     }
-    for param, (option, used) in wanted.items():
-        if used and option not in engine.options:
+    for param, (option, is_used) in used.items():
+        if is_used and option not in engine.options:
             raise errors.unsupported(param)
 
 
 def _longest(engine: Engine, settings: Serve) -> int:
-    """Returns how many tokens a prompt may have: one at least is left for the answer."""
+    """Returns the most tokens of a prompt: at least one is left for the answer."""
     return min(settings.max_input_tokens, engine.max_context - 1)
 
 
 def _room(engine: Engine, settings: Serve, request: Options, prompt: int, param: str, default: int) -> int:
-    """Returns how many tokens the answer may have."""
+    """Returns the most tokens of the answer."""
     most = _longest(engine, settings)
     if prompt > most:
         raise _too_long(most, param, prompt)
@@ -156,7 +153,7 @@ def _job(settings: Serve, request: Options, generations: list[Generation], promp
 
 
 def _too_long(most: int, param: str, tokens: int | None = None) -> errors.ApiError:
-    """Returns a 400 that begins with OpenAI's words: clients know by them that they should shorten."""
+    """Returns a 400 that begins with OpenAI's words, by which clients know that they should shorten."""
     counted = "" if tokens is None else f" However, this request asks for {tokens}."
     message = f"This model's maximum context length is {most} tokens here.{counted}"
     return errors.bad_request(message, param, "context_length_exceeded")

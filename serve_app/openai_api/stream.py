@@ -1,8 +1,8 @@
-"""From an answer's pieces to what is sent: one whole body, or server-sent events.
+"""From an answer's pieces to the response: one whole body, or server-sent events.
 
-Output contract: nothing is sent before the engine gave something, so that an engine's failure or refusal has its own
-status. A failure in the middle of a stream is one last event with the error envelope and no `[DONE]`, which clients
-raise.
+Output contract: the first event follows the engine's first chunk, so an engine's failure or refusal before it has its
+own status. A failure in the middle of a stream is one last event with the error envelope and no `[DONE]`: clients raise
+it.
 This module does not validate, authenticate or admit requests.
 """
 
@@ -26,24 +26,24 @@ log = logging.getLogger("solotune.serve")
 
 
 def _pieces(engine: Engine, guard: Guard | None, job: Job) -> AsyncGenerator[list[Piece], None]:
-    """Returns the answer's pieces, through the guard where there is one that looks at answers."""
-    ways = [] if guard is None else [way for way in (guard.outbound() for _ in job.generations) if way is not None]
-    return _guarded(engine, ways, job) if ways else answer.pieces(engine, job)
+    """Returns the answer's pieces, through the guard's filters where there are any."""
+    filters = [] if guard is None else [each for each in (guard.outbound() for _ in job.generations) if each]
+    return _guarded(engine, filters, job) if filters else answer.pieces(engine, job)
 
 
-async def _guarded(engine: Engine, ways: list[Outbound], job: Job) -> AsyncGenerator[list[Piece], None]:
-    """Yields the answer's pieces as the guard lets them out; ends when it has refused every choice that was left."""
+async def _guarded(engine: Engine, filters: list[Outbound], job: Job) -> AsyncGenerator[list[Piece], None]:
+    """Yields the filtered pieces; ends with the last choice, or when every open choice was refused."""
     over: set[int] = set()
     async with aclosing(answer.pieces(engine, job)) as batches:
         async for batch in batches:
             shown = []
             for piece in batch:
-                way = ways[piece.index]
                 if piece.index in over:
                     continue  # refused before
-                text = await way.push(piece.text, piece.finish_reason is not None)
-                reason = "content_filter" if way.refused else piece.finish_reason
-                if way.refused:
+                outbound = filters[piece.index]
+                text = await outbound.push(piece.text, piece.finish_reason is not None)
+                reason = "content_filter" if outbound.refused else piece.finish_reason
+                if outbound.refused:
                     job.token_times[piece.index].finish_reason = reason
                 piece = replace(piece, text=text, finish_reason=reason)
                 if piece.finish_reason is not None:
@@ -52,29 +52,27 @@ async def _guarded(engine: Engine, ways: list[Outbound], job: Job) -> AsyncGener
                     shown.append(piece)
             if shown:
                 yield shown
-            if len(over) == len(ways):
+            if len(over) == len(filters):
                 return
 
 
 async def completion(engine: Engine, guard: Guard | None, job: Job, form: Format) -> Completion | TextCompletion:
     """Returns the whole answer."""
-    choices = [Piece(index, "", [], None) for index in range(len(job.generations))]
-    parts: list[list[str]] = [[] for _ in choices]
+    parts: list[list[Piece]] = [[] for _ in job.generations]
     async with aclosing(_pieces(engine, guard, job)) as batches:
         async for batch in batches:
             for piece in batch:
-                parts[piece.index].append(piece.text)
-                choices[piece.index].scored.extend(piece.scored)
-                choices[piece.index] = Piece(piece.index, "", choices[piece.index].scored, piece.finish_reason)
-    whole = [Piece(at.index, "".join(parts[at.index]), at.scored, at.finish_reason) for at in choices]
-    return form.whole(job, whole)
+                parts[piece.index].append(piece)
+    return form.whole(job, [_joined(index, pieces) for index, pieces in enumerate(parts)])
+
+
+def _joined(index: int, pieces: list[Piece]) -> Piece:
+    scored = [token for piece in pieces for token in piece.scored]
+    return Piece(index, "".join(piece.text for piece in pieces), scored, pieces[-1].finish_reason if pieces else None)
 
 
 async def events(engine: Engine, guard: Guard | None, job: Job, form: Format) -> AsyncGenerator[str, None]:
-    """Yields the answer as server-sent events, several in one string where they came together.
-
-    What is raised before the first string has not been answered yet.
-    """
+    """Yields the answer as server-sent events, one string a batch; raises only before the first string."""
     started = False
     async with aclosing(_pieces(engine, guard, job)) as batches:
         try:
