@@ -22,7 +22,7 @@ import spacy
 from build import SEED
 from ner_sentences import LABELS, Span, Writer
 
-from pipeline.screen.pii.person_filter import Conditions
+from pipeline.screen.pii.person_filter import PersonFilter
 
 FOLDER = Path(__file__).parent
 SAMPLE = FOLDER.parent / "sample"
@@ -73,13 +73,13 @@ def card(measured: dict[str, Any]) -> str:
 
 
 def find(nlp: Any, texts: Iterable[str]) -> list[list[Span]]:
-    """Returns the model's spans of every text, persons where the conditions hold, as the PII stage finds them."""
-    hold = Conditions(FOLDER).hold
+    """Returns the model's spans of every text, persons that the filter accepts, as the PII stage finds them."""
+    accepts = PersonFilter(FOLDER).accepts
     return [
         [
             (e.start_char, e.end_char, e.label_)
             for e in doc.ents
-            if e.label_ != "PERSON" or hold(doc.text, e.start_char, e.end_char)
+            if e.label_ != "PERSON" or accepts(doc.text, e.start_char, e.end_char)
         ]
         for doc in nlp.pipe(texts, batch_size=128)
     ]

@@ -1,11 +1,11 @@
-"""The leak audit: kept rows read again by a second, stricter pass, and what that still finds.
+"""The leak audit: a second, stricter search for personal data in the kept rows.
 
-Output contract: `audit` returns how many rows it read and, by type, how many findings, in how many rows per 1,000, and
-the ids of the first rows; never text. The rows are those with the smallest ids: ids are content hashes, so this is a
-random sample that is the same in every run. The second pass calls every recogniser for every text at any score, and
-looks for what none of them claims: seven digits or more, addresses and IBANs in odd forms, a name after a title,
-greeting or closing, and every word of a known name. It is built to find too much: its counts are an upper bound for a
-person to look at, row by row, and not a rate of errors.
+Output contract: `audit` returns the number of rows read and, by type, the number of findings, of rows with one, of rows
+per 1,000, and the first rows' ids; never text. The rows are those with the smallest ids: ids are content hashes, so
+this is a random sample that is the same in every run. The search calls every recogniser for every text at any score,
+and looks for seven digits or more, addresses and IBANs in odd forms, a name after a title, greeting or closing, and
+every word of a known name. It finds too much on purpose: its counts are an upper bound for a person to check, row by
+row, and not an error rate.
 This module changes no row.
 """
 
@@ -22,7 +22,7 @@ from pipeline.config import Pii
 from pipeline.screen.pii.entities import KnownEntities
 from pipeline.screen.pii.names import EVERYDAY, GENERIC, PARTICLES, WORD, fold, forms
 
-ROWS_NAMED = 20  # ids listed for each type
+ROWS_LISTED = 20  # ids listed for each type
 COLUMNS = ["id", "lang", "prompt", "response"]
 REPLACED = re.compile(r"<[A-Z][A-Z0-9_]*(?:[_:][a-p]+)?>")  # placeholder, pseudonym, hash
 DATE = re.compile(r"\b\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2})\b|\b\d{4}-\d{2}-\d{2}\b")  # not a number of anybody
@@ -48,44 +48,44 @@ OF_TEAMS = frozenset(map(fold, GENERIC)) | {"your", "ihr", "ihre", "euer", "the"
 def audit(tables: Iterable[pa.Table], settings: Pii, languages: Sequence[str], known: KnownEntities) -> dict[str, Any]:
     """Reads `settings.audit_rows` of the kept rows again.
 
-    `tables`: kept rows (`COLUMNS` of RECORD), one after another; no more than two tables' worth is held.
+    `tables`: kept rows (`COLUMNS` of RECORD), one after another; at most two tables are in memory.
     """
     sampled = sample(tables, settings.audit_rows)
     counts: Counter[str] = Counter()
     rows: dict[str, list[str]] = defaultdict(list)
     search = _Strict(settings, languages, known)
     for row in sampled.to_pylist():
-        found = Counter(search.types(f"{row['prompt']}\n\n{row['response']}", row["lang"]))
-        counts += found
-        for kind in found:
+        in_row = Counter(search.types(f"{row['prompt']}\n\n{row['response']}", row["lang"]))
+        counts += in_row
+        for kind in in_row:
             rows[kind].append(row["id"])
     types = {
         kind: {
             "findings": counts[kind],
             "rows": len(rows[kind]),
             "rows_per_1000": round(1000 * len(rows[kind]) / sampled.num_rows, 3),
-            "first_ids": rows[kind][:ROWS_NAMED],
+            "first_ids": rows[kind][:ROWS_LISTED],
         }
         for kind in sorted(counts)
     }
     return {
         "rows": sampled.num_rows,
-        "rows_with_findings": len({i for ids in rows.values() for i in ids}),
+        "rows_with_findings": len(set().union(*rows.values())),
         "types": types,
     }
 
 
 def sample(tables: Iterable[pa.Table], rows: int) -> pa.Table:
     """Returns the rows with the smallest ids, in order of id."""
-    held = pa.table({name: pa.array([], pa.string()) for name in COLUMNS})
+    smallest = pa.table({name: pa.array([], pa.string()) for name in COLUMNS})
     for table in tables:
-        held = pa.concat_tables([held, table.select(COLUMNS).cast(held.schema)])
-        held = held.sort_by("id").slice(0, rows).combine_chunks()
-    return held
+        smallest = pa.concat_tables([smallest, table.select(COLUMNS).cast(smallest.schema)])
+        smallest = smallest.sort_by("id").slice(0, rows).combine_chunks()
+    return smallest
 
 
 class _Strict:
-    """The second pass."""
+    """The stricter search."""
 
     def __init__(self, settings: Pii, languages: Sequence[str], known: KnownEntities) -> None:
         from pipeline.screen.pii.recognisers import allowed, is_allowed
@@ -96,7 +96,7 @@ class _Strict:
         self._allowed, self._is_allowed = allowed(settings.allow_list), is_allowed(settings.allow_list)
 
     def types(self, text: str, language: str | None) -> Iterator[str]:
-        """Yields the type of every finding in a text; what has been replaced is taken out first."""
+        """Yields the type of every finding in a text; replacements are taken out first."""
         text = REPLACED.sub("…", text)
         language = language if language in self._engines else self._default
         results = self._engines[language].analyze(
@@ -111,7 +111,7 @@ class _Strict:
         yield from ("KNOWN_NAME" for word in WORD.findall(text) if self._is_known(word) and not self._is_allowed(word))
 
     def _is_known(self, word: str) -> bool:
-        """Whether a capitalised word is a part of anybody's name that is no everyday word."""
+        """Whether a capitalised word is part of a known name and no everyday word."""
         return word[0].isupper() and any(
             form in self._known.words for form in forms(word) if len(form) > 2 and form not in EVERYDAY | PARTICLES
         )

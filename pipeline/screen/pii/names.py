@@ -1,8 +1,8 @@
-"""Words of people's names: how they are folded, inflected, and told from everyday words, teams and companies.
+"""Words of people's names: folding, inflection, and lists of everyday words, teams and companies.
 
-Output contract: `name_words` gives a person's name as folded words, first name first, whatever its written form
-(`Schmidt, Anna`; `Dr. Anna SCHMIDT`); `forms` what a word of a text may be a form of. Spellings of one name meet:
-letter case, umlauts (`ü` = `ue`) and apostrophes are folded.
+Output contract: `name_words` returns a person's name as folded words, first name first, from any written form
+(`Schmidt, Anna`; `Dr. Anna SCHMIDT`); `forms` the possible base forms of a word in a text. Folding maps letter case,
+umlauts (`ü` = `ue`) and apostrophes to one spelling.
 This module knows German and English; it searches no text.
 """
 
@@ -46,7 +46,7 @@ COMMON = _set(  # everyday words that are also first or last names
 
 
 def fold(word: str) -> str:
-    """Folds case, umlauts (`ü` = `ue`) and apostrophes, so that spellings of one name meet."""
+    """Folds case, umlauts (`ü` = `ue`) and apostrophes: the spellings of one name become equal."""
     return word.casefold().translate(FOLD)
 
 
@@ -68,8 +68,8 @@ def name_words(name: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=100_000)
 def forms(word: str) -> tuple[str, ...]:
-    """Returns what a word of a text may be a form of: itself, or without its genitive ending."""
-    key = fold(word)
-    if key.endswith("'s"):
-        return key, key[:-2]
-    return (key, key[:-1]) if key.endswith("s") and len(key) > 3 else (key,)
+    """Returns the possible base forms of a word, folded: itself, and itself without a genitive ending."""
+    folded = fold(word)
+    if folded.endswith("'s"):
+        return folded, folded[:-2]
+    return (folded, folded[:-1]) if folded.endswith("s") and len(folded) > 3 else (folded,)

@@ -3,9 +3,8 @@
 Output contract: a recogniser's `find_all(texts)` gives, for every text, the Presidio results that a stock
 `AnalyzerEngine` with the same model gives (`stock` builds its parts), of the configured types alone. A spaCy model (a
 package or a folder, the bundled `ner-small` included) runs through `nlp.pipe` with only the components its entities
-depend on, its parser as `transitions` does it, its PERSON marks held to the conditions of `persons` where its folder
-brings their lists, in `stock` too; a transformers model (a hub name or a folder) through Presidio's own recogniser, its
-chunks batched.
+depend on and the parser of `compat.spacy_parser`; its PERSON marks pass `person_filter` where its folder has the lists,
+in `stock` too. A transformers model (a hub name or a folder) runs through Presidio's own recogniser, chunks batched.
 This module loads models: build one recogniser per process. Results are as good as the model.
 """
 
@@ -20,9 +19,9 @@ from pipeline.batch import slices
 from pipeline.compat.spacy_parser import Entity, Parser
 from pipeline.compat.spacy_speedups import speed_up
 from pipeline.errors import MissingModelError
-from pipeline.screen.pii.person_filter import Conditions
+from pipeline.screen.pii.person_filter import PersonFilter
 
-LABELS = {  # what models call them -> Presidio's type
+LABELS = {  # a model's label -> Presidio's type
     "PER": "PERSON",
     "PERSON": "PERSON",
     "LOC": "LOCATION",
@@ -36,9 +35,7 @@ EMBEDDINGS = frozenset({"tok2vec", "transformer", "curated_transformer"})
 BOUNDARIES = frozenset({"parser", "senter", "sentencizer"})
 WORD_LEVEL = frozenset({"tagger", "morphologizer", "attribute_ruler", "lemmatizer", "trainable_lemmatizer"})
 UNDERSTOOD = EMBEDDINGS | BOUNDARIES | WORD_LEVEL | {"ner"}  # spaCy's own components that set no entities but `ner`
-BATCH_CHARACTERS = (
-    25_000  # of text per call of a spaCy pipeline: its layers' outputs then stay in the processor's cache
-)
+BATCH_CHARACTERS = 25_000  # per call of a spaCy pipeline: its layers' outputs then stay in the processor's cache
 BATCH_CHUNKS = 16  # of at most 400 characters, per forward pass of a transformers model
 
 
@@ -76,7 +73,7 @@ def load(language: str, model: str, entities: Sequence[str]) -> Ner:
 
 
 class SpacyNer:
-    """A spaCy pipeline, less what its entities do not depend on."""
+    """A spaCy pipeline, reduced to the components that its entities depend on."""
 
     def __init__(self, language: str, model: str, entities: Sequence[str]) -> None:
         import spacy
@@ -88,7 +85,7 @@ class SpacyNer:
             )
         self._model = model
         self._labels = {label: name for label, name in LABELS.items() if name in entities}
-        self._conditions = Conditions(Path(model)) if Conditions.are_in(model) else None
+        self._filter = PersonFilter(Path(model)) if PersonFilter.exists_in(model) else None
         self._nlp = spacy.load(model)
         self._nlp.max_length = 1 << 30  # spaCy's own limit is about the parser's memory
         self._nlp.select_pipes(enable=_components(self._nlp))
@@ -100,11 +97,11 @@ class SpacyNer:
 
     def find_all(self, texts: Sequence[str]) -> list[list[Any]]:
         """Returns Presidio results for each text, in order."""
-        found: list[list[Any]] = []
-        for part in slices(map(len, texts), BATCH_CHARACTERS):
-            docs = list(self._nlp.pipe(texts[part], batch_size=part.stop - part.start))
-            found += [list(self._results(*each)) for each in zip(docs, self._entities(docs), strict=True)]
-        return found
+        results: list[list[Any]] = []
+        for rows in slices(map(len, texts), BATCH_CHARACTERS):
+            docs = list(self._nlp.pipe(texts[rows], batch_size=rows.stop - rows.start))
+            results += [list(self._results(*each)) for each in zip(docs, self._entities(docs), strict=True)]
+        return results
 
     def _entities(self, docs: Sequence[Any]) -> Iterable[list[Entity]]:
         """Returns the (first token, last token, label) of each document's entities."""
@@ -119,7 +116,7 @@ class SpacyNer:
             if label in self._labels:
                 stop = doc[end].idx + len(doc[end])
                 result = RecognizerResult(self._labels[label], doc[start].idx, stop, SPACY_SCORE)
-                if stands(self._conditions, doc.text, result):
+                if _accepted(self._filter, doc.text, result):
                     yield result
 
     def stock(self, language: str) -> tuple[Any, Any]:
@@ -127,15 +124,14 @@ class SpacyNer:
         from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine
         from presidio_analyzer.predefined_recognizers import SpacyRecognizer
 
-        conditions = self._conditions
+        persons = self._filter
 
         class Recognizer(SpacyRecognizer):  # type: ignore[misc]
-            """Presidio's, whose PERSON marks are held to the conditions as well."""
+            """Presidio's, whose PERSON marks pass the filter as well."""
 
             def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[Any]:
-                return [
-                    each for each in super().analyze(text, entities, nlp_artifacts) if stands(conditions, text, each)
-                ]
+                results = super().analyze(text, entities, nlp_artifacts)
+                return [result for result in results if _accepted(persons, text, result)]
 
         others = {label for pipe in self._nlp.component_names for label in _labels(self._nlp, pipe)} - set(self._labels)
         settings = NerModelConfiguration(
@@ -147,9 +143,9 @@ class SpacyNer:
         return engine, Recognizer(supported_language=language, supported_entities=wanted)
 
 
-def stands(conditions: Conditions | None, text: str, result: Any) -> bool:
-    """Whether a result is kept: all but persons' names that do not fulfil the conditions, where there are any."""
-    return conditions is None or result.entity_type != "PERSON" or conditions.hold(text, result.start, result.end)
+def _accepted(persons: PersonFilter | None, text: str, result: Any) -> bool:
+    """Whether a result is kept: any but a PERSON mark that the filter refuses, where there is one."""
+    return persons is None or result.entity_type != "PERSON" or persons.accepts(text, result.start, result.end)
 
 
 def _labels(nlp: Any, component: str) -> Iterable[str]:
@@ -157,17 +153,17 @@ def _labels(nlp: Any, component: str) -> Iterable[str]:
 
 
 def _components(nlp: Any) -> list[str]:
-    """Returns the components that a plain `ner`'s entities depend on, in order; with anything less known, all of them.
+    """Returns the components that a plain `ner`'s entities depend on, in order; all, where one is not `UNDERSTOOD`.
 
-    Those are itself; what sets sentence boundaries before it, for an entity does not cross one; and the embedding
-    layers that either listens to.
+    Those are itself; the ones before it that set sentence boundaries, for an entity does not cross one; and the
+    embedding layers that either listens to.
     """
     names, factories = list(nlp.pipe_names), [nlp.get_pipe_meta(name).factory for name in nlp.pipe_names]
     if factories.count("ner") != 1 or not set(factories) <= UNDERSTOOD:
         return names
-    at = factories.index("ner")
-    needed = {name for name, factory in zip(names[:at], factories, strict=False) if factory in BOUNDARIES}
-    needed.add(names[at])
+    position = factories.index("ner")
+    needed = {name for name, factory in zip(names[:position], factories, strict=False) if factory in BOUNDARIES}
+    needed.add(names[position])
     for name in sorted(needed):
         model = getattr(nlp.get_pipe(name), "model", None)
         for layer in model.walk() if model is not None else ():
@@ -187,7 +183,7 @@ class TransformersNer:
         from presidio_analyzer.predefined_recognizers.ner import huggingface_ner_recognizer as presidio
 
         if presidio.hf_pipeline is None:
-            importlib.reload(presidio)  # it was imported while `lean.without` hid transformers
+            importlib.reload(presidio)  # imported while `hide_imports.without` hid transformers
         self._entities = sorted(set(entities))
         try:
             self._recogniser = presidio.HuggingFaceNerRecognizer(  # loads the model
@@ -206,17 +202,16 @@ class TransformersNer:
         """Returns Presidio results for each text, in order."""
         chunks = {chunk.text for text in texts for chunk in self._recogniser.text_chunker.chunk(text)}
         ordered = sorted((chunk for chunk in chunks if chunk.strip()), key=lambda chunk: (len(chunk), chunk))
-        answers: Mapping[str, Any] = dict(
-            zip(ordered, self._pipeline(ordered, batch_size=BATCH_CHUNKS) if ordered else (), strict=True)
-        )
-        self._recogniser.ner_pipeline = lambda chunk: answers.get(chunk, [])  # blank chunks hold no name
+        outputs = self._pipeline(ordered, batch_size=BATCH_CHUNKS) if ordered else ()
+        by_chunk: Mapping[str, Any] = dict(zip(ordered, outputs, strict=True))
+        self._recogniser.ner_pipeline = lambda chunk: by_chunk.get(chunk, [])  # blank chunks hold no name
         try:
             return [list(self._of_types(self._recogniser.analyze(text, self._entities))) for text in texts]
         finally:
             self._recogniser.ner_pipeline = self._pipeline
 
     def _of_types(self, results: Iterable[Any]) -> Iterator[Any]:
-        """Yields the results of the configured types: Presidio lets labels pass that it cannot map."""
+        """Yields the results of the configured types: Presidio lets labels through that it cannot map."""
         return (result for result in results if result.entity_type in self._entities)
 
     def stock(self, language: str) -> tuple[Any, Any]:

@@ -1,7 +1,7 @@
-"""Which of a model's PERSON marks stand: conditions that every written name fulfils, in words an officer can check.
+"""A filter for a model's PERSON marks: conditions that every written name fulfils, in words an officer can check.
 
-Output contract: `Conditions(folder).hold(text, start, end)` tells whether characters start to end of a text can be a
-person's name. They can not
+Output contract: `PersonFilter(folder).accepts(text, start, end)` tells whether characters start to end of a text can be
+a person's name. They can not
 1. where they hold no letter or are markup: a digit, a line break or one of `@/<>_=[]{}|\\#&;` is in them, or they are
    a piece of a link, a path or an identifier, whose characters touch them;
 2. where all of their words begin with a small letter and none is a name of the list that is no everyday word as well;
@@ -35,43 +35,43 @@ NEXT = re.compile(r" ([^\W\d_]+)")
 LOOKED_BACK = 40  # characters before a mark
 
 
-class Conditions:
+class PersonFilter:
     """The conditions with the lists of one model's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._names = names(folder / NAMES)
         listed = (folder / ORDINARY).read_text(encoding="utf-8").split()  # `=word`: it alone
         self._ordinary = GENERIC.union(listed)
-        places = {key: kept for key, (kept, _) in read_lists(folder / PLACES).items()}
-        streets = {fold(word.strip(".")) for key in ("streetend_en", "streetend_us") for word in places[key]}
+        places = {title: values for title, (values, _) in read_lists(folder / PLACES).items()}
+        streets = {fold(word.strip(".")) for title in ("streetend_en", "streetend_us") for word in places[title]}
         self._streets = streets - self._names - EVERYDAY
-        countries = "|".join(re.escape(name) for key in ("countries_en", "countries_de") for name in places[key])
+        countries = "|".join(re.escape(name) for title in ("countries_en", "countries_de") for name in places[title])
         self._country = re.compile(rf"(?:,|\s*\n)[\s>]*(?:{countries})\b", re.IGNORECASE)
         self._is_ordinary = lru_cache(maxsize=100_000)(self._ordinary_word)
 
     @staticmethod
-    def are_in(folder: str) -> bool:
+    def exists_in(folder: str) -> bool:
         """Whether a model's folder brings the lists."""
         return all((Path(folder) / name).is_file() for name in (NAMES, ORDINARY, PLACES))
 
-    def hold(self, text: str, start: int, end: int) -> bool:
+    def accepts(self, text: str, start: int, end: int) -> bool:
         """Whether the characters from `start` to before `end` can be a person's name."""
         before, after = text[start - 1 : start] if start else "", text[end : end + 1]
-        words = [word for part in WORD.findall(text[start:end]) for word in part.split("-")]
+        words = [word for compound in WORD.findall(text[start:end]) for word in compound.split("-")]
         if not words or MARKUP.search(text, start, end) or before in TOUCHING_BEFORE or after in TOUCHING_AFTER:
             return False
         if TITLE.search(text[max(0, start - LOOKED_BACK) : start]):
             return True
-        known = [word for word in words if self._known(word)]
-        own = [word for word in words if fold(word) not in PARTICLES]
+        listed = [word for word in words if not self._names.isdisjoint(forms(word))]
+        content = [word for word in words if fold(word) not in PARTICLES]
         if all(word[0].islower() for word in words):
-            if any(fold(word) not in EVERYDAY for word in known):
+            if any(fold(word) not in EVERYDAY for word in listed):
                 return True
-            return text == text.lower() and not known and not any(map(self._is_ordinary, own))
-        return bool(known) or not (all(map(self._is_ordinary, own)) or self._in_address(text, start, end, words))
+            return text == text.lower() and not listed and not any(map(self._is_ordinary, content))
+        return bool(listed) or not (all(map(self._is_ordinary, content)) or self._in_address(text, start, end, words))
 
     def _in_address(self, text: str, start: int, end: int, words: list[str]) -> bool:
-        """Whether characters stand where an address has its street or its town."""
+        """Whether characters are in the place of a street or a town in an address."""
         following = NEXT.match(text, end)
         endings = [*words[1:][-1:], *(following.groups() if following else ())]  # `Xylo Parkway`, also marked in part
         if any(word[0].isupper() and fold(word) in self._streets for word in endings):
@@ -79,15 +79,14 @@ class Conditions:
         flat = FLAT.search(text[max(0, start - LOOKED_BACK) : start])
         return flat is not None or self._country.match(text, end) is not None
 
-    def _known(self, word: str) -> bool:
-        return not self._names.isdisjoint(forms(word))
-
     def _ordinary_word(self, word: str) -> bool:
         folded = fold(word)
         if self._listed(folded) or f"={folded}" in self._ordinary:
             return True
         cuts = range(PART, len(folded) - PART + 1)
-        return any(folded[:at].removesuffix("s") in self._ordinary and self._listed(folded[at:], PART) for at in cuts)
+        return any(
+            folded[:cut].removesuffix("s") in self._ordinary and self._listed(folded[cut:], PART) for cut in cuts
+        )
 
     def _listed(self, folded: str, least: int = 1) -> bool:
         """Whether a word is one of the list with an ending, and has `least` letters without it."""
@@ -100,9 +99,9 @@ def read_lists(file: Path) -> dict[str, tuple[list[str], list[str]]]:
     lists: dict[str, tuple[list[str], list[str]]] = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
-            key, _, values = line.partition(": ")
-            kept, _, held = values.partition(" | ")
-            lists[key] = ([v.replace("_", " ") for v in kept.split()], [v.replace("_", " ") for v in held.split()])
+            title, _, values = line.partition(": ")
+            kept, held_out = ([v.replace("_", " ") for v in half.split()] for half in values.partition(" | ")[::2])
+            lists[title] = (kept, held_out)
     return lists
 
 

@@ -1,6 +1,6 @@
-"""What stands in the place of a finding: its type, a short pseudonym, or a long keyed hash.
+"""The replacement of a finding: its type, a short pseudonym, or a long keyed hash.
 
-- `placeholder`: `<PERSON>`. Nothing is left that tells one person from another. The default.
+- `placeholder`: `<PERSON>`, the default. Nothing tells one person from another.
 - `pseudonym`: `<PERSON_kcfmbaepod>`, ten letters (40 bits) of HMAC-SHA256. The same person, number or address has the
   same one in the whole run, and in every run with the same key. A typed token and not a made-up name: a name from a
   list would look like a person left standing, to a privacy officer, to the leak audit and to the trained model.
@@ -9,7 +9,7 @@
 Both are pseudonyms in the sense of the GDPR (Art. 4 No. 5): the data stay personal to whoever holds the key. The tags
 are of the letters a to p (one per four bits), because digits would be found again as numbers.
 
-Output contract: `naming` gives the function that `spans.replace` takes; `key_of` the run's key, made once. A tag
+Output contract: `naming` returns the function for `spans.replace`; `key_of` the run's key, made once. A tag
 depends on key, type and `canonical` value alone: not on batch, process, node or time.
 One person's spellings meet: `Anna Schmidt`, `Schmidt, Anna`, `Dr. ANNA SCHMIDT`; for people of the dump's columns also
 the genitive, and in their own ticket the first or last name alone. A genitive without apostrophe of a name that only
@@ -42,7 +42,7 @@ _LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 def key_of(settings: Pii, run: Run) -> bytes | None:
     """Returns the key of the configured mode: None for placeholders, the file that `key` names, or the run's own.
 
-    The run's own is made at the first call, on a local disk its owner's alone, and is the same from then on.
+    The run's own is made at the first call, on a local disk readable by its owner alone, and stays the same.
     Raises `ConfigError` where the named file is not there or too short.
     """
     if settings.mode == "placeholder":
@@ -65,7 +65,7 @@ def _checked(path: str) -> bytes:
 
 
 def naming(settings: Pii, key: bytes | None) -> Name:
-    """Returns what names a finding in the configured mode; raises `ConfigError` where the mode needs a key."""
+    """Returns the replacement of findings in the configured mode; raises `ConfigError` where the mode lacks a key."""
     if settings.mode == "placeholder":
         return placeholder
     if key is None:
@@ -74,7 +74,7 @@ def naming(settings: Pii, key: bytes | None) -> Name:
     mark, letters = ("_", PSEUDONYM_LETTERS) if settings.mode == "pseudonym" else (":", HASH_LETTERS)
 
     def name(value: str, finding: Finding) -> str:
-        message = f"{finding.type}\0{finding.key or canonical(finding.type, value)}"
+        message = f"{finding.type}\0{finding.identity or canonical(finding.type, value)}"
         digest = hmac.digest(secret, message.encode("utf-8", "surrogatepass"), "sha256").hex()
         return f"<{finding.type}{mark}{digest[:letters].translate(_LETTERS)}>"
 
@@ -82,7 +82,7 @@ def naming(settings: Pii, key: bytes | None) -> Name:
 
 
 def canonical(kind: str, value: str) -> str:
-    """Returns one written form for all that mean the same."""
+    """Returns the one written form of all values with the same meaning."""
     if kind == "PERSON":
         words = [word.removesuffix("'s") for word in name_words(value)]
         return " ".join(sorted(words)) or fold(value)

@@ -1,9 +1,9 @@
-"""How much of a public set of made personal data the recognisers find, as it was measured.
+"""The measured recall of the recognisers on a public set of synthetic personal data.
 
-Output contract: `figures(settings)` returns what a run's report states: the set, the number of its texts, and for each
-type the spans, the recall (of spans covered whole by findings of any type) and the precision (of findings that touch
-a span of any type). PERSON is there where the bundled NER model reads English: the set is English, and no other model
-was measured. The numbers are those of `recall.json`, which `python -m bench.curation.pii --recall` writes anew.
+Output contract: `figures(settings)` returns the set's name, the number of its texts, and for each type the number of
+spans, the recall (spans covered whole by findings of any type) and the precision (findings that touch a span of any
+type). PERSON is included where the bundled NER model reads English: the set is English, and no other model was
+measured. The numbers are those of `recall.json`, which `python -m bench.curation.pii --recall` writes.
 This module measures nothing.
 """
 

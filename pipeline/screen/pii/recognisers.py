@@ -1,8 +1,8 @@
-"""The Presidio recognisers of a language, and for each the cheap condition without which it cannot find anything.
+"""The Presidio recognisers of a language, and for each a cheap prefilter that matches wherever it finds anything.
 
-Output contract: `recognisers(language, patterns)` returns new Presidio recognisers, one per type of `NEEDS` and one per
-configured pattern type; where the RE2 expression `NEEDS[type]` does not match a text, that type's recogniser finds
-nothing in it (tests hold them to it). They work without network, model or context words: every pattern carries a
+Output contract: `recognisers(language, patterns)` returns new Presidio recognisers, one per type of `PREFILTERS` and
+one per configured type; where the RE2 expression `PREFILTERS[type]` does not match a text, that type's recogniser
+finds nothing in it (a test checks this). They work without network, model or context words: every pattern carries a
 checksum, a label before it, or is specific enough.
 Presidio's own are used as they are or with more patterns. Some are ours because Presidio's are not right for support
 text: its phone matcher (see `telephone`); its e-mail recogniser downloads a suffix list; its tax id knows one notation
@@ -31,7 +31,7 @@ from presidio_analyzer.predefined_recognizers import (
     IpRecognizer,
 )
 
-from pipeline.screen.pii.telephone import NEEDS as TELEPHONE_NEEDS
+from pipeline.screen.pii.telephone import PREFILTER as TELEPHONE_PREFILTER
 from pipeline.screen.pii.telephone import TelephoneRecognizer
 
 _GROUPS = r"[- ]?[0-9]{4}[- ]?[0-9]{4}[- ]?[0-9]{4}"
@@ -63,9 +63,9 @@ VAT_ID = Pattern("USt-IdNr.", r"\bDE[\s.-]?[0-9]{3}[\s.-]?[0-9]{3}[\s.-]?[0-9]{3
 _ID = "CFGHJKLMNPRTVWXYZ"  # the letters of document numbers: none that reads like a digit or makes a word
 _CARD_WORD = r"(?:personalausweis|ausweis|reisepass|identity card|id card|passport)\w*|perso"
 _TAX = "|".join(f"[1-9][0-9](?:{gap}[0-9]{{3}}){{3}}" for gap in ("", " ", "/", "[.]", "-"))
-NEEDS = {  # RE2 syntax: pyarrow runs them over whole columns
+PREFILTERS = {  # RE2 syntax: pyarrow runs them over whole columns
     "EMAIL_ADDRESS": "@",
-    "PHONE_NUMBER": TELEPHONE_NEEDS,
+    "PHONE_NUMBER": TELEPHONE_PREFILTER,
     "IP_ADDRESS": r"::|(?:[0-9A-Fa-f]{1,4}:){6}|[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",
     "URL_CREDENTIALS": "://",
     "DE_TAX_ID": rf"(?:^|[^\w.,-])(?:{_TAX})(?:[^\w-]|$)",
@@ -76,8 +76,15 @@ NEEDS = {  # RE2 syntax: pyarrow runs them over whole columns
     + "|(?i:card|karte|maestro)[^0-9\n]{0,24}[56][0-9](?:[- ]?[0-9]){10}",
     "DE_VAT_ID": r"(?i)\bDE[\s.-]?[0-9]{3}",
 }
-ANY = "|".join(  # holds where one of `NEEDS` does, and costs no more than one of them
-    ("@", "://", "[0-9](?:[^0-9]{0,3}[0-9]){6}", NEEDS["IP_ADDRESS"], NEEDS["IBAN_CODE"], rf"(?i:[0-9{_ID}]{{9}})")
+ANY_PREFILTER = "|".join(  # matches where one of `PREFILTERS` does, and costs no more than one of them
+    (
+        "@",
+        "://",
+        "[0-9](?:[^0-9]{0,3}[0-9]){6}",
+        PREFILTERS["IP_ADDRESS"],
+        PREFILTERS["IBAN_CODE"],
+        rf"(?i:[0-9{_ID}]{{9}})",
+    )
 )
 
 
@@ -90,29 +97,26 @@ LOWER_IBAN = Pattern(  # three groups, as Presidio's IBAN recogniser expects the
 
 
 def recognisers(language: str, patterns: Mapping[str, Sequence[str]] | None = None) -> list[Any]:
-    """Returns new recognisers that answer to `language`; what they find does not depend on it.
+    """Returns new recognisers registered for `language`; their findings do not depend on it.
 
     `patterns`: type -> regular expressions of the project's own (customer and contract numbers). Context words are
     off: with a model Presidio would raise scores by them that are over the threshold anyway.
     """
-    kinds = (
-        OfflineEmailRecognizer,
-        TelephoneRecognizer,
-        IpRecognizer,
-        CredentialsRecognizer,
-        SpacedTaxIdRecognizer,
-        IdentityCardRecognizer,
-    )
-    found = [
-        *(kind(supported_language=language) for kind in kinds),
+    result = [
+        OfflineEmailRecognizer(supported_language=language),
+        TelephoneRecognizer(language),
+        IpRecognizer(supported_language=language),
+        CredentialsRecognizer(language),
+        SpacedTaxIdRecognizer(language),
+        IdentityCardRecognizer(language),
         IbanRecognizer(supported_language=language, patterns=[*IbanRecognizer.PATTERNS, LOWER_IBAN]),
         CreditCardRecognizer(supported_language=language, patterns=[*CARDS, CARD_NAMED]),
         DeVatIdRecognizer(supported_language=language, patterns=[VAT_ID], strict_checksum=True),
         *(configured(name, expressions, language) for name, expressions in (patterns or {}).items()),
     ]
-    for recogniser in found:
+    for recogniser in result:
         recogniser.context = None
-    return found
+    return result
 
 
 _AS_PRESIDIO = regex.DOTALL | regex.MULTILINE | regex.IGNORECASE  # its default flags for an allow list
@@ -127,7 +131,7 @@ def allowed(words: Sequence[str]) -> list[str]:
 
 
 def is_allowed(words: Sequence[str]) -> Callable[[str], Any]:
-    """Returns what tells a finding's text to be allowed, as Presidio does."""
+    """Returns a search that matches a finding's text where it is allowed, as Presidio's does."""
     if not words:
         return lambda _: None
     search: Callable[[str], Any] = regex.compile("|".join(allowed(words)), _AS_PRESIDIO).search
@@ -155,7 +159,7 @@ class OfflineEmailRecognizer(EmailRecognizer):  # type: ignore[misc]
 
 @cache
 def _suffixes() -> Any:
-    """Returns the one extractor of the process: building its table takes a quarter of a second."""
+    """Returns the process's one extractor: building its table takes a quarter of a second."""
     return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
 
@@ -208,7 +212,7 @@ class IdentityCardRecognizer(PatternRecognizer):  # type: ignore[misc]
     characters alone, as they are printed on the card, and ten digits without the `D` only after a word for the card.
     """
 
-    _LABEL = (  # looked back for last: it is the dearest to look for
+    _LABEL = (  # looked back for last: it costs most
         r"(?<=\b(?i:(?:personalausweis|ausweis|reisepass|identity card|id card|passport)\w*|perso)\b[^\d\n]{0,30})"
     )
     _START = r"(?<![\w-])"
@@ -234,5 +238,7 @@ class IdentityCardRecognizer(PatternRecognizer):  # type: ignore[misc]
         """Returns whether the check digit is right, None where there is none."""
         if len(pattern_text) == 9:
             return None
-        weighted = (self._VALUES[char] * (7, 3, 1)[at % 3] for at, char in enumerate(pattern_text[:9].upper()))
+        weighted = (
+            self._VALUES[char] * (7, 3, 1)[position % 3] for position, char in enumerate(pattern_text[:9].upper())
+        )
         return sum(weighted) % 10 == int(pattern_text[9])

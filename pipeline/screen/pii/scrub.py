@@ -2,13 +2,13 @@
 
 Output contract: `PiiStage` replaces every finding in `prompt` and `response` of unmarked rows by `<TYPE>` (or by a tag,
 see `pseudonyms`) and writes `pii`, the types found in reading order, prompt first. It marks nothing and leaves `id` as
-it is. `Scrubber` does one text, for whoever must treat text exactly as the training data was treated. Types: those of
-`recognisers.NEEDS`, those of `curate.pii.patterns`, PERSON from the known entities, and the configured `entities` from
-the language's NER model. A finding that is, as a whole, a member of `curate.pii.allow_list` is none.
+it is. `Scrubber` treats single texts exactly as the training data. Types: those of `recognisers.PREFILTERS`, those of
+`curate.pii.patterns`, PERSON from the known entities, and the configured `entities` from the language's NER model. A
+finding that is, as a whole, a member of `curate.pii.allow_list` is dropped.
 Findings equal those of a stock `AnalyzerEngine` with the same recognisers (`engine` builds it, tests and the benchmark
-compare): a batch's distinct texts are held against the recognisers' necessary conditions as columns, and a recogniser
-is called, directly, for the few texts in which it can find something.
-This module does not find names of third parties without an NER model, and does not know what a text means.
+compare). The prefilters run over a batch's distinct texts as a column, and a recogniser is called, directly, for the
+few texts that its prefilter matches.
+This module does not find names of third parties without an NER model.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.config import Pii
 from pipeline.screen.pii.entities import KnownEntities
 from pipeline.screen.pii.spans import Finding, merge, replace
 
-FEW = 16  # texts
+FEW = 16  # texts: Python's `re` is faster than a column
 
 
 class Scrubber:
@@ -36,14 +36,14 @@ class Scrubber:
         """`key`: of the modes that need one, see `pseudonyms.key_of`; raises `MissingModelError`, `ConfigError`."""
         from pipeline.screen.pii import ner
         from pipeline.screen.pii.pseudonyms import naming
-        from pipeline.screen.pii.recognisers import ANY, NEEDS, expressions, is_allowed, recognisers
+        from pipeline.screen.pii.recognisers import ANY_PREFILTER, PREFILTERS, expressions, is_allowed, recognisers
 
         self._settings, self._languages = settings, tuple(languages)
         self._name = naming(settings, key)
-        self._any, self._is_allowed = ANY, is_allowed(settings.allow_list)
-        found = recognisers(languages[0], settings.patterns)
-        self._gated = [(NEEDS[each.supported_entities[0]], each) for each in found[: len(NEEDS)]]
-        self._own = [(expressions(each), each) for each in found[len(NEEDS) :]]
+        self._any_prefilter, self._is_allowed = ANY_PREFILTER, is_allowed(settings.allow_list)
+        every = recognisers(languages[0], settings.patterns)
+        self._built_in = [(PREFILTERS[each.supported_entities[0]], each) for each in every[: len(PREFILTERS)]]
+        self._configured = [(expressions(each), each) for each in every[len(PREFILTERS) :]]
         self._ner = {
             language: ner.load(language, model, settings.entities)
             for language, model in settings.ner.items()
@@ -55,39 +55,39 @@ class Scrubber:
 
         `languages`: one per text; an unknown one counts as the first of the project's.
         """
-        places: dict[tuple[str, str | None], list[int]] = {}  # a text that recurs in a language is treated once
-        for at, text_and_language in enumerate(zip(texts, languages, strict=True)):
-            places.setdefault(text_and_language, []).append(at)
-        distinct = [text for text, _ in places]
+        positions: dict[tuple[str, str | None], list[int]] = {}  # a text that recurs in a language is treated once
+        for position, text_and_language in enumerate(zip(texts, languages, strict=True)):
+            positions.setdefault(text_and_language, []).append(position)
+        distinct = [text for text, _ in positions]
         results: dict[int, list[Any]] = {}
         self._match(distinct, results)
-        self._recognise(distinct, [language for _, language in places], results)
-        where = list(places.values())
-        settled = ((where[number], self._settle(distinct[number], found)) for number, found in results.items())
-        return {at: [*findings] for positions, findings in settled if findings for at in positions}
+        self._recognise(distinct, [language for _, language in positions], results)
+        groups = list(positions.values())
+        resolved = ((groups[number], self._resolve(distinct[number], group)) for number, group in results.items())
+        return {position: [*findings] for group, findings in resolved if findings for position in group}
 
     def _match(self, texts: Sequence[str], results: dict[int, list[Any]]) -> None:
-        """Adds what the pattern recognisers find."""
-        possible = where(self._any, texts)
-        left = [texts[number] for number in possible]
-        for needs, recogniser in self._gated:
-            for at in where(needs, left):
-                _add(results, possible[at], recogniser.analyze(left[at], recogniser.supported_entities))
-        for searches, recogniser in self._own:
+        """Adds the results of the pattern recognisers."""
+        numbers = matching(self._any_prefilter, texts)
+        possible = [texts[number] for number in numbers]
+        for prefilter, recogniser in self._built_in:
+            for index in matching(prefilter, possible):
+                _add(results, numbers[index], recogniser.analyze(possible[index], recogniser.supported_entities))
+        for searches, recogniser in self._configured:
             for number, text in enumerate(texts):
                 if any(search(text) for search in searches):
                     _add(results, number, recogniser.analyze(text, recogniser.supported_entities))
 
     def _recognise(self, texts: Sequence[str], languages: Sequence[str | None], results: dict[int, list[Any]]) -> None:
-        """Adds what the NER models find."""
+        """Adds the results of the NER models."""
         spoken = [language if language in self._languages else self._languages[0] for language in languages]
         for language, model in self._ner.items():
             numbers = [number for number, name in enumerate(spoken) if name == language]
-            for number, found in zip(numbers, model.find_all([texts[number] for number in numbers]), strict=True):
-                _add(results, number, found)
+            for number, entities in zip(numbers, model.find_all([texts[number] for number in numbers]), strict=True):
+                _add(results, number, entities)
 
-    def _settle(self, text: str, results: list[Any]) -> list[Finding]:
-        """Returns results as `AnalyzerEngine` does: over the threshold, none inside its better, none allowed."""
+    def _resolve(self, text: str, results: list[Any]) -> list[Finding]:
+        """Returns results as `AnalyzerEngine` does: over the threshold, none inside a better one, none allowed."""
         from presidio_analyzer import EntityRecognizer
 
         certain = [result for result in results if result.score >= self._settings.score_threshold]
@@ -108,32 +108,31 @@ class Scrubber:
         return replace(text, merged, self._name), [finding.type for finding in merged]
 
     def scrub(self, text: str, language: str | None = None, others: Iterable[Finding] = ()) -> tuple[str, list[str]]:
-        """Finds and replaces in one text; `others` adds findings."""
+        """Finds and replaces in one text; `others`: further findings in it."""
         return self.replace(text, [*self.find(text, language), *others])
 
 
-def where(needs: str, texts: Sequence[str]) -> list[int]:
-    """Returns the positions of the texts in which an expression matches, RE2's way or, for a few texts, Python's.
+def matching(prefilter: str, texts: Sequence[str]) -> list[int]:
+    """Returns the positions of the texts that a prefilter matches: by RE2, or by Python for a few texts.
 
-    RE2 compiles it at every call. Where the two differ (`\\w` beyond ASCII) a condition is necessary either way.
+    RE2 compiles the expression at every call. Where the two differ (`\\w` beyond ASCII), either is a valid prefilter.
     """
     if len(texts) < FEW:
-        search = re.compile(needs).search
-        return [at for at, text in enumerate(texts) if search(text)]
-    return list(np.flatnonzero(pc.match_substring_regex(pa.array(texts, pa.string()), needs)).tolist())
+        search = re.compile(prefilter).search
+        return [position for position, text in enumerate(texts) if search(text)]
+    return list(np.flatnonzero(pc.match_substring_regex(pa.array(texts, pa.string()), prefilter)).tolist())
 
 
-def _add(results: dict[int, list[Any]], number: int, found: list[Any]) -> None:
-    if found:
-        results.setdefault(number, []).extend(found)
+def _add(results: dict[int, list[Any]], number: int, more: list[Any]) -> None:
+    if more:
+        results.setdefault(number, []).extend(more)
 
 
 class PiiStage:
     """Scrubs `prompt` and `response`; one instance per actor."""
 
     def __init__(self, settings: Pii, languages: Sequence[str], known: KnownEntities, key: bytes | None = None) -> None:
-        self._known = known if settings.known_entities else KnownEntities()
-        self._own = settings.known_entities
+        self._known = known if settings.known_entities else None
         self._scrubber = Scrubber(settings, languages, key)
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -148,14 +147,14 @@ class PiiStage:
 
     def _scrub(self, texts: list[str], chosen: pa.Table, types: list[list[str]]) -> dict[int, str]:
         """Returns the new texts of the rows that change, and adds the types replaced to `types`."""
-        found = self._scrubber.find_all(texts, chosen["lang"].to_pylist())
-        if self._own:
-            for at, findings in self._known.find_all(texts, chosen["entities"]).items():
-                found.setdefault(at, []).extend(self._scrubber.personal(texts[at], findings))
+        findings = self._scrubber.find_all(texts, chosen["lang"].to_pylist())
+        if self._known is not None:
+            for row, names in self._known.find_all(texts, chosen["entities"]).items():
+                findings.setdefault(row, []).extend(self._scrubber.personal(texts[row], names))
         changed = {}
-        for at in sorted(found):
-            changed[at], replaced = self._scrubber.replace(texts[at], found[at])
-            types[at] += replaced
+        for row in sorted(findings):
+            changed[row], replaced = self._scrubber.replace(texts[row], findings[row])
+            types[row] += replaced
         return changed
 
 
@@ -168,9 +167,9 @@ def _written(table: pa.Table, name: str, rows: np.ndarray, values: list[Any]) ->
 
 
 def engine(settings: Pii, language: str) -> Any:
-    """Returns the stock `AnalyzerEngine` of one language: exactly our recognisers, and the configured NER model.
+    """Returns the stock `AnalyzerEngine` of one language with our recognisers and the configured NER model.
 
-    `Scrubber` does without it; the tests and the benchmark hold it to this one, and the leak audit uses it as it is.
+    `Scrubber` does without it; the tests and the benchmark compare the two, and the leak audit uses this one.
     """
     from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
     from presidio_analyzer.nlp_engine import NoOpNlpEngine
@@ -178,10 +177,10 @@ def engine(settings: Pii, language: str) -> Any:
     from pipeline.screen.pii import ner
     from pipeline.screen.pii.recognisers import recognisers
 
-    found = recognisers(language, settings.patterns)
+    every = recognisers(language, settings.patterns)
     nlp = NoOpNlpEngine([{"lang_code": language, "model_name": "none"}])
     if model := settings.ner.get(language):
         nlp, recogniser = ner.load(language, model, settings.entities).stock(language)
-        found.append(recogniser)
-    registry = RecognizerRegistry(recognizers=found, supported_languages=[language])
+        every.append(recogniser)
+    registry = RecognizerRegistry(recognizers=every, supported_languages=[language])
     return AnalyzerEngine(registry=registry, nlp_engine=nlp, supported_languages=[language])

@@ -1,9 +1,8 @@
 """Findings of personal data in one text, and their replacement.
 
-Output contract: `merge` returns findings that do not overlap, in reading order; `replace` returns the text with each of
-them replaced by what `name` calls it, `<TYPE>` by default. Overlapping findings become one that covers them all, so
-nothing that any recogniser found is left standing; it is named after the one with the highest score, then the longest,
-the earliest, the first by type.
+Output contract: `merge` returns findings without overlaps, in reading order; `replace` returns the text with each of
+them replaced by its name, `<TYPE>` by default. Overlapping findings become one that covers them all, so that nothing a
+recogniser found stays; its type is that of the highest score, then of the longest, the earliest, the first by type.
 This module does not search.
 """
 
@@ -20,7 +19,7 @@ class Finding(NamedTuple):
     end: int
     type: str
     score: float
-    key: str = ""  # whom or what it means, where the finder knows more than the written form
+    identity: str = ""  # of the person or thing, where the finder knows more than the written form
 
 
 def _rank(finding: Finding) -> tuple[float, int, int, str]:
@@ -30,7 +29,7 @@ def _rank(finding: Finding) -> tuple[float, int, int, str]:
 def merge(findings: Iterable[Finding]) -> list[Finding]:
     """Returns the findings without overlaps, in reading order; the order of the input does not matter."""
     merged: list[Finding] = []
-    names: list[Finding] = []  # the finding that names each merged one
+    names: list[Finding] = []  # the finding that gives each merged one its type
     for finding in sorted(findings):
         if merged and finding.start < merged[-1].end:
             names[-1] = min(names[-1], finding, key=_rank)
@@ -42,7 +41,7 @@ def merge(findings: Iterable[Finding]) -> list[Finding]:
 
 
 Name = Callable[[str, Finding], str]
-"""(the text that a finding covers, the finding) -> what stands in its place."""
+"""(the text that a finding covers, the finding) -> its replacement."""
 
 
 def placeholder(_: str, finding: Finding) -> str:

@@ -16,11 +16,10 @@ from presidio_analyzer import LocalRecognizer, RecognizerResult
 
 REGIONS = ("DE", "AT", "CH", "GB", "FR", "IT", "ES", "NL", "PL", "US")  # where a number without +… may be from
 
-
 _SEPARATED = "(?:(?: ?[(]0[)] ?|[ ./()–-]{1,3})?[0-9])"
 _END = "(?:[^0-9A-Za-z_]|[xeD]|$)"
 _ROLES = "office|desk|direct|home|work|mobile?|cell|fax|phone|tel|b[üÜ]ro|zentrale|privat|dienstlich|durchwahl"
-NEEDS = "|".join(  # RE2 syntax; the recogniser's patterns as far as RE2 goes
+PREFILTER = "|".join(  # RE2 syntax; the recogniser's patterns as far as RE2 goes
     (
         rf"(?:^|[^\w+])[(]?(?:[+] ?[(]?|00)[1-9]{_SEPARATED}{{6,15}}{_END}",
         rf"(?:^|[^\w.,:/+#-])[(]?0[1-9]{_SEPARATED}{{5,12}}{_END}",

@@ -204,10 +204,10 @@ def test_a_batch_is_treated_as_its_texts_are() -> None:
 
 def test_a_finding_knows_its_person() -> None:
     text = "Schmidt, Anna; Anna Schmidts Konto; ANNA SCHMIDT; Frau Schmidt; Anna"
-    keys = [finding.key for finding in merge(ANNA.find(text, [{"type": "NAME", "text": "Dr. Anna Schmidt"}]))]
-    assert keys == ["anna schmidt"] * 5
+    findings = merge(ANNA.find(text, [{"type": "NAME", "text": "Dr. Anna Schmidt"}]))
+    assert [finding.identity for finding in findings] == ["anna schmidt"] * 5
     own = [{"type": "NAME", "text": name} for name in ("Anna Schmidt", "Anna Meier", "Anna Weber")]
-    assert [f.key for f in KnownEntities().find("Anna, Meier", own)] == ["anna", "anna meier"]
+    assert [f.identity for f in KnownEntities().find("Anna, Meier", own)] == ["anna", "anna meier"]
 
 
 def test_collect_takes_empty_and_null_entities(make_working: Any) -> None:

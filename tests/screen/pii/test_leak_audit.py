@@ -11,7 +11,7 @@ import pytest
 from pipeline import schema
 from pipeline.config import Pii
 from pipeline.screen.pii.entities import KnownEntities
-from pipeline.screen.pii.leak_audit import ROWS_NAMED, audit, sample
+from pipeline.screen.pii.leak_audit import ROWS_LISTED, audit, sample
 
 KNOWN = KnownEntities.of(["Anna Schmidt", "Mark von Lang"])
 
@@ -80,7 +80,7 @@ def test_counts_rows_and_ids_but_no_text() -> None:
     assert (found["rows"], found["rows_with_findings"]) == (50, 30)
     mail = found["types"]["EMAIL_ADDRESS"]
     assert (mail["findings"], mail["rows"], mail["rows_per_1000"]) == (60, 30, 600.0)
-    assert mail["first_ids"] == [f"{number:032x}" for number in range(ROWS_NAMED)]
+    assert mail["first_ids"] == [f"{number:032x}" for number in range(ROWS_LISTED)]
     assert "example" not in json.dumps(found)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config import Pii, model_path
 from pipeline.screen.pii.ner import SpacyNer
-from pipeline.screen.pii.person_filter import ORDINARY, PLACES, Conditions, names
+from pipeline.screen.pii.person_filter import ORDINARY, PLACES, PersonFilter, names
 from pipeline.screen.pii.scrub import Scrubber, engine
 from pipeline.screen.pii.spans import Finding
 
@@ -60,31 +60,31 @@ FALLING = [
 
 
 @pytest.fixture(scope="module")
-def conditions() -> Conditions:
-    return Conditions(FOLDER)
+def persons() -> PersonFilter:
+    return PersonFilter(FOLDER)
 
 
 def marks(marked: str) -> list[tuple[str, int, int]]:
     """Returns (text, start, end) of the bracketed parts."""
     pieces = marked.replace("]", "[").split("[")
-    text, found, at = "".join(pieces), [], 0
+    text, spans, start = "".join(pieces), [], 0
     for number, piece in enumerate(pieces):
         if number % 2:
-            found.append((text, at, at + len(piece)))
-        at += len(piece)
-    return found
+            spans.append((text, start, start + len(piece)))
+        start += len(piece)
+    return spans
 
 
 @pytest.mark.parametrize("marked", STANDING)
-def test_what_can_be_a_name_stands(conditions: Conditions, marked: str) -> None:
+def test_what_can_be_a_name_stands(persons: PersonFilter, marked: str) -> None:
     assert marks(marked)
-    assert all(conditions.hold(*mark) for mark in marks(marked))
+    assert all(persons.accepts(*mark) for mark in marks(marked))
 
 
 @pytest.mark.parametrize("marked", FALLING)
-def test_what_can_not_be_a_name_falls(conditions: Conditions, marked: str) -> None:
+def test_what_can_not_be_a_name_falls(persons: PersonFilter, marked: str) -> None:
     assert marks(marked)
-    assert not any(conditions.hold(*mark) for mark in marks(marked))
+    assert not any(persons.accepts(*mark) for mark in marks(marked))
 
 
 def test_names_that_are_held_out_are_not_known(tmp_path: Path) -> None:
@@ -101,10 +101,10 @@ def test_the_list_of_ordinary_words_is_the_builders(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_model_without_lists_has_no_conditions(tmp_path: Path) -> None:
-    assert Conditions.are_in(str(FOLDER))
+    assert PersonFilter.exists_in(str(FOLDER))
     for name in (ORDINARY, PLACES):
         (tmp_path / name).write_text("", encoding="utf-8")
-    assert not Conditions.are_in(str(tmp_path))
+    assert not PersonFilter.exists_in(str(tmp_path))
 
 
 def test_the_bundled_model_finds_what_it_finds_in_the_stock_engine_and_less_than_it_marks() -> None:
@@ -116,12 +116,12 @@ def test_the_bundled_model_finds_what_it_finds_in_the_stock_engine_and_less_than
         "Zahlungseingänge und Eingänge: Laut Rathaus. Webhooks wiederholen wir. Reserve.",
     ]
     settings = Pii(ner={"en": str(FOLDER)}, entities=("PERSON", "LOCATION", "ORGANIZATION"))
-    found = Scrubber(settings, ("en",)).find_all(texts, ["en"] * len(texts))
+    findings = Scrubber(settings, ("en",)).find_all(texts, ["en"] * len(texts))
     analyzer = engine(settings, "en")
-    for at, text in enumerate(texts):
+    for row, text in enumerate(texts):
         stock = analyzer.analyze(text, "en", score_threshold=settings.score_threshold)
-        assert set(found.get(at, [])) == {Finding(r.start, r.end, r.entity_type, r.score) for r in stock}
+        assert set(findings.get(row, [])) == {Finding(r.start, r.end, r.entity_type, r.score) for r in stock}
     model = SpacyNer("en", str(FOLDER), settings.entities)
     kept = sum(len(results) for results in model.find_all(texts))
-    model._conditions = None
+    model._filter = None
     assert 0 < kept < sum(len(results) for results in model.find_all(texts))
