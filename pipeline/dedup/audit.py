@@ -1,9 +1,9 @@
-"""How many near duplicates the bands found: a sample of rows against all rows, exactly, without any band.
+"""The recall of the bands: a sample of rows is compared with all rows, exactly, without any band.
 
 Output contract: of the sampled rows (drawn by a hash of the id among rows with distinct sets) every pair that reaches
-the threshold is counted, and of those the ones that are edges: the achieved recall, with its 95 % Wilson interval; the
-pairs both of whose rows were kept; and for some edges the similarity once more, from the texts, by a regular expression
-and Python's sets. All from the rows at hand: two runs on the same rows report the same.
+the threshold is counted, and the share of them that are edges is the recall, with its 95 % Wilson interval. Counted as
+well are the pairs with both rows kept. The similarity of some edges is recomputed from the texts, by a regular
+expression and Python's sets. Two runs on the same rows report the same.
 Cost: two readings of the shingle tables and a product with the sample's sets, part by part, in a task per block.
 This module changes no decision.
 """
@@ -29,21 +29,21 @@ from pipeline.dedup.edges import Blocks, encode, read_sets
 from pipeline.dedup.rows import Rows
 from pipeline.run import Run
 
-CHECKED = 50  # edges that are computed once more from the texts
+CHECKED = 50  # edges that are recomputed from the texts
 _FILTER = 20  # bits: a table of 1 MB tells which hashes cannot be in the sample
 
 
 def audit(
-    run: Run, parts: Sequence[str], cut: Blocks, rows: Rows, edges: Edges, judged: Kept, settings: Dedup
+    run: Run, parts: Sequence[str], blocks: Blocks, rows: Rows, edges: Edges, outcome: Kept, settings: Dedup
 ) -> dict[str, Any]:
     """Returns the report. `parts` are the run's own WORKING tables, in the order of their rows."""
     sample = _sample(rows, settings.audit_rows)
     active = np.zeros(len(rows), dtype=bool)
     active[rows.distinct] = True
-    common = shared((cut, sample, rows.sizes, active, settings.threshold))
-    sets = shingles.concat([shingles.concat(hit) for hit in each(_fetch, [(b, common) for b in range(len(cut))])])
+    common = shared((blocks, sample, rows.sizes, active, settings.threshold))
+    sets = shingles.concat([shingles.concat(hit) for hit in each(_fetch, [(b, common) for b in range(len(blocks))])])
     ref = shared(sets)
-    pairs = np.concatenate([np.empty(0, np.uint64), *each(_compare, [(b, ref, common) for b in range(len(cut))])])
+    pairs = np.concatenate([np.empty(0, np.uint64), *each(_compare, [(b, ref, common) for b in range(len(blocks))])])
     pairs = np.unique(pairs)
     drawn = np.zeros(len(rows), dtype=bool)
     drawn[sample] = True
@@ -51,7 +51,7 @@ def audit(
     mine = Edges(edges.a[touched], edges.b[touched], edges.jaccard[touched])
     hit = np.isin(pairs, encode(mine.a, mine.b))
     a, b = (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64((1 << 32) - 1)).astype(np.int64)
-    checked, right = _recompute(run, parts, cut, rows, mine, settings)
+    checked, right = _recompute(run, parts, blocks, rows, mine, settings)
     recall, interval = share(int(hit.sum()), len(pairs))
     return {
         "rows": len(sample),
@@ -59,7 +59,7 @@ def audit(
         "found": int(hit.sum()),
         "recall": recall,
         "interval": interval,
-        "both_kept": int((judged.kept[a] & judged.kept[b]).sum()),
+        "both_kept": int((outcome.kept[a] & outcome.kept[b]).sum()),
         "edges_checked": checked,
         "edges_right": right,
     }
@@ -76,9 +76,9 @@ def share(part: int, whole: int) -> tuple[float | None, list[float] | None]:
 
 
 def _sample(rows: Rows, count: int) -> np.ndarray:
-    """Returns the sorted numbers of `count` of the run's own rows (all, if there are fewer) with distinct sets."""
+    """Returns `count` of the run's own rows with distinct sets, or all, sorted: int64 (count,)."""
     distinct = np.sort(rows.distinct)
-    distinct = distinct[distinct >= rows.own]
+    distinct = distinct[distinct >= rows.first_own]
 
     def draws() -> Iterator[tuple[bytes, int]]:
         for start in range(0, len(distinct), 1 << 16):  # the ids of a few rows at a time are Python objects
@@ -91,22 +91,22 @@ def _sample(rows: Rows, count: int) -> np.ndarray:
 
 def _fetch(block: int, common: Any) -> list[shingles.Shingles]:
     """Returns the sets of the sampled rows of a block."""
-    cut, sample, _, _, _ = common
+    blocks, sample, _, _, _ = common
     fetched = []
-    for part in range(cut.cuts[block], cut.cuts[block + 1]):
-        chosen = sample[(sample >= cut.starts[part]) & (sample < cut.starts[part + 1])] - cut.starts[part]
+    for part in range(blocks.cuts[block], blocks.cuts[block + 1]):
+        chosen = sample[(sample >= blocks.starts[part]) & (sample < blocks.starts[part + 1])] - blocks.starts[part]
         if len(chosen):
-            sets = read_sets(cut.parts[part])
+            sets = read_sets(blocks.parts[part])
             values = [sets.values[sets.offsets[row] : sets.offsets[row + 1]] for row in chosen]
             fetched.append(shingles.Shingles(np.concatenate(values), shingles.offsets_of(sets.sizes[chosen])))
     return fetched
 
 
 def _compare(block: int, sets: shingles.Shingles, common: Any) -> np.ndarray:
-    """Returns the pairs of a sampled row and a row of the block whose similarity reaches the threshold."""
+    """Returns the encoded pairs of a sampled row and a row of the block that reach the threshold: uint64 (pairs,)."""
     from scipy.sparse import csr_array
 
-    cut, sample, sizes, active, threshold = common
+    blocks, sample, sizes, active, threshold = common
     hashes, column = np.unique(sets.values, return_inverse=True)
     mask = np.uint64((1 << _FILTER) - 1)
     maybe = np.zeros(1 << _FILTER, dtype=bool)
@@ -114,16 +114,16 @@ def _compare(block: int, sets: shingles.Shingles, common: Any) -> np.ndarray:
     shape = (len(sample), len(hashes))
     sampled = csr_array((np.ones(len(column), np.int32), column, sets.offsets), shape=shape).T.tocsr()
     pairs = [np.empty(0, np.uint64)]
-    for part in range(cut.cuts[block], cut.cuts[block + 1]):
-        others = read_sets(cut.parts[part])
+    for part in range(blocks.cuts[block], blocks.cuts[block + 1]):
+        others = read_sets(blocks.parts[part])
         hits = np.flatnonzero(maybe[others.values & mask])
         slot = np.minimum(np.searchsorted(hashes, others.values[hits]), max(len(hashes) - 1, 0))
         exact = hashes[slot] == others.values[hits]
         row = np.searchsorted(others.offsets, hits[exact], side="right") - 1
         shape = (len(others.sizes), len(hashes))
-        common_ = (csr_array((np.ones(len(row), np.int32), (row, slot[exact])), shape=shape) @ sampled).tocoo()
-        number, other = cut.starts[part] + common_.row.astype(np.int64), sample[common_.col]
-        near = common_.data >= threshold * (sizes[number] + sizes[other] - common_.data)
+        overlap = (csr_array((np.ones(len(row), np.int32), (row, slot[exact])), shape=shape) @ sampled).tocoo()
+        number, other = blocks.starts[part] + overlap.row.astype(np.int64), sample[overlap.col]
+        near = overlap.data >= threshold * (sizes[number] + sizes[other] - overlap.data)
         near &= active[number] & (number != other)
         pairs.append(encode(number[near], other[near]))
     return np.concatenate(pairs)
@@ -133,14 +133,13 @@ def _compare(block: int, sets: shingles.Shingles, common: Any) -> np.ndarray:
 
 
 def _recompute(
-    run: Run, parts: Sequence[str], cut: Blocks, rows: Rows, edges: Edges, settings: Dedup
+    run: Run, parts: Sequence[str], blocks: Blocks, rows: Rows, edges: Edges, settings: Dedup
 ) -> tuple[int, int]:
-    """Returns how many edges between the run's own rows were computed once more, and how many of them came out the
-    same and at the threshold or above."""
-    chosen = np.flatnonzero((edges.a >= rows.own) & (edges.b >= rows.own))
+    """Returns the number of edges between the run's own rows that were recomputed, and of those that were confirmed."""
+    chosen = np.flatnonzero((edges.a >= rows.first_own) & (edges.b >= rows.first_own))
     chosen = chosen[np.linspace(0, len(chosen) - 1, min(CHECKED, len(chosen))).astype(int)]
     wanted = np.unique(np.concatenate((edges.a[chosen], edges.b[chosen]))).astype(np.int64)
-    starts = cut.starts[len(cut.parts) - len(parts) :]
+    starts = blocks.starts[len(blocks.parts) - len(parts) :]
     block = np.searchsorted(starts, wanted, side="right") - 1
     calls = [(run, parts[part], wanted[block == part] - starts[part]) for part in np.unique(block).tolist()]
     texts = dict(zip(wanted.tolist(), itertools.chain.from_iterable(each(_texts, calls)), strict=True))
@@ -153,13 +152,13 @@ def _recompute(
 
 
 def _texts(run: Run, part: str, chosen: np.ndarray) -> list[str]:
-    """Returns what is compared of some of a part's unmarked rows."""
+    """Returns the compared texts of some of a part's unmarked rows."""
     table = run.read_table(part, columns=["prompt", "response", "stage"])
     return list(texts_of(table.filter(pc.is_null(table["stage"])).take(chosen)))
 
 
 def texts_of(table: Any) -> list[str]:
-    """Returns the text of each row, question and answer, that duplicates are looked for in."""
+    """Returns the compared text of each row: prompt and response on two lines."""
     columns = (table[name] for name in ("prompt", "response"))
     return list(pc.binary_join_element_wise(*columns, "\n", null_handling="replace").to_pylist())
 

@@ -47,7 +47,7 @@ def signatures(shingles: Shingles, perms: np.ndarray) -> np.ndarray:
 
 
 def keys(signature: np.ndarray, bands: int) -> np.ndarray:
-    """Returns one uint64 key per row and band, shape (bands, rows): a hash of the band's slice of the signature."""
+    """Returns the band keys, uint64 (bands, rows): hashes of the bands' slices of signatures (rows, permutations)."""
     slices = signature.reshape(len(signature), bands, signature.shape[1] // bands).astype(np.uint64)
     key = np.zeros((len(signature), bands), dtype=np.uint64)
     for column in range(slices.shape[2]):
@@ -78,7 +78,7 @@ def pairs(keys: Sequence[np.ndarray], cap: int, hubs: int = HUBS) -> Iterator[tu
 
 
 def _spelled_out(start: np.ndarray, partners: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields (better, worse): each place is the worse one in so many pairs, with the first places of its bucket."""
+    """Yields (better, worse), int64 positions in bucket order: each pairs with the first `partners` of its bucket."""
     worse = np.flatnonzero(partners)
     total = np.cumsum(partners[worse])
     for begin in range(0, int(total[-1]) if len(total) else 0, PAIRS):
@@ -91,8 +91,8 @@ def _spelled_out(start: np.ndarray, partners: np.ndarray) -> Iterator[tuple[np.n
 
 
 def crowded(key: np.ndarray, cap: int) -> tuple[np.ndarray, int, int]:
-    """Returns which rows are in a bucket of more than `cap` (boolean), how many such buckets there are, and how many
-    rows the largest bucket of all holds."""
+    """Returns whether each row is in a bucket of more than `cap`, bool (rows,); the number of such buckets; and the
+    size of the largest bucket."""
     order, start, size = _buckets(key)
     inside = np.zeros(len(key), dtype=bool)
     inside[order[size > cap]] = True
@@ -101,8 +101,7 @@ def crowded(key: np.ndarray, cap: int) -> tuple[np.ndarray, int, int]:
 
 
 def _buckets(key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the positions in order of key and, for each place in that order, where its bucket starts and how many
-    rows it holds."""
+    """Returns the rows in order of key and, for each position in that order, the start and the size of its bucket."""
     order = np.argsort(key, kind="stable")
     new = np.ones(len(key), dtype=bool)
     new[1:] = key[order[1:]] != key[order[:-1]]
@@ -112,7 +111,7 @@ def _buckets(key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _fmix32(values: np.ndarray) -> np.ndarray:
-    """Returns the values through MurmurHash3's finaliser, as datasketch does before it permutes."""
+    """Returns the values through MurmurHash3's finaliser, uint32, as datasketch does before it permutes."""
     values = (values ^ (values >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     values = (values ^ (values >> np.uint32(13))) * np.uint32(0xC2B2AE35)
     return np.asarray(values ^ (values >> np.uint32(16)))

@@ -23,15 +23,15 @@ class Edges:
 
 @dataclass(frozen=True)
 class Kept:
-    """One entry per row: is it kept; if not, which kept row it repeats (else -1); how similar the two are (else 0)."""
+    """The outcome of every row."""
 
-    kept: np.ndarray
-    twin: np.ndarray
-    jaccard: np.ndarray
+    kept: np.ndarray  # bool (rows,)
+    twin: np.ndarray  # the kept row that a dropped one repeats, else -1: int64 (rows,)
+    jaccard: np.ndarray  # of the two, else 0: float32 (rows,)
 
 
 def components(n: int, edges: Edges) -> np.ndarray:
-    """Returns the number of the connected component of each of `n` rows (int32)."""
+    """Returns the connected component of each of `n` rows: int32 (n,)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -40,13 +40,12 @@ def components(n: int, edges: Edges) -> np.ndarray:
 
 
 def star(n: int, edges: Edges, rank: np.ndarray, fixed: int = 0) -> Kept:
-    """Goes through the rows from the best `rank` (0, all distinct) on and keeps each that no kept row is an edge away
-    from; a dropped row's twin is the kept one most similar to it, of several the best-ranked. The first `fixed` rows
-    are kept whatever they resemble."""
+    """Visits the rows by `rank` (0 is best, all distinct) and keeps each without an edge to a kept row. The twin of a
+    dropped row is its most similar kept neighbour, of several the best-ranked. The first `fixed` rows are kept."""
     first = rank[edges.a] < rank[edges.b]
     better, worse = np.where(first, edges.a, edges.b), np.where(first, edges.b, edges.a)
-    open_ = worse >= fixed
-    better, worse = better[open_], worse[open_]
+    droppable = worse >= fixed
+    better, worse = better[droppable], worse[droppable]
     starts = np.concatenate(([0], np.cumsum(np.bincount(better, minlength=n))))
     worse = worse[np.argsort(better, kind="stable")]
     kept = np.ones(n, dtype=bool)
@@ -73,7 +72,7 @@ def _nearest(n: int, edges: Edges, rank: np.ndarray, kept: np.ndarray) -> Kept:
 
 
 def best_of_component(component: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """Returns for each row the number of the best-ranked row of its component."""
+    """Returns the best-ranked row of each row's component: int64 (rows,)."""
     order = np.argsort(rank)
     best = np.empty(len(rank), dtype=np.int64)
     best[component[order[::-1]]] = order[::-1]  # the best comes last, and last write wins

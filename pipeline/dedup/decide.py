@@ -23,22 +23,22 @@ Similarity = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Exact Jaccard similarity (float32) of the rows `a[i]` and `b[i]`, for every i."""
 
 
-def judge(rows: Rows, edges: Edges, settings: Dedup, similarity: Similarity) -> tuple[Kept, np.ndarray]:
-    """Returns what becomes of every row and the component of each.
+def resolve(rows: Rows, edges: Edges, settings: Dedup, similarity: Similarity) -> tuple[Kept, np.ndarray]:
+    """Returns the outcome of every row, and its component, int32 (rows,).
 
-    A row with a double of better rank fares as the double does: it has the same set, so the same edges; it repeats the
-    double itself if that is kept, and what the double repeats if not. `similarity` is asked in mode `components` only.
+    A row with a double of better rank has the same set, and so the same edges and outcome: it repeats the double if
+    that is kept, and the double's twin if not. `similarity` is called in mode `components` only.
     """
     number = np.arange(len(rows))
     component = cluster.components(len(rows), edges)[rows.double]
     if settings.mode == "star":
-        kept_rows = cluster.star(len(rows), edges, rows.rank, rows.own)
+        kept_rows = cluster.star(len(rows), edges, rows.rank, rows.first_own)
     else:
         twin = cluster.best_of_component(component, rows.rank)
         kept = (twin == number) | rows.earlier
         jaccard = np.zeros(len(rows), np.float32)
-        asked = np.flatnonzero(~kept & (rows.double == number))
-        jaccard[asked] = similarity(asked, twin[asked])
+        dropped = np.flatnonzero(~kept & (rows.double == number))
+        jaccard[dropped] = similarity(dropped, twin[dropped])
         kept_rows = Kept(kept, twin, jaccard)
     spare = rows.double != number
     repeats_double = spare & kept_rows.kept[rows.double]
@@ -47,15 +47,15 @@ def judge(rows: Rows, edges: Edges, settings: Dedup, similarity: Similarity) -> 
     return Kept(kept_rows.kept & (~spare | rows.earlier), twin, jaccard), component
 
 
-def table(rows: Rows, judged: Kept, component: np.ndarray, names: Sequence[str | None]) -> pa.Table:
+def table(rows: Rows, outcome: Kept, component: np.ndarray, names: Sequence[str | None]) -> pa.Table:
     """Returns DECISIONS; `names` are those of the earlier indices."""
-    mine = slice(rows.own, None)
+    mine = slice(rows.first_own, None)
     empty = rows.sizes[mine] == 0
-    kept = judged.kept[mine] & ~empty
+    kept = outcome.kept[mine] & ~empty
     near = ~kept & ~empty
-    twin = pa.array(judged.twin[mine], mask=~near)
-    earlier = near & (judged.twin[mine] < rows.own)
-    source = rows.source[judged.twin[mine][earlier]]
+    twin = pa.array(outcome.twin[mine], mask=~near)
+    earlier = near & (outcome.twin[mine] < rows.first_own)
+    source = rows.source[outcome.twin[mine][earlier]]
     twin_run = np.full(len(kept), len(names), dtype=np.int64)
     twin_run[earlier] = source
     arrays = [
@@ -63,7 +63,7 @@ def table(rows: Rows, judged: Kept, component: np.ndarray, names: Sequence[str |
         pa.array(kept),
         rows.ids.take(twin),
         pa.array([*names, None], pa.string()).take(pa.array(twin_run)),
-        pa.array(judged.jaccard[mine], pa.float32(), mask=~near),
+        pa.array(outcome.jaccard[mine], pa.float32(), mask=~near),
         _groups(rows, component),
         pa.array(["near_duplicate", "empty_text"]).take(pa.array(np.where(near, 0, 1), mask=kept)),
     ]
@@ -76,11 +76,11 @@ def _groups(rows: Rows, component: np.ndarray) -> pa.Array:
     by_id, by_rank = np.empty(count, np.int64), np.empty(count, np.int64)
     by_id[rows.id_rank], by_rank[rows.rank] = np.arange(count), np.arange(count)
     smallest = np.full(count, count, dtype=np.int64)
-    np.minimum.at(smallest, component[rows.own :], rows.id_rank[rows.own :])
+    np.minimum.at(smallest, component[rows.first_own :], rows.id_rank[rows.first_own :])
     best = np.full(count, count, dtype=np.int64)
-    valid = np.flatnonzero(rows.sizes[: rows.own])
+    valid = np.flatnonzero(rows.sizes[: rows.first_own])
     np.minimum.at(best, component[valid], rows.rank[valid])
-    leader = best[component[rows.own :]]
+    leader = best[component[rows.first_own :]]
     earlier = leader < count
     named = rows.groups.take(pa.array(by_rank[np.where(earlier, leader, 0)], mask=~earlier))
-    return pc.coalesce(named, rows.ids.take(pa.array(by_id[smallest[component[rows.own :]]])))
+    return pc.coalesce(named, rows.ids.take(pa.array(by_id[smallest[component[rows.first_own :]]])))

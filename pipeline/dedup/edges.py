@@ -32,8 +32,8 @@ _LOWER = np.uint64((1 << 32) - 1)
 
 @dataclass(frozen=True)
 class Blocks:
-    """Runs of consecutive parts: `cuts` are the numbers of their first parts and of the end, `starts` the numbers of
-    every part's first row and of the end."""
+    """Groups of consecutive parts. `cuts`: the first part of every block, and the number of parts. `starts`: the first
+    row of every part, and the number of rows, int64 (parts + 1,)."""
 
     parts: tuple[Part, ...]
     starts: np.ndarray
@@ -44,7 +44,7 @@ class Blocks:
 
     @property
     def first(self) -> np.ndarray:
-        """The number of the first row of every block, and of the end."""
+        """The first row of every block, and the number of rows: int64 (blocks + 1,)."""
         return np.asarray(self.starts[list(self.cuts)])
 
     def load(self, block: int) -> shingles.Shingles:
@@ -57,51 +57,51 @@ def read_sets(part: Part) -> shingles.Shingles:
     return shingles.Shingles.from_arrow(part.run.read_table(part.shingles)["shingles"])
 
 
-def blocks(parts: Sequence[Part], rows: Rows) -> Blocks:
+def split_blocks(parts: Sequence[Part], rows: Rows) -> Blocks:
     """Returns blocks of at most `BLOCK` shingles, a single part excepted."""
-    cuts = (cut.start for cut in batch.slices(np.diff(rows.held).tolist(), BLOCK))
+    cuts = (parts_of_block.start for parts_of_block in batch.slices(np.diff(rows.shingle_offsets).tolist(), BLOCK))
     return Blocks(tuple(parts), rows.starts, (*cuts, len(parts)))
 
 
 # -- candidates -------------------------------------------------------------------------------------------------------
 
 
-def candidates(run: Run, folder: str, cut: Blocks, rows: Rows, settings: Dedup) -> dict[str, int]:
-    """Writes the candidate pairs; returns the report on buckets over the cap: how many over all bands, how many rows
-    are in one, the size of the largest bucket of all."""
+def candidates(run: Run, folder: str, blocks: Blocks, rows: Rows, settings: Dedup) -> dict[str, int]:
+    """Writes the candidate pairs; returns the report on buckets over the cap: their number over all bands, the rows in
+    them, the size of the largest bucket."""
     columns = np.array_split(np.arange(settings.bands), min(settings.bands, 2 * batch.cpus()))
-    common = shared((cut, rows.distinct, rows.sizes, settings, bands.CAP))
+    common = shared((blocks, rows.distinct, rows.sizes, settings, bands.CAP))
     counts = each(_pairs, [(run, folder, task, chosen, common) for task, chosen in enumerate(columns)])
     inside = np.zeros(len(rows), dtype=bool)
-    for _, hot, _ in counts:
-        inside[hot] = True
+    for _, crowded, _ in counts:
+        inside[crowded] = True
     largest = max((largest for _, _, largest in counts), default=0)
     return {"buckets": sum(buckets for buckets, _, _ in counts), "rows": int(inside.sum()), "largest": largest}
 
 
 def _pairs(run: Run, folder: str, task: int, columns: np.ndarray, common: Any) -> tuple[int, np.ndarray, int]:
-    """Writes the pairs of a few band columns, a file per block; returns how many buckets are over the cap, the rows in
-    them, and the size of the largest bucket. Sizes alone rule out a pair whose smaller set is less than the threshold's
-    share of the larger."""
-    cut, distinct, sizes, settings, cap = common
+    """Writes the pairs of a few band columns, a file per block; returns the number of buckets over the cap, the rows in
+    them, and the size of the largest bucket. Sizes alone rule out a pair whose smaller set is too small for the
+    threshold."""
+    blocks, distinct, sizes, settings, cap = common
     last = [(columns[-1] + step) % settings.bands for step in range(1, min(bands.FINER, settings.bands - 1) + 1)]
     names = [band_name(column) for column in [*columns, *last]]
-    table = pa.concat_tables([part.run.read_table(part.bands, columns=sorted({*names})) for part in cut.parts])
+    table = pa.concat_tables([part.run.read_table(part.bands, columns=sorted({*names})) for part in blocks.parts])
     pairs = np.empty(0, dtype=np.uint64)
-    hot = np.zeros(len(distinct), dtype=bool)
+    crowded = np.zeros(len(distinct), dtype=bool)
     buckets = largest = 0
     keys = [np.asarray(table[name])[distinct] for name in names]
     for band in range(len(columns)):
         inside, count, size = bands.crowded(keys[band], cap)
-        hot, buckets, largest = hot | inside, buckets + count, max(largest, size)
+        crowded, buckets, largest = crowded | inside, buckets + count, max(largest, size)
         merged = [pairs]
         for better, worse in bands.pairs(keys[band : band + len(last) + 1], cap):
             a, b = distinct[better], distinct[worse]
             close = np.minimum(sizes[a], sizes[b]) >= settings.threshold * np.maximum(sizes[a], sizes[b])
             merged.append(encode(a[close], b[close]))
         pairs = _distinct(np.concatenate(merged))
-    write_pairs(run, folder, task, cut, pairs)
-    return buckets, distinct[hot], largest
+    write_pairs(run, folder, task, blocks, pairs)
+    return buckets, distinct[crowded], largest
 
 
 def band_name(number: int) -> str:
@@ -110,15 +110,15 @@ def band_name(number: int) -> str:
 
 
 def encode(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Returns one uint64 per pair of row numbers, whichever way round it is given."""
+    """Returns each pair of rows as one integer, in either order: uint64 (pairs,)."""
     low, high = np.minimum(a, b).astype(np.uint64), np.maximum(a, b).astype(np.uint64)
     return np.asarray(low << _HALF | high)
 
 
-def write_pairs(run: Run, folder: str, task: int, cut: Blocks, pairs: np.ndarray) -> None:
+def write_pairs(run: Run, folder: str, task: int, blocks: Blocks, pairs: np.ndarray) -> None:
     """Writes sorted pairs, a file per block of the lower row."""
-    bounds = np.searchsorted(pairs, cut.first.astype(np.uint64) << _HALF)
-    for block in range(len(cut)):
+    bounds = np.searchsorted(pairs, blocks.first.astype(np.uint64) << _HALF)
+    for block in range(len(blocks)):
         chosen = pa.table({"pair": pairs[bounds[block] : bounds[block + 1]]})
         run.write_table(_pair_file(folder, block, task), chosen)
 
@@ -138,13 +138,13 @@ def _distinct(values: np.ndarray) -> np.ndarray:
 # -- edges ------------------------------------------------------------------------------------------------------------
 
 
-def verified(run: Run, folder: str, kind: str, cut: Blocks, threshold: float) -> tuple[int, cluster.Edges]:
-    """Judges the pairs in `pairs/`, which are deleted, and leaves those that reach the threshold in `kind/`; returns
-    how many pairs there were, and the edges."""
+def verified(run: Run, folder: str, kind: str, blocks: Blocks, threshold: float) -> tuple[int, cluster.Edges]:
+    """Verifies the pairs in `pairs/`, which are deleted, and writes those that reach the threshold to `kind/`; returns
+    the number of pairs, and the edges."""
     tasks = len({path.rsplit("-", 1)[1] for path in run.list(f"{folder}/pairs")})
-    counts = each(_verify, [(run, folder, kind, tasks, block, cut, threshold) for block in range(len(cut))])
+    counts = each(_verify, [(run, folder, kind, tasks, block, blocks, threshold) for block in range(len(blocks))])
     run.delete(f"{folder}/pairs")
-    tables = [run.read_table(edge_file(folder, kind, block)) for block in range(len(cut))]
+    tables = [run.read_table(edge_file(folder, kind, block)) for block in range(len(blocks))]
     columns = [np.concatenate([np.asarray(table[name]) for table in tables]) for name in ("a", "b", "jaccard")]
     return sum(counts), cluster.Edges(*columns)
 
@@ -154,18 +154,18 @@ def edge_file(folder: str, kind: str, block: int) -> str:
     return f"{folder}/{kind}/{block:05d}.parquet"
 
 
-def _verify(run: Run, folder: str, kind: str, tasks: int, block: int, cut: Blocks, threshold: float) -> int:
-    """Writes the edges whose lower row is in `block`; returns how many pairs it checked."""
+def _verify(run: Run, folder: str, kind: str, tasks: int, block: int, blocks: Blocks, threshold: float) -> int:
+    """Writes the edges whose lower row is in `block`; returns the number of pairs checked."""
     files = [run.read_table(_pair_file(folder, block, task)) for task in range(tasks)]
     pairs = _distinct(np.concatenate([np.asarray(file["pair"]) for file in files]))
     a, b = (pairs >> _HALF).astype(np.int64), (pairs & _LOWER).astype(np.int64)
-    left = cut.load(block) if len(pairs) else None
+    left = blocks.load(block) if len(pairs) else None
     edges: list[tuple[np.ndarray, ...]] = [(np.empty(0),) * 3]
-    for other in range(block, len(cut)):
-        inside = np.flatnonzero((b >= cut.first[other]) & (b < cut.first[other + 1]))
+    for other in range(block, len(blocks)):
+        inside = np.flatnonzero((b >= blocks.first[other]) & (b < blocks.first[other + 1]))
         if left is not None and len(inside):
-            right = left if other == block else cut.load(other)
-            ours, theirs = a[inside] - cut.first[block], b[inside] - cut.first[other]
+            right = left if other == block else blocks.load(other)
+            ours, theirs = a[inside] - blocks.first[block], b[inside] - blocks.first[other]
             jaccard = verify.jaccard(left, right, ours, theirs)
             reached = jaccard >= threshold
             edges.append((a[inside][reached], b[inside][reached], jaccard[reached]))

@@ -16,19 +16,19 @@ import pyarrow.compute as pc
 from pipeline import schema
 from pipeline.run import Run
 
-KEY = ["id", "source", "path", "line"]
+ORDER = ["id", "source", "path", "line"]
 
 
 def winners(run: Run, parts: Sequence[str]) -> pa.Table:
     """Returns id, source, path, line of the row that is kept, for every id that more than one unmarked row has.
 
-    `parts` are WORKING tables in the run. Sorted by id; about 50 bytes per row are held while it is found.
+    `parts` are WORKING tables in the run. Sorted by id; about 50 bytes per row are in memory meanwhile.
     """
-    tables = [schema.WORKING.empty_table().select(KEY), *(_unmarked(run, part) for part in parts)]
+    tables = [schema.WORKING.empty_table().select(ORDER), *(_unmarked(run, part) for part in parts)]
     table = pa.concat_tables(tables)
     counts = table.group_by("id").aggregate([([], "count_all")])
     several = counts.filter(pc.greater(counts["count_all"], 1))["id"].combine_chunks()
-    table = table.filter(pc.is_in(table["id"], value_set=several)).sort_by([(name, "ascending") for name in KEY])
+    table = table.filter(pc.is_in(table["id"], value_set=several)).sort_by([(name, "ascending") for name in ORDER])
     ids = table["id"].combine_chunks()
     first = np.ones(len(ids), dtype=bool)
     first[1:] = np.asarray(pc.not_equal(ids[1:], ids[:-1]))
@@ -36,8 +36,8 @@ def winners(run: Run, parts: Sequence[str]) -> pa.Table:
 
 
 def _unmarked(run: Run, part: str) -> pa.Table:
-    table = run.read_table(part, columns=[*KEY, "stage"])
-    return table.filter(pa.array(schema.unmarked(table))).select(KEY)
+    table = run.read_table(part, columns=[*ORDER, "stage"])
+    return table.filter(pa.array(schema.unmarked(table))).select(ORDER)
 
 
 class ExactStage:
@@ -51,7 +51,7 @@ class ExactStage:
         ids = self._first["id"]
         slot = pc.index_in(table["id"], value_set=ids.combine_chunks() if ids.num_chunks else pa.array([], pa.string()))
         other = np.zeros(table.num_rows, dtype=bool)
-        for name in KEY[1:]:
+        for name in ORDER[1:]:
             differs = pc.not_equal(table[name], self._first[name].take(slot))  # null: the id occurs once
             other |= np.asarray(pc.fill_null(differs, False))
         return schema.mark(table, other, "exact", "exact_duplicate", twin=table["id"].to_pylist())

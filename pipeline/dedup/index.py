@@ -1,9 +1,8 @@
 """Rows of earlier curations that later ones must not repeat: an earlier run's tables, or frozen golden records.
 
-Output contract: an `Index` names the files in which earlier rows and what became of them lie; only its kept rows
-count, they rank before those of the run that is being curated, and nothing is decided about them. `fingerprint` is
-another one whenever those rows are: it belongs into the key of a stage that uses the index. Indices whose hashes mean
-something else are refused.
+Output contract: an `Index` names the files of earlier rows and their decisions. Only its kept rows count; they rank
+before those of the run that is being curated, and are always kept. `fingerprint` changes whenever those rows do: it
+belongs into the key of a stage that uses the index. Indices with hashes of another kind are refused.
 This module opens and describes; `near` makes the tables and reads them.
 """
 
@@ -62,12 +61,12 @@ class Index:
 
 
 def describe(settings: Dedup) -> dict[str, int]:
-    """Returns what two band tables must have in common to be compared; each stage writes it to its `index.json`."""
+    """Returns the settings that two comparable band tables share; each stage writes them to its `index.json`."""
     return {"format": FORMAT, "shingle_words": settings.shingle_words, "bands": settings.bands, "rows": settings.rows}
 
 
 def of_run(run: Run, settings: Dedup, stage: str = "dedup") -> Index:
-    """Returns the index that an earlier run's near-duplicate stage left, named by the run's place.
+    """Returns the index of an earlier run's near-duplicate stage, named by the run's URI.
 
     Raises `UserError` when the run has none or has made it with other settings.
     """
@@ -77,9 +76,13 @@ def of_run(run: Run, settings: Dedup, stage: str = "dedup") -> Index:
             f"{run.uri} holds no finished curation: give run folders that `jobs.curate` has finished, whole"
         )
     folder = f"stages/{stage}"
-    there, wanted = _described(run, f"{folder}/index.json"), describe(settings)
-    if there != wanted:
-        other = ", ".join(f"{name} {there.get(name)} instead of {wanted[name]}" for name in _differing(there, wanted))
+    actual, expected = _described(run, f"{folder}/index.json"), describe(settings)
+    if actual != expected:
+        other = ", ".join(
+            f"{name} {actual.get(name)} instead of {expected[name]}"
+            for name in expected
+            if actual.get(name) != expected[name]
+        )
         raise UserError(
             f"the rows of {run.uri} cannot be compared with this run's: its index has {other}. "
             "Set the same `curate.dedup` in both, or curate the earlier run again"
@@ -95,10 +98,6 @@ def _described(run: Run, path: str) -> dict[str, Any]:
         return dict(run.read_json(path))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{run.uri} has no readable {path}: curate it again with this version") from error
-
-
-def _differing(there: dict[str, Any], wanted: dict[str, int]) -> list[str]:
-    return [name for name in wanted if there.get(name) != wanted[name]]
 
 
 def of_records(run: Run, paths: Sequence[str], name: str | None = None) -> Index:

@@ -20,6 +20,7 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from pipeline.batch import each
 from pipeline.config import Dedup
 from pipeline.dedup import bands, decide, index, shingles
 from pipeline.dedup.audit import audit, texts_of
-from pipeline.dedup.edges import Blocks, band_name, blocks, candidates, edge_file, encode, verified, write_pairs
+from pipeline.dedup.edges import Blocks, band_name, candidates, edge_file, encode, split_blocks, verified, write_pairs
 from pipeline.dedup.index import DECISIONS, Index, Part
 from pipeline.dedup.rows import Rows, read_rows
 from pipeline.run import Run, Stage
@@ -65,35 +66,28 @@ def deduplicate(
     folder = f"stages/{stage.name}"
     run.put_json(stage, f"{folder}/index.json", index.describe(settings))
     mine = _sketched(run, stage, run, parts, folder, OWN, settings)
-    indexed = [
-        _freeze(run, stage, past, f"{folder}/frozen-{number}", settings) if past.records else past
-        for number, past in enumerate(earlier)
-    ]
+    indexed = [_freeze(run, stage, past, f"{folder}/frozen-{number}", settings) for number, past in enumerate(earlier)]
     tables = [*(part for past in indexed for part in past.parts), *mine]
     rows = read_rows(indexed, mine)
-    if rows.own == len(rows):
+    if rows.first_own == len(rows):
         return Duplicates(DECISIONS.empty_table(), _report(rows, settings))
-    cut = blocks(tables, rows)
-    capped = candidates(run, folder, cut, rows, settings)
-    count, edges = verified(run, folder, "edges", cut, settings.threshold)
-    run.add(stage, [edge_file(folder, "edges", block) for block in range(len(cut))])
-
-    def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return _similarity(run, folder, cut, a, b)
-
-    judged, component = decide.judge(rows, edges, settings, similarity)
+    blocks = split_blocks(tables, rows)
+    capped = candidates(run, folder, blocks, rows, settings)
+    count, edges = verified(run, folder, "edges", blocks, settings.threshold)
+    run.add(stage, [edge_file(folder, "edges", block) for block in range(len(blocks))])
+    outcome, component = decide.resolve(rows, edges, settings, partial(_similarity, run, folder, blocks))
     report = _report(rows, settings, count, len(edges.a), capped)
     if settings.audit_rows:
-        report["audit"] = audit(run, parts, cut, rows, edges, judged, settings)
-    return Duplicates(decide.table(rows, judged, component, [past.name for past in indexed]), report)
+        report["audit"] = audit(run, parts, blocks, rows, edges, outcome, settings)
+    return Duplicates(decide.table(rows, outcome, component, [past.name for past in indexed]), report)
 
 
-def _similarity(run: Run, folder: str, cut: Blocks, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Returns the exact similarity of rows `a[i]` and `b[i]`, all pairs different, computed as edges are."""
+def _similarity(run: Run, folder: str, blocks: Blocks, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Returns the exact similarity of rows `a[i]` and `b[i]`, all pairs different: float32 (pairs,)."""
     pairs = encode(a, b)
     order = np.argsort(pairs)
-    write_pairs(run, folder, 0, cut, pairs[order])
-    _, links = verified(run, folder, "links", cut, threshold=0.0)
+    write_pairs(run, folder, 0, blocks, pairs[order])
+    _, links = verified(run, folder, "links", blocks, threshold=0.0)
     run.delete(f"{folder}/links")
     jaccard = np.empty(len(pairs), np.float32)
     jaccard[order] = links.jaccard[np.argsort(encode(links.a, links.b))]
@@ -103,12 +97,12 @@ def _similarity(run: Run, folder: str, cut: Blocks, a: np.ndarray, b: np.ndarray
 def _report(
     rows: Rows, settings: Dedup, count: int = 0, edges: int = 0, capped: dict[str, int] | None = None
 ) -> dict[str, Any]:
-    empty = int((rows.sizes[rows.own :] == 0).sum())
+    empty = int((rows.sizes[rows.first_own :] == 0).sum())
     return {
-        "rows": len(rows) - rows.own,
-        "earlier": int((rows.sizes[: rows.own] > 0).sum()),
+        "rows": len(rows) - rows.first_own,
+        "earlier": int((rows.sizes[: rows.first_own] > 0).sum()),
         "empty": empty,
-        "identical": int((rows.double != np.arange(len(rows)))[rows.own :].sum()),
+        "identical": int((rows.double != np.arange(len(rows)))[rows.first_own :].sum()),
         "candidates": count,
         "edges": edges,
         "candidate_precision": round(edges / count, 6) if count else None,
@@ -136,7 +130,9 @@ def _part(run: Run, folder: str, number: int) -> Part:
 
 
 def _freeze(run: Run, stage: Stage, records: Index, folder: str, settings: Dedup) -> Index:
-    """Sketches an index's records into `folder`; all of them count."""
+    """Sketches an index's records, all of which count, into `folder`; returns any other index as it is."""
+    if not records.records:
+        return records
     parts = _sketched(run, stage, records.run, records.records, folder, FROZEN, settings)
     tables = [records.run.read_table(path, columns=["id", "group"]) for path in records.records]
     run.put(stage, f"{folder}/decisions.parquet", index.all_kept(pa.concat_tables(tables)))

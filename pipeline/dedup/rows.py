@@ -1,4 +1,4 @@
-"""The rows that take part in near-duplicate detection: their ids, their order of priority, their doubles.
+"""The rows of near-duplicate detection: their ids, their priority, their doubles (rows with the same shingle set).
 
 Priority, best first: rows of earlier indices in the order of the indices; then a resolved ticket, a longer answer, a
 newer one, the smaller id.
@@ -33,32 +33,32 @@ READ = pa.schema(
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of all parts: what is known of each beside its sets and keys."""
+    """The rows of all parts; arrays are int64 (rows,) unless stated otherwise."""
 
     ids: pa.Array
-    starts: np.ndarray  # number of the first row of every part, and how many rows there are at the end
-    held: np.ndarray  # how many shingles the tables hold before every part, and at the end
-    own: int  # number of the first of the run's own rows: those before it are earlier ones
-    source: np.ndarray  # number of the index an earlier row is from (int32)
-    groups: pa.Array  # of the earlier rows; null where their own run did not keep them: such a row counts for nothing
+    starts: np.ndarray  # the first row of every part, and the number of rows: (parts + 1,)
+    shingle_offsets: np.ndarray  # the first shingle of every part, and the number of shingles: (parts + 1,)
+    first_own: int  # the first of the run's own rows: those before it are earlier ones
+    source: np.ndarray  # the index of each earlier row, int32 (first_own,)
+    groups: pa.Array  # of the earlier rows; null where their own run did not keep them: such a row is ignored
     id_rank: np.ndarray
-    rank: np.ndarray  # 0: the row one would keep before all others
-    sizes: np.ndarray  # distinct shingles; 0 as well for an earlier row that was not kept
-    double: np.ndarray  # the number of the best row with the same shingle set: its own, if it is that row
+    rank: np.ndarray  # 0: the row of highest priority
+    sizes: np.ndarray  # distinct shingles; 0 also for an earlier row that was not kept
+    double: np.ndarray  # the best row with the same shingle set, perhaps the row itself
 
     def __len__(self) -> int:
         return len(self.rank)
 
     @property
     def distinct(self) -> np.ndarray:
-        """The numbers of the rows that enter the bands, best first."""
+        """The rows that enter the bands, best first: int64 (distinct,)."""
         numbers = np.flatnonzero((self.double == np.arange(len(self))) & (self.sizes > 0))
         return np.asarray(numbers[np.argsort(self.rank[numbers])])
 
     @property
     def earlier(self) -> np.ndarray:
-        """Whether each row is an earlier one: kept whatever it resembles."""
-        return np.asarray(np.arange(len(self)) < self.own)
+        """Whether each row is an earlier one, which is always kept: bool (rows,)."""
+        return np.asarray(np.arange(len(self)) < self.first_own)
 
 
 def read_rows(earlier: Sequence[Index], parts: Sequence[Part]) -> Rows:
@@ -73,10 +73,10 @@ def read_rows(earlier: Sequence[Index], parts: Sequence[Part]) -> Rows:
     first_own = sum(counts[:-1])
     source = np.repeat(np.arange(len(tables), dtype=np.int32), counts)
     cuts = np.cumsum(counts[:-1])
-    pieces = [
+    kept = [
         kept_groups(index, ids[cut - count : cut]) for index, cut, count in zip(earlier, cuts, counts[:-1], strict=True)
     ]
-    groups = pa.concat_arrays([pa.array([], pa.string()), *pieces])
+    groups = pa.concat_arrays([pa.array([], pa.string()), *kept])
     sizes = np.asarray(table["size"], dtype=np.int64)
     offsets = np.concatenate(([0], np.cumsum(sizes)))[starts]
     sizes[:first_own][np.asarray(pc.is_null(groups), dtype=bool)] = 0
@@ -97,7 +97,7 @@ def _id_rank(ids: pa.Array, first_own: int) -> np.ndarray:
 
 
 def _positions(order: np.ndarray) -> np.ndarray:
-    """Returns where in `order`, a permutation, each number stands."""
+    """Returns the position of each number in `order`, a permutation: int64 (rows,)."""
     position = np.empty(len(order), dtype=np.int64)
     position[order] = np.arange(len(order))
     return position
@@ -111,7 +111,7 @@ def _rank(table: pa.Table, source: np.ndarray, id_rank: np.ndarray) -> np.ndarra
 
 
 def _doubles(digests: pa.ChunkedArray, rank: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Returns for each row the number of the best-ranked one with the same set; a row without a shingle is its own."""
+    """Returns each row's best-ranked row with the same set, int64 (rows,); the row itself where it has no shingle."""
     double = np.arange(len(rank))
     full = np.flatnonzero(sizes)
     if not len(full):
@@ -125,6 +125,6 @@ def _doubles(digests: pa.ChunkedArray, rank: np.ndarray, sizes: np.ndarray) -> n
 
 
 def _words(chunk: pa.FixedSizeBinaryArray) -> np.ndarray:
-    """Returns 16-byte digests as two uint64 each, without a Python object per row."""
+    """Returns 16-byte digests as uint64 (rows, 2), without a Python object per row."""
     data = np.frombuffer(chunk.buffers()[1], dtype=np.uint64)
     return np.asarray(data[2 * chunk.offset : 2 * (chunk.offset + len(chunk))].reshape(-1, 2))

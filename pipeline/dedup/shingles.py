@@ -56,10 +56,10 @@ def _joined(arrays: Sequence[np.ndarray], dtype: type) -> np.ndarray:
     return np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.empty(0, dtype)
 
 
-def concat(pieces: Sequence[Shingles]) -> Shingles:
-    """Returns the rows of all pieces, in order."""
-    sizes = _joined([piece.sizes for piece in pieces], np.int64)
-    return Shingles(_joined([piece.values for piece in pieces], np.uint64), offsets_of(sizes))
+def concat(sets: Sequence[Shingles]) -> Shingles:
+    """Returns the rows of all sets, in order."""
+    sizes = _joined([each.sizes for each in sets], np.int64)
+    return Shingles(_joined([each.values for each in sets], np.uint64), offsets_of(sizes))
 
 
 def offsets_of(sizes: np.ndarray) -> np.ndarray:
@@ -91,7 +91,7 @@ def _shingle(texts: Sequence[str], words: int) -> Shingles:
 
 
 def _tokens(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the hash of every word of the texts (uint64) and how many words each text has."""
+    """Returns the hash of every word, uint64 (words,), and the number of words of each text, int64 (texts,)."""
     codes = np.frombuffer("\n".join(texts).encode("utf-32-le"), dtype=np.uint32)
     inside = np.zeros(len(codes) + 1, dtype=bool)
     inside[1:] = _word_characters()[codes]
@@ -111,7 +111,7 @@ def _tokens(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def _word_characters() -> np.ndarray:
-    """Returns one boolean per code point: whether `\\w` matches it."""
+    """Returns whether `\\w` matches each code point: bool (code points,)."""
     table = np.zeros(sys.maxunicode + 1, dtype=bool)
     for run in re.finditer(r"\w+", "".join(map(chr, range(sys.maxunicode + 1)))):
         table[run.start() : run.end()] = True
@@ -119,7 +119,7 @@ def _word_characters() -> np.ndarray:
 
 
 def mix(values: np.ndarray) -> np.ndarray:
-    """Returns the values through SplitMix64's finaliser, a bijection that spreads every bit over all others."""
+    """Returns the values through SplitMix64's finaliser, uint64: a bijection that spreads every bit over all others."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(values ^ (values >> np.uint64(31)))

@@ -16,7 +16,7 @@ VALUES = 1 << 22  # shingles merged at a time: bounds memory at about 150 MB wha
 
 
 def jaccard(left: Shingles, right: Shingles, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Returns the similarity of row `a[i]` of `left` and row `b[i]` of `right`, for every i. No row may be empty."""
+    """Returns the similarity of rows `a[i]` of `left` and `b[i]` of `right`: float64 (pairs,). No row may be empty."""
     sizes = left.sizes[a] + right.sizes[b]
     total = np.cumsum(sizes)
     steps = np.arange(VALUES, int(sizes.sum()) + VALUES, VALUES)

@@ -22,7 +22,7 @@ import numpy as np
 
 from pipeline.screen import text_windows
 from pipeline.screen.text_windows import Batch
-from pipeline.screen.toxicity.weights import PINNED, load
+from pipeline.screen.toxicity.weights import load
 
 BATCH_TOKENS = 4096  # padded tokens of a forward pass: fills a GPU, and is 20 MB a layer on a CPU
 OVERLAP = 64  # tokens that neighbouring windows of a long text share
@@ -252,8 +252,8 @@ def _limit(config: Any, tokenizer: Any) -> int:
 
 def early_exit_pays(model: str) -> bool:
     """Whether an early exit can save time: a model like toxicity-small costs less than a calibration."""
-    if model in PINNED:
-        return True  # 12 layers of 768, all of them
+    if not Path(model).is_absolute():
+        return True  # an official model: all have 12 layers of 768
     file = Path(model) / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     layers = int(config.get("num_hidden_layers", 0))
