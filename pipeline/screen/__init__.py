@@ -22,8 +22,8 @@ def build(
 ) -> list[RowStage]:
     """Returns new quality, language and PII stages; raises `MissingModelError` where a model is not there.
 
-    `key`: for pseudonyms and hashes, see `pseudonyms.key_of`. `shared`: what `shared_answers` found in the whole input;
-    without it the rule `shared_answer` is not run.
+    `key`: for pseudonyms and hashes, see `pseudonyms.key_of`. `shared`: the result of `shared_answers` for the whole
+    input; without it the rule `shared_answer` is not run.
     """
     from pipeline.screen.language import LanguageStage
     from pipeline.screen.pii.scrub import PiiStage
@@ -33,7 +33,7 @@ def build(
     limit = curate.quality.shared_answer
     with light(curate):
         return [
-            QualityStage(curate.quality),  # first: it is the cheapest, and what it rejects need not be judged again
+            QualityStage(curate.quality),  # first: it is the cheapest, and later stages skip the rows it rejects
             *([] if shared is None or limit is None else [SharedAnswerStage(shared, limit)]),
             LanguageStage(curate.language, curate.languages),
             PiiStage(curate.pii, curate.languages, known, key),
@@ -41,8 +41,7 @@ def build(
 
 
 def light(curate: Curate) -> AbstractContextManager[None]:
-    """Returns a context that hides what the search for personal data does not need: patterns need neither torch nor
-    transformers, and an NER model only when it is a transformer."""
+    """Returns a context that hides torch and transformers, unless an NER model of the PII stage is a transformer."""
     from pipeline.hide_imports import without
     from pipeline.screen.pii.ner import needs_torch
 

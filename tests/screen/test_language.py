@@ -15,7 +15,7 @@ from pipeline import schema
 from pipeline.config import Language
 from pipeline.errors import MissingModelError
 from pipeline.screen import language
-from pipeline.screen.language import HEAD, MOST, LanguageStage
+from pipeline.screen.language import HEAD, MAX_CHARACTERS, LanguageStage
 
 ENGLISH = ("My card was declined twice yesterday, what can I do?", "Please check your card limit in the app first.")
 GERMAN = ("Meine Karte wurde gestern zweimal abgelehnt, was soll ich tun?", "Bitte prüfen Sie zuerst Ihr Kartenlimit.")
@@ -124,7 +124,7 @@ def test_a_text_of_a_megabyte_takes_no_longer_than_its_beginning(stage: Language
     table = stage(make_working(rows((GERMAN[0], "x" * 1_000_000 + " a@b"), (GERMAN[0], (GERMAN[1] + " ") * 10_000))))
     assert time.process_time() - started < 5
     assert table["lang"].to_pylist()[1] == "de"
-    assert len(language._prose("ab " * MOST)) == MOST
+    assert len(language._prose("ab " * MAX_CHARACTERS)) == MAX_CHARACTERS
 
 
 def test_many_languages_are_renormalised_over_all_of_them(make_working: Any) -> None:

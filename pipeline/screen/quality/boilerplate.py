@@ -1,9 +1,9 @@
-"""What machines write into a help desk: bounces, automatic replies, notes of the ticket system, canned receipts.
+"""Machine-written messages in a help desk: bounces, automatic replies, notes of the ticket system, canned receipts.
 
-Output contract: each function takes Arrow strings and returns one bool per text. The patterns (English and German, RE2,
+Output contract: each function takes Arrow strings and returns bool (texts,). The patterns (English and German, RE2,
 so a batch takes one pass each) are for whole messages: they hold at the beginning of a text or a line, or together
 with a second sign, because customers quote such mails, ask about them, and are on holiday when their card is blocked.
-This module does not decide what becomes of a row.
+This module marks no row.
 """
 
 from __future__ import annotations
@@ -96,26 +96,26 @@ def bounces(texts: pa.Array) -> np.ndarray:
 
 
 def auto_replies(texts: pa.Array) -> np.ndarray:
-    """Out-of-office notes and mails that begin by saying that nobody wrote them. Who asks something is not absent."""
+    """Out-of-office notes without a question, and mails that begin with a statement that they are automatic."""
     head = _head(texts)
-    found = _has(head, REPLY_SUBJECT) | _has(head, REPLY_START)
-    maybe = _has(head, ABSENT)
-    if maybe.any():
-        maybe[maybe] &= ~_has(texts.filter(pa.array(maybe)), r"\?")
-        maybe[maybe] &= _has(texts.filter(pa.array(maybe)), MEANWHILE)
-    return np.asarray(found | maybe)
+    automatic = _has(head, REPLY_SUBJECT) | _has(head, REPLY_START)
+    absent = _has(head, ABSENT)
+    if absent.any():
+        absent[absent] &= ~_has(texts.filter(pa.array(absent)), r"\?")
+        absent[absent] &= _has(texts.filter(pa.array(absent)), MEANWHILE)
+    return np.asarray(automatic | absent)
 
 
 def system_messages(texts: pa.Array) -> np.ndarray:
-    """What the ticket system writes itself: merges, closed for inactivity, satisfaction surveys."""
+    """Messages of the ticket system: merges, closed for inactivity, satisfaction surveys."""
     return _has(_head(texts), SYSTEM)
 
 
 def receipts(answers: pa.Array, phrases: Sequence[str]) -> np.ndarray:
     """Answers that confirm a receipt and promise an answer, or contain one of `phrases` in any case."""
-    found = _has(answers, RECEIPT)
-    if found.any():
-        found[found] &= _has(answers.filter(pa.array(found)), PROMISE)
+    receipt = _has(answers, RECEIPT)
+    if receipt.any():
+        receipt[receipt] &= _has(answers.filter(pa.array(receipt)), PROMISE)
     for phrase in phrases:
-        found |= np.asarray(pc.fill_null(pc.match_substring(answers, phrase, ignore_case=True), False))
-    return found
+        receipt |= np.asarray(pc.fill_null(pc.match_substring(answers, phrase, ignore_case=True), False))
+    return receipt

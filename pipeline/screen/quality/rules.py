@@ -1,11 +1,11 @@
-"""What no model should learn from: machine mail, canned receipts, answers that answer nothing, broken text.
+"""Quality rules: machine mail, canned receipts, empty answers, broken text.
 
-Output contract: `QualityStage` marks `(quality, rule, score, threshold)` and changes no text. The first of `RULES` that
-objects gives the reason; a rule is named like the setting that holds its threshold, and null turns it off. The score of
-machine mail and of receipts is their length in tokens, for a longer message is taken for a person's; of lengths it is
-tokens too, of all else a share. Documents are judged by length, symbols and repetition alone.
-The defaults are for what is certain: they reject no row of the bundled sample. About 30,000 tickets/s and core.
-This module does not judge whether an answer is right, and sees one row at a time.
+Output contract: `QualityStage` marks `(quality, rule, score, threshold)` and changes no text. The first of `RULES` to
+reject a row is the reason; a rule has the name of the setting with its threshold, and null turns it off. The score of
+machine mail and receipts is the length in tokens, as a longer message is taken for a person's; of lengths it is tokens
+too, of all else a share. Documents are subject to the rules on length, symbols and repetition alone.
+The defaults reject clear cases only, and no row of the bundled sample. About 30,000 tickets/s and core.
+This module does not check whether an answer is right, and sees one row at a time.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class QualityStage:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         batch = _Batch(table, self._phrases)
-        for name, score, objects, limit in self._rules:
+        for name, score, rejects, limit in self._rules:
             scores = score(batch)
-            rejected = objects(scores, limit)  # never where the score is NaN: the rule does not apply
+            rejected = rejects(scores, limit)  # never where the score is NaN: the rule does not apply
             if rejected.any():
                 table = schema.mark(table, rejected, "quality", name, np.asarray(scores, np.float32), limit)
         return table
@@ -59,22 +59,22 @@ def _message(signs: Callable[[pa.Array], np.ndarray]) -> Callable[[_Batch], np.n
     """Scores tickets whose question or answer has the signs by the length of that text."""
 
     def score(batch: _Batch) -> np.ndarray:
-        found = np.where(signs(batch.response), batch.answered, np.nan)
-        found = np.where(signs(batch.prompt), batch.asked, found)
-        return np.where(batch.tickets, found, np.nan)
+        length = np.where(signs(batch.response), batch.answered, np.nan)
+        length = np.where(signs(batch.prompt), batch.asked, length)
+        return np.where(batch.tickets, length, np.nan)
 
     return score
 
 
 def _template(batch: _Batch) -> np.ndarray:
-    found = boilerplate.receipts(batch.response, batch.phrases) & batch.tickets
-    return np.where(found, batch.answered, np.nan)
+    receipt = boilerplate.receipts(batch.response, batch.phrases) & batch.tickets
+    return np.where(receipt, batch.answered, np.nan)
 
 
-def _likeness(batch: _Batch) -> np.ndarray:
-    """Returns how alike answer and question are: the Jaccard similarity of their words, blind to case and punctuation;
-    with or without the question's first paragraph, its subject. Only texts of much the same length are compared."""
-    found = np.full(len(batch.tickets), np.nan)
+def _similarity(batch: _Batch) -> np.ndarray:
+    """Returns the Jaccard similarity of the words of answer and question, case and punctuation aside: the greater one
+    with or without the question's first paragraph, its subject. Only texts of similar length are compared."""
+    similarity = np.full(len(batch.tickets), np.nan)
     answer, whole = (np.asarray(pc.binary_length(text), dtype=np.int64) for text in (batch.response, batch.prompt))
     gap = np.asarray(pc.find_substring(batch.prompt, "\n\n"), dtype=np.int64)
     for start in (np.zeros_like(gap), np.where(gap < 0, 0, gap + 2)):
@@ -82,10 +82,10 @@ def _likeness(batch: _Batch) -> np.ndarray:
         close = batch.tickets & (np.abs(answer - question) <= UNLIKE * np.maximum(answer, question))
         for row in np.flatnonzero(close):
             asked = batch.prompt[int(row)].as_py().encode()[start[row] :].decode(errors="ignore")
-            ours, theirs = _words(batch.response[int(row)].as_py()), _words(asked)
-            alike = len(ours & theirs) / len(ours | theirs) if ours | theirs else np.nan
-            found[row] = np.fmax(found[row], alike)
-    return found
+            one, other = _words(batch.response[int(row)].as_py()), _words(asked)
+            jaccard = len(one & other) / len(one | other) if one | other else np.nan
+            similarity[row] = np.fmax(similarity[row], jaccard)
+    return similarity
 
 
 def _words(text: str) -> set[str]:
@@ -106,12 +106,12 @@ def _either(measure: Callable[[pa.Array], np.ndarray]) -> Callable[[_Batch], np.
 
 
 Rule = tuple[str, Callable[[_Batch], np.ndarray], Callable[[np.ndarray, float], np.ndarray]]
-RULES: tuple[Rule, ...] = (  # setting and reason, score, when it objects; the most telling first
+RULES: tuple[Rule, ...] = (  # setting and reason, score, comparison that rejects; the most specific first
     ("bounce", _message(boilerplate.bounces), np.less_equal),
     ("auto_reply", _message(boilerplate.auto_replies), np.less_equal),
     ("system_message", _message(boilerplate.system_messages), np.less_equal),
     ("template_answer", _template, np.less_equal),
-    ("answer_repeats_question", _likeness, np.greater_equal),
+    ("answer_repeats_question", _similarity, np.greater_equal),
     ("answer_too_short", _answer, np.less),
     ("too_short", _row, np.less),
     ("too_long", _row, np.greater),

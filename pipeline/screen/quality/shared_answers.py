@@ -1,4 +1,4 @@
-"""Canned answers that the data itself gives away: the same answer under many different questions.
+"""Canned answers by frequency: the same answer under many different questions.
 
 Output contract: `shared_answers` counts, over a whole run, the unmarked tickets of each answer and returns those over
 the limit; `SharedAnswerStage` marks their rows `(quality, shared_answer, tickets, limit)`. Answers are the same if
@@ -25,7 +25,7 @@ NOT_LETTERS = re.compile(r"[\W\d_]+")
 
 
 def answer_key(text: str) -> bytes:
-    """Returns 8 bytes that answers have in common which say the same in the same words (BLAKE2b-64)."""
+    """Returns the BLAKE2b-64 of an answer's words: 8 bytes, the same for answers with the same words."""
     lines = [line for line in text.split("\n") if len(line.split()) >= FEW_WORDS]
     words = NOT_LETTERS.sub(" ", " ".join(lines or [text]).lower()).strip()
     return hashlib.blake2b(words.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -40,9 +40,9 @@ def _keys(table: pa.Table) -> pa.Array:
 
 
 def shared_answers(run: Run, parts: Sequence[str], limit: int) -> pa.Table:
-    """Returns key (8 bytes) and tickets (int64) of the answers that more than `limit` different tickets have.
+    """Returns key (8 bytes) and tickets (int64) of the answers of more than `limit` different tickets.
 
-    `parts` are WORKING tables in the run. About 50 bytes per ticket are held while they are counted.
+    `parts` are WORKING tables in the run. Memory: about 50 bytes per ticket.
     """
     tables = [pa.table({"id": pa.array([], pa.string()), "key": pa.array([], pa.binary(8))})]
     for part in parts:
@@ -54,7 +54,7 @@ def shared_answers(run: Run, parts: Sequence[str], limit: int) -> pa.Table:
 
 
 class SharedAnswerStage:
-    """The row stage. `shared` is what `shared_answers` returned for the whole input and this `limit`."""
+    """The row stage. `shared`: the result of `shared_answers` for the whole input and this `limit`."""
 
     def __init__(self, shared: pa.Table, limit: int) -> None:
         self._keys = pa.chunked_array(shared["key"]).combine_chunks()
@@ -62,7 +62,6 @@ class SharedAnswerStage:
         self._limit = limit
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        at = pc.index_in(_keys(table), value_set=self._keys, skip_nulls=True)
-        tickets = self._tickets.take(at)
-        found = np.asarray(pc.is_valid(at), dtype=bool)
-        return schema.mark(table, found, "quality", "shared_answer", tickets.to_pylist(), self._limit)
+        index = pc.index_in(_keys(table), value_set=self._keys, skip_nulls=True)
+        shared, tickets = np.asarray(pc.is_valid(index), dtype=bool), self._tickets.take(index).to_pylist()
+        return schema.mark(table, shared, "quality", "shared_answer", tickets, self._limit)

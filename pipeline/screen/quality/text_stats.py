@@ -1,4 +1,4 @@
-"""Measures of a text that say whether it is text: length, symbols, repetition. A batch at a time, without a loop.
+"""Statistics of texts: length, symbols, repetition. A batch at a time, without a loop.
 
 Output contract: every function takes a pa.StringArray without nulls and returns a float64 or int64 array with one
 value per text. Shares are between 0 and 1, of UTF-8 bytes; 0 for an empty text.
@@ -31,13 +31,13 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def symbols(texts: pa.StringArray) -> np.ndarray:
-    """Returns the share of ASCII punctuation and control characters in what is not white space."""
-    found, blank = (np.asarray(pc.count_substring_regex(texts, pattern)) for pattern in (SYMBOL, SPACE))
-    return _share(found, np.asarray(pc.binary_length(texts)) - blank)
+    """Returns the share of ASCII punctuation and control characters among the characters but white space."""
+    symbol, blank = (np.asarray(pc.count_substring_regex(texts, pattern)) for pattern in (SYMBOL, SPACE))
+    return _share(symbol, np.asarray(pc.binary_length(texts)) - blank)
 
 
 def repeated_lines(texts: pa.StringArray) -> np.ndarray:
-    """Returns the share of a text that lies in lines which repeat an earlier one of the same text."""
+    """Returns the share of a text in lines that repeat an earlier line of it."""
     split = pc.split_pattern(texts, "\n")
     lines = pc.utf8_trim_whitespace(pc.list_flatten(split))
     row = np.asarray(pc.list_parent_indices(split), dtype=np.int64)
@@ -54,13 +54,13 @@ def repeated_lines(texts: pa.StringArray) -> np.ndarray:
 
 
 def top_gram(texts: pa.StringArray) -> np.ndarray:
-    """Returns the share of a text that its most frequent sequence of three words makes up; 0 if none comes thrice."""
+    """Returns the share of the most frequent sequence of three words in a text; 0 if none occurs three times."""
     split = pc.ascii_split_whitespace(texts)
     words = pc.list_flatten(split)
     row = np.asarray(pc.list_parent_indices(split), dtype=np.int64)
-    found = np.zeros(len(texts))
+    covered = np.zeros(len(texts))
     if len(row) < GRAM:
-        return found
+        return covered
     code = np.asarray(words.dictionary_encode().indices).astype(np.uint64)
     length = np.asarray(pc.binary_length(words), dtype=np.int64)
     ends = len(row) - GRAM + 1
@@ -73,12 +73,12 @@ def top_gram(texts: pa.StringArray) -> np.ndarray:
     whole = np.flatnonzero(row[:ends] == row[GRAM - 1 :])  # all of it in one text
     key = key[whole]
     often = _thrice(key)
-    place = np.minimum(np.searchsorted(often, key), max(len(often) - 1, 0))
-    hits = np.flatnonzero(often[place] == key) if len(often) else np.empty(0, np.int64)
-    count = np.bincount(place[hits], minlength=len(often))
-    at = whole[hits]
-    np.maximum.at(found, row[at], count[place[hits]] * size[at])
-    return _share(found, np.asarray(pc.binary_length(texts), dtype=np.int64))
+    slot = np.minimum(np.searchsorted(often, key), max(len(often) - 1, 0))
+    hits = np.flatnonzero(often[slot] == key) if len(often) else np.empty(0, np.int64)
+    count = np.bincount(slot[hits], minlength=len(often))
+    start = whole[hits]
+    np.maximum.at(covered, row[start], count[slot[hits]] * size[start])
+    return _share(covered, np.asarray(pc.binary_length(texts), dtype=np.int64))
 
 
 def _thrice(key: np.ndarray) -> np.ndarray:
