@@ -18,7 +18,7 @@ from pipeline.config import Serve
 from serve_app import keys
 from serve_app.engines.fake import FakeEngine
 from serve_app.http import gateway
-from serve_app.observe.metrics import Guarded
+from serve_app.observe.metrics import GuardFindings
 from tests.serve_app.client import connect
 
 ROOT = Path(__file__).parent.parent
@@ -46,7 +46,7 @@ def exported() -> set[str]:
             return (await client.get("/metrics")).text
 
     text = asyncio.run(scrape())
-    (guarded,) = Guarded(Counter({("in", "email", "redact"): 1})).collect()
+    (guarded,) = GuardFindings(Counter({("in", "email", "redact"): 1})).collect()
     return {*re.findall(r"^([a-zA-Z_:][a-zA-Z_:0-9]*)", text, re.MULTILINE), *(at.name for at in guarded.samples), "up"}
 
 
