@@ -20,7 +20,7 @@ from pyarrow.fs import FileType
 from rich.console import Console
 
 from jobs import log, recorded
-from pipeline import config
+from pipeline.config import Project, load
 from pipeline.errors import InputError, SolotuneError, UserError
 from pipeline.run import Run
 from pipeline.storage import refuse_credentials, storage_errors
@@ -42,7 +42,7 @@ class Job:
     """A verb's arguments. `inputs` are absolute paths or URIs, `earlier` run folders; both are empty unless the verb
     makes the run folder. `options` maps the names of options to their values."""
 
-    project: config.Project
+    project: Project
     run: Run
     inputs: tuple[str, ...]
     console: Console
@@ -160,7 +160,7 @@ def main(
 
 def _job(args: argparse.Namespace, makes_run: bool) -> Job:
     """Returns what the command line asks for. A run folder is made once the configuration and all inputs are there."""
-    project = config.load(args.config)
+    project = load(args.config)
     inputs = tuple(map(_input, args.input)) if makes_run else ()
     earlier = tuple(Run.open(absolute_path(path), make=False) for path in args.earlier) if makes_run else ()
     for earlier_run in earlier:

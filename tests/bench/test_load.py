@@ -56,10 +56,10 @@ def test_an_engine_that_does_not_load_is_told_with_its_words(tmp_path: Path) -> 
     def ask() -> None:
         with servers.bare(tmp_path, {"engine": "hf"}, tmp_path / "log") as measure:
             for _ in range(600):
-                if "holds no finished" in (tmp_path / "log").read_text():
+                if "is no run folder" in (tmp_path / "log").read_text():
                     break
                 time.sleep(0.05)
             measure({"requests": 1, "at_once": 1, "max_tokens": 1})
 
-    with pytest.raises(RuntimeError, match="holds no finished"):
+    with pytest.raises(RuntimeError, match="is no run folder"):
         ask()

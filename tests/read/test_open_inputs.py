@@ -125,7 +125,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         assert uri.endswith("?region=x")
         return filesystem, uri.removeprefix("mock://").removesuffix("?region=x").rstrip("/")
 
-    for module in ("places", "files"):
+    for module in ("open_inputs", "files"):
         monkeypatch.setattr(f"pipeline.read.{module}.locate", locate)
     return tmp_path
 
