@@ -23,6 +23,7 @@ from pipeline.evaluate.text_metrics import ratio
 from pipeline.formats import FORMATS
 from pipeline.model_fingerprint import model_fingerprint
 from pipeline.models import generate, load, memory
+from pipeline.models.load import Base
 from pipeline.models.template import template_sha256
 from pipeline.progress import Meter
 from pipeline.run import Run, fingerprint
@@ -42,10 +43,11 @@ def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
         return dict(run.read_json(METRICS))
     rows = heldout.golden_rows(project, run)
     chosen = [row for row in rows if row["kind"] == "qa"][: settings.rows]
+    base = Base.trained(project, run)
     stage = run.begin("evaluate", key)
     metrics: dict[str, Any] = {}
     with Meter(console, "base and tuned on the golden set", 2 * (len(rows) + len(chosen))) as meter:
-        for step in batch.stream(lambda: _measure(project, run, rows, chosen)):
+        for step in batch.stream(lambda: _measure(project, base, run, rows, chosen)):
             meter.advance(step.get("rows", 0))
             metrics.update(step.get("metrics", {}))
     for name, sentence in metrics["skipped"].items():
@@ -55,10 +57,10 @@ def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
     return metrics
 
 
-def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> Iterator[dict[str, Any]]:
+def _measure(project: Project, base: Base, run: Run, rows: list[Any], chosen: list[Any]) -> Iterator[dict[str, Any]]:
     """Runs where the hardware is; yields `{rows}` as they are done and `{metrics}` last."""
     settings = project.evaluate
-    model, tokenizer, precision = _load(project, run)
+    model, tokenizer, precision = _load(project, base, run)
     examples = heldout.encode(project, tokenizer, rows)
     texts = general_text.pieces(project, tokenizer) if settings.general else []
     scored: dict[str, list[TokenScores]] = {}
@@ -99,10 +101,9 @@ def _measure(project: Project, run: Run, rows: list[Any], chosen: list[Any]) -> 
     yield {"metrics": {**metrics, "samples": _samples(chosen[: settings.samples], answers)}}
 
 
-def _load(project: Project, run: Run) -> tuple[Any, Any, str]:
+def _load(project: Project, base: Base, run: Run) -> tuple[Any, Any, str]:
     """Returns the base with the run's adapter, its tokenizer, and how the base is held: as on disk where that fits the
     device, else as training held it."""
-    base = load.Base.of(project)
     quantise = None if memory.fits(base.folder, 2) else project.train.quantise
     causal, tokenizer = base.load(quantise, load.device())
     return load.attach(causal, run.local(load.ADAPTER)), tokenizer, quantise or "whole"

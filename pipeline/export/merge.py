@@ -51,8 +51,9 @@ Weigh = Callable[[str, "torch.Tensor"], "torch.Tensor"]
 def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
     """Merges, checks and publishes, or finds it done; returns `metrics/export.json`.
 
-    Raises `MissingStageError` before `train`, `ConfigError` for a base that is itself quantised, `IntegrityError` for
-    an adapter that does not fit, `GateError` when no merged model is as good as the adapter; then nothing is published.
+    Raises `MissingStageError` before `train`, `ConfigError` for a base that is itself quantised or another than the one
+    trained on, `IntegrityError` for an adapter that does not fit, `GateError` when no merged model is as good as the
+    adapter; then nothing is published.
     """
     trained = run.require("train")
     evaluated = run.manifest("evaluate")
@@ -61,10 +62,11 @@ def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
     if run.manifest(STAGE, key) is not None:
         console.print("export: merged before")
         return dict(run.read_json(METRICS))
+    base = Base.trained(project, run)
     stage = run.begin(STAGE, key)
     place = run.local(MERGED)
     with storage_errors(str(place)):
-        facts, chosen = _best(project, run, console)
+        facts, chosen = _best(project, base, run, console)
         folder = _temporary(run, chosen)
         (folder / "README.md").write_text(model_card.merged(project, run, facts), encoding="utf-8")
         checkpoint.publish(folder, place)
@@ -82,7 +84,7 @@ def _temporary(run: Run, name: str) -> Path:
     return run.local(MERGED).with_name(f".merged-{name}.tmp")
 
 
-def _best(project: Project, run: Run, console: Console) -> tuple[dict[str, Any], str]:
+def _best(project: Project, base: Base, run: Run, console: Console) -> tuple[dict[str, Any], str]:
     """Builds and measures a merge into each base; returns the facts, and whose merge is left in its folder."""
     tokenizer = Base.of(project, str(run.local(ADAPTER))).tokenizer()
     examples = heldout.encode(project, tokenizer, heldout.golden_rows(project, run)[: project.export.rows])
@@ -93,7 +95,7 @@ def _best(project: Project, run: Run, console: Console) -> tuple[dict[str, Any],
         folder = _temporary(run, name)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        facts, expected = _build(project, run, name, folder, examples, tokenizer.pad_token_id)
+        facts, expected = _build(project, base, run, name, folder, examples, tokenizer.pad_token_id)
         got = _scored(Base.of(project, str(folder)), examples, tokenizer.pad_token_id)
         result = measured[name] = compare(expected, got, project)
         console.print(f"export: merged into {BASES[name]}: {result['sentence']}")
@@ -136,10 +138,9 @@ def compare(expected: list[TokenScores], got: list[TokenScores], project: Projec
 
 
 def _build(
-    project: Project, run: Run, name: str, folder: Path, examples: list[Encoded], pad: int
+    project: Project, base: Base, run: Run, name: str, folder: Path, examples: list[Encoded], pad: int
 ) -> tuple[dict[str, Any], list[TokenScores]]:
     """Fills the folder with the merge into one of the bases, then measures the adapter on that base."""
-    base = Base.of(project)
     device, dtype = memory.choose_device(base.folder)
     quantise = project.train.quantise if name == "nf4" else None
     if quantise is None:  # what does not fit is found out before a model is loaded

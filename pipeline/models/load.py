@@ -25,6 +25,7 @@ from pipeline.models.template import prepare_tokenizer
 
 if TYPE_CHECKING:
     from pipeline.config import Project
+    from pipeline.run import Run
 
 ADAPTER = "model/adapter"
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "LICENSE*", "README.md"]
@@ -103,6 +104,21 @@ class Base:
         whole = name is None or (folder / "config.json").is_file()
         embedded = folder if whole else find_folder(project.base_model)
         return cls(name or project.base_model, folder, project.chat_template, embedded)
+
+    @classmethod
+    def trained(cls, project: Project, run: Run) -> Base:
+        """Returns the base model that the run's adapter was trained on.
+
+        Raises `MissingStageError` before `train`, and `ConfigError` where the project's base has other content than
+        the one the training recorded.
+        """
+        base, recorded = cls.of(project), run.require("train")["inputs"].get("base")
+        if recorded not in (None, base.fingerprint):
+            raise ConfigError(
+                f"the adapter in {run.uri} was trained on another base than {base.name} is now: name that one as "
+                "base_model, or run `jobs.train` again"
+            )
+        return base
 
     @cached_property
     def fingerprint(self) -> str:

@@ -79,7 +79,7 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     folder = run.local(load.ADAPTER)
     run.add(stage, [f"{load.ADAPTER}/{path.relative_to(folder).as_posix()}" for path in checkpoint.files_of(folder)])
     run.add(stage, [LINES])
-    run.commit(stage, {"pack": packed["key"]}, {"steps": len(metrics["steps"])})
+    run.commit(stage, {"pack": packed["key"], "base": base.fingerprint}, {"steps": len(metrics["steps"])})
     return metrics
 
 

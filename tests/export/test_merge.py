@@ -35,7 +35,7 @@ def trained(run: Run, project: Project) -> Run:
     stage = run.begin("train", "train-key")
     metrics = {"examples": 60, "supervised_tokens": 720, "steps": [{}], "device": "CPU, 2 threads"}
     run.put_json(stage, qlora.METRICS, metrics)
-    run.commit(stage, {}, {})
+    run.commit(stage, {"base": load.Base.of(project).fingerprint}, {})
     return run
 
 
@@ -186,6 +186,21 @@ def test_rank_stabilised_and_dora_adapters_merge_as_peft_merges_them(
     assert len(ours) > 10
 
 
+def test_a_base_that_is_another_than_the_one_trained_on_is_refused(
+    curated: Run, make_project: Any, tmp_path: Path
+) -> None:
+    base = make_model(tmp_path / "base")
+    run = trained(curated, make_project(base=base))
+    (tmp_path / "other").mkdir()
+    other = make_model(tmp_path / "other" / "base", dtype="float32")  # the same name, other weights
+    with pytest.raises(ConfigError, match=r"trained on another base .* run `jobs\.train` again"):
+        export(make_project(base=other), run)
+    assert not run.exists(merge.MERGED)
+    with pytest.raises(ConfigError, match="trained on another base"):
+        load.Base.trained(make_project(base=other), run)
+    assert load.Base.trained(make_project(base=base), run) == load.Base.of(make_project(base=base))
+
+
 def test_a_name_in_two_files_of_the_base_is_refused(tmp_path: Path) -> None:
     writer = safetensors_io.Shards(tmp_path)
     writer.add("a", torch.zeros(2))
@@ -222,7 +237,10 @@ def test_an_adapter_that_does_not_fit_publishes_nothing(
     assert not curated.exists(merge.MERGED)
 
 
-def test_a_quantised_base_is_refused(curated: Run, make_project: Any, tmp_path: Path) -> None:
+def test_a_quantised_base_is_refused(
+    curated: Run, make_project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load.Base, "trained", lambda project, _: load.Base.of(project))  # quantised since
     base = make_model(tmp_path / "base")
     project = make_project(base=base)
     trained(curated, project)
