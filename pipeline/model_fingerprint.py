@@ -53,8 +53,7 @@ def _digest(file: Path) -> str:
     key = hashlib.sha256(f"{file.resolve()}\0{state}".encode("utf-8", "surrogateescape")).hexdigest()
     digest = _digests.get(key) or _cached(key)
     if digest is None:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = storage.sha256(file)
         if time.time() - max(status.st_mtime, status.st_ctime) < SETTLED:
             return digest
         with contextlib.suppress(OSError, RuntimeError):  # without a home or space, this process remembers

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import os
 import re
@@ -111,6 +112,12 @@ def write_whole(target: Path, data: bytes | memoryview, private: bool = False) -
         temporary.unlink(missing_ok=True)
         raise
     to_disk(target.parent)  # the rename itself must survive a power cut
+
+
+def sha256(path: Path) -> str:
+    """Returns the SHA-256 of a local file's content, as 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def to_disk(path: Path) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -89,7 +89,8 @@ def curate(
     if run.manifest("curate", keys(job)["curate"]) is None:
         golden_rows.freeze(run)
         job = replace(job, earlier=Earlier.of(project, run, earlier))
-        manifests, key = unfinished(job), keys(job)
+        key = keys(job)
+        manifests = unfinished(run, key)
         for name, stage in STAGES.items():
             if manifests[name] is None:
                 manifests[name] = stage.do(job, run.begin(name, key[name]), *(manifests[need] for need in stage.needs))
@@ -120,10 +121,9 @@ def keys(job: Curation) -> dict[str, str]:
     return chain
 
 
-def unfinished(job: Curation) -> dict[str, Manifest | None]:
+def unfinished(run: Run, key: Mapping[str, str]) -> dict[str, Manifest | None]:
     """Returns the manifest of each stage; None for one to be run: not finished, and needed by one that is not."""
-    key = keys(job)
-    manifests = {name: job.run.manifest(name, key[name]) for name in STAGES}
+    manifests = {name: run.manifest(name, key[name]) for name in STAGES}
     needed = {"curate"}
     for name, stage in reversed(STAGES.items()):
         if name in needed and manifests[name] is None:

@@ -128,9 +128,7 @@ class Base:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The content of `config.json`; raises `MissingModelError` for a folder without one."""
-        if not (path := self.folder / "config.json").is_file():
-            raise MissingModelError(f"{self.folder} holds no model: config.json is missing")
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(_config_file(self.folder).read_text()))
 
     @property
     def positions(self) -> int:
@@ -184,12 +182,18 @@ class Base:
         return model.eval(), tokenizer
 
 
+def _config_file(folder: Path) -> Path:
+    """Returns a model folder's configuration; raises `MissingModelError` for a folder without one."""
+    if not (path := folder / "config.json").is_file():
+        raise MissingModelError(f"{folder} holds no model: config.json is missing")
+    return path
+
+
 def _embeddings(folder: Path) -> int:
     """Returns how many tokens a model folder's configuration has embeddings for."""
     from transformers import AutoConfig
 
-    if not (folder / "config.json").is_file():
-        raise MissingModelError(f"{folder} holds no model: config.json is missing")
+    _config_file(folder)
     try:
         return int(AutoConfig.from_pretrained(folder).get_text_config().vocab_size)
     except (OSError, ValueError, AttributeError) as error:

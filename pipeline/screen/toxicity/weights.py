@@ -8,13 +8,13 @@ This module scores nothing.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pickle
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import IntegrityError, MissingModelError
+from pipeline.storage import sha256
 
 PINNED = {  # whole SHA-256 of Detoxify's official checkpoints, where published; 8 digits in a file name are no pin
     "original": "c1212f89ac23307ab33932ce29dc446a6e030fb3f384a500890bbe662b7b544a",
@@ -114,7 +114,5 @@ def _stated_digest(folder: Path, name: str) -> str:
 
 def _verify(path: Path, expected: str) -> None:
     """Raises `IntegrityError` unless the file's SHA-256 starts with `expected`."""
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if not digest.startswith(expected):
+    if not sha256(path).startswith(expected):
         raise IntegrityError(f"{path} does not have the expected SHA-256 {expected}: delete it and fetch it again")

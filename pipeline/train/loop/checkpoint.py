@@ -9,14 +9,13 @@ and position.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.storage import storage_errors, to_disk
+from pipeline.storage import sha256, storage_errors, to_disk
 
 KEPT = 2
 MANIFEST = "manifest.json"
@@ -44,7 +43,7 @@ def save(root: Path, step: int, key: str, write: Callable[[Path], None], kept: i
             root.mkdir(parents=True, exist_ok=True)
             temporary.mkdir()
             write(temporary)
-            hashes = {path.relative_to(temporary).as_posix(): _sha256(path) for path in files_of(temporary)}
+            hashes = {path.relative_to(temporary).as_posix(): sha256(path) for path in files_of(temporary)}
             (temporary / MANIFEST).write_text(json.dumps({"step": step, "key": key, "files": hashes}, indent=2) + "\n")
             publish(temporary, final)
     except Exception:
@@ -82,14 +81,9 @@ def _problem(path: Path, manifest: dict[str, object], key: str) -> str | None:
         file = path / name
         if not file.is_file():
             return f"{name} is missing"
-        if _sha256(file) != expected:
+        if sha256(file) != expected:
             return f"{name} is not what was written"
     return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def files_of(folder: Path) -> list[Path]:
