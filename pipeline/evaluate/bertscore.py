@@ -55,7 +55,7 @@ class Encoder:
         return vectors
 
     def counts(self, references: Sequence[str], predictions: Sequence[str]) -> Statistics:
-        """Returns each pair's F1 and 1; shape (rows, 2), for `metrics.ratio`. An empty text scores 0."""
+        """Returns each pair's F1 and 1; shape (rows, 2), for `text_metrics.ratio`. An empty text scores 0."""
         pairs = zip(self._vectors(references), self._vectors(predictions), strict=True)
         return np.array([[_f1(a, b), 1.0] for a, b in pairs]).reshape(-1, 2)
 

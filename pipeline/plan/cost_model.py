@@ -3,7 +3,7 @@
 Output contract: `choose` returns the fastest `Plan` whose predicted memory fits the card, None where none does. Figures
 are predictions: `PLAIN` and `FUSED` hold every coefficient and nothing else is tuned, so a new measurement is put in
 there and nowhere else. `docs/training.md` shows the measurements behind them and how far off the model is for each.
-This module loads no weights, looks at no GPU and reads no run folder: `settle` does.
+This module loads no weights, looks at no GPU and reads no run folder: `resolve_auto` does.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """What `auto` means in this run: the planner's choice for the card that is really there, and what became of the plan.
 
-Output contract: `settle` returns the project with numbers where `auto` stood; `metrics/plan.json` is written when the
-training begins and `against` puts it beside what was measured. A run that goes on on another card keeps its packed rows
-as long as they fit there, so its checkpoints stay valid; only the recompute depth changes, which changes no gradient.
-This module predicts nothing (`plan` does) and starts no training.
+Output contract: `resolve_auto` returns the project with numbers where `auto` stood; `metrics/plan.json` is written when
+the training begins and `against` puts it beside what was measured. A run that goes on on another card keeps its packed
+rows as long as they fit there, so its checkpoints stay valid; only the recompute depth changes, which changes no
+gradient.
+This module predicts nothing (`cost_model` does) and starts no training.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class HfEngine:
     """Loads `model/merged` of a run and generates in another process. See `Engine`.
 
     Raises `MissingStageError` before `export`, `IntegrityError` when the model's chat template is not the one that was
-    exported, what `pipeline.models.load.load` raises, and `EngineError` when the model does not load otherwise.
+    exported, what `Base.load` raises, and `EngineError` when the model does not load otherwise.
     """
 
     def __init__(self, project: Project, run: Run) -> None:

@@ -201,7 +201,7 @@ def _manager(model: Any, shape: Model) -> Any:
 
 
 def start(shape: Model, send: Callable[[list[Tokens]], None]) -> Batch:
-    """Loads the model and starts its batch. Raises what `model.load` and `Batch` raise."""
+    """Loads the model and starts its batch. Raises what `Base.load` and `Batch` raise."""
     import torch
 
     from pipeline.models import load

@@ -116,9 +116,9 @@ def test_neftunes_noise_is_that_of_an_average_example() -> None:
 
 
 @pytest.fixture
-def event_log(tmp_path: Path) -> Path:
+def book(tmp_path: Path) -> Path:
     """Forty pages of prose, and a table of questions."""
-    place = tmp_path / "event_log"
+    place = tmp_path / "book"
     place.mkdir()
     for number in range(40):
         body = f"Chapter {number} tells of ownership and of borrowing. " * (1 + number % 5)
@@ -126,15 +126,15 @@ def event_log(tmp_path: Path) -> Path:
     return place
 
 
-def mixed(curated: Run, make_project: Any, event_log: Path, share: float = 0.1, **project: Any) -> dict[str, Any]:
-    made = make_project(train={"general": {"path": str(event_log), "share": share}}, **project)
+def mixed(curated: Run, make_project: Any, book: Path, share: float = 0.1, **project: Any) -> dict[str, Any]:
+    made = make_project(train={"general": {"path": str(book), "share": share}}, **project)
     pack.pack(made, Base.of(made), curated, QUIET)
     counts: dict[str, Any] = curated.read_json(pack.SUMMARY)["train"]
     return counts
 
 
-def test_general_rows_are_a_tenth_of_the_supervised_tokens(curated: Run, make_project: Any, event_log: Path) -> None:
-    counts = mixed(curated, make_project, event_log)
+def test_general_rows_are_a_tenth_of_the_supervised_tokens(curated: Run, make_project: Any, book: Path) -> None:
+    counts = mixed(curated, make_project, book)
     found = counts["general"]
     longest = 128
     assert found["supervised_tokens"] / counts["supervised_tokens"] == pytest.approx(found["share"], abs=1e-4)
@@ -150,35 +150,35 @@ def test_general_rows_are_a_tenth_of_the_supervised_tokens(curated: Run, make_pr
     assert curated.read_json(pack.SUMMARY)["train"]["examples"] == 60
 
 
-def test_the_draw_follows_the_seed_and_nothing_else(curated: Run, make_project: Any, event_log: Path) -> None:
+def test_the_draw_follows_the_seed_and_nothing_else(curated: Run, make_project: Any, book: Path) -> None:
     def ids() -> list[str]:
         return list(curated.read_table("data/general/00000.parquet")["id"].to_pylist())
 
-    mixed(curated, make_project, event_log)
+    mixed(curated, make_project, book)
     first = ids()
     curated.delete("stages/pack")
-    mixed(curated, make_project, event_log)
+    mixed(curated, make_project, book)
     assert ids() == first
-    mixed(curated, make_project, event_log, seed=8)
+    mixed(curated, make_project, book, seed=8)
     assert ids() != first
     before = curated.manifest("pack")
-    (event_log / "page-00.md").write_text("# Part 0\n\nanother text\n")
-    mixed(curated, make_project, event_log, seed=8)
+    (book / "page-00.md").write_text("# Part 0\n\nanother text\n")
+    mixed(curated, make_project, book, seed=8)
     after = curated.manifest("pack")
     assert before is not None
     assert after is not None
     assert before["key"] != after["key"]
 
 
-def test_too_little_general_text_is_said(curated: Run, make_project: Any, event_log: Path, capsys: Any) -> None:
-    made = make_project(train={"general": {"path": str(event_log), "share": 0.9}})
+def test_too_little_general_text_is_said(curated: Run, make_project: Any, book: Path, capsys: Any) -> None:
+    made = make_project(train={"general": {"path": str(book), "share": 0.9}})
     pack.pack(made, Base.of(made), curated, Console(width=300))
     found = curated.read_json(pack.SUMMARY)["train"]["general"]
     assert found["rows"] == found["available"] == 40
     assert found["share"] < found["wanted"] == 0.9
     assert "all there are: 90% were wanted" in capsys.readouterr().out
     with pytest.raises(InputError):
-        mixed(curated, make_project, event_log / "none")
+        mixed(curated, make_project, book / "none")
 
 
 @pytest.mark.cluster
@@ -189,11 +189,11 @@ def test_a_real_book_is_mixed_in(curated: Run, make_project: Any) -> None:
     assert counts["available"] > 500
 
 
-def test_rows_the_run_has_curated_are_not_added_again(event_log: Path, make_project: Any) -> None:
-    rows = general_rows.available(make_project(), str(event_log), set())
+def test_rows_the_run_has_curated_are_not_added_again(book: Path, make_project: Any) -> None:
+    rows = general_rows.available(make_project(), str(book), set())
     ids = rows["id"].to_pylist()
     assert len(set(ids)) == len(ids) == 40
-    rest = general_rows.available(make_project(), str(event_log), set(ids[:5]))
+    rest = general_rows.available(make_project(), str(book), set(ids[:5]))
     assert rest["id"].to_pylist() == ids[5:]
 
 

@@ -1,4 +1,4 @@
-"""Which layers of a model `fused` can take: those it computes exactly as transformers and peft do.
+"""Which layers of a model `fused_lora` can take: those it computes exactly as transformers and peft do.
 
 Output contract: a module's attention projections, gated MLP and norm are named here, or not at all. Where anything is
 unknown (dropout, DoRA, a second adapter, adapters of different scales, another activation) nothing is named, and the

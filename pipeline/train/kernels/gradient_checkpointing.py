@@ -3,7 +3,7 @@
 Output contract: after `recompute_layers(model, count)` the first `count` decoder layers recompute, the others keep what
 they made; gradients are the same to the last bit that the arithmetic repeats. The bottom layers are chosen because the
 backward pass reaches them last: what the upper layers kept is free again by then.
-This module does not decide how many (`plan` does) and saves nothing inside a layer.
+This module does not decide how many (`cost_model` does) and saves nothing inside a layer.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
 
     @property
     def event_log(self) -> EventLog:
-        """The trainer's event_log."""
+        """The trainer's event log."""
         return self.trainer.event_log
 
     @property

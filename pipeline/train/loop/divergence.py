@@ -1,9 +1,9 @@
-"""When a training has gone wrong, and what is done about it: the verdict on a step and the fallback of remedies.
+"""When a training has gone wrong, and what is done about it: the verdict on a step and the ladder of remedies.
 
 Output contract: `Guard.judge` gives one verdict per optimiser step, before the weights change; only a step that is
 `GOOD` may change them. `Guard.needs_rollback` says when the last good snapshot is due. All it remembers goes into
 `state()`, so that a resumed training judges as the interrupted one would have.
-This module knows no model: it sees a loss and a norm per step. `trainer` holds the snapshots and takes them back.
+This module knows no model: it sees a loss and a norm per step. `callback` holds the snapshots and takes them back.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from typing import Any
 from pipeline.storage import append_whole, storage_errors, sweep, write_whole
 
 Line = dict[str, Any]
-EVERY = 0.5  # seconds between two looks at a event_log that is followed
+EVERY = 0.5  # seconds between two looks at an event log that is followed
 HAPPENED = {"resumed", "preempted", "save_failed", "out_of_memory", "damaged", "worker_lost"}
 """Events of the machine. They are not repeated by a resumed training, so cutting back leaves them in place."""
 
@@ -99,7 +99,7 @@ def following(event_log: EventLog, take: Callable[[Line], None]) -> Iterator[Non
 
 
 def read(path: Path) -> list[Line]:
-    """Returns every whole line of a event_log; none where there is no file."""
+    """Returns every whole line of an event log; none where there is no file."""
     lines: list[Line] = []
     for text in path.read_bytes().decode(errors="replace").split("\n")[:-1] if path.is_file() else []:
         try:

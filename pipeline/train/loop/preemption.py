@@ -2,7 +2,7 @@
 
 Output contract: `Notice.given()` returns a few words on the notice, or None; it looks for files on the spot and takes
 the address's answer from a thread, so it costs a training step nothing. `on_sigterm` turns the signal into a file.
-This module saves nothing and stops nothing: `trainer` asks it after every step.
+This module saves nothing and stops nothing: `callback` asks it after every step.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Output contract: `capture` copies what trains to the CPU, `restore` puts a copy back; `put` writes an object as a file.
 Everything is first serialised in memory: a full disk is then Python's `OSError`, not a library's own error.
-This module does not know when; `course` does.
+This module does not know when; `callback` does.
 """
 
 from __future__ import annotations
