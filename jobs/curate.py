@@ -8,7 +8,7 @@ from pipeline.report import counts_table
 
 def curate(job: Job) -> None:
     """Curates and prints the counts."""
-    from pipeline.curation import curate  # imports Ray
+    from pipeline.curation import curate  # spares `--help` the stages
 
     counts_table.counts(curate.curate(job.project, job.run, job.inputs, job.console, job.earlier), job.console)
     job.console.print(f"data card: {job.run.full(curate.CARD)}   story of a row: python -m jobs.why RUN ROW")

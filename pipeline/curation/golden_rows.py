@@ -25,15 +25,18 @@ GOLDEN = "data/golden"
 CARRIED = f"{GOLDEN}/frozen.parquet"  # golden rows that are not in this dump
 
 
-def freeze(run: Run) -> None:
-    """Freezes what the folder's last finished curation made golden. To be called before its stages are withdrawn."""
+def freeze(run: Run) -> bool:
+    """Freezes what the folder's last finished curation made golden; returns whether that added rows. To be called
+    before its stages are withdrawn."""
     manifest = run.manifest("curate")
     if manifest is None:
-        return
+        return False
     before = _frozen_here(run)
     rows = _first(before, run.read_outputs(manifest, GOLDEN))
-    if rows.num_rows > before.num_rows:
-        run.write_table(FROZEN, rows)
+    if rows.num_rows == before.num_rows:
+        return False
+    run.write_table(FROZEN, rows)
+    return True
 
 
 def frozen(run: Run, earlier: Sequence[Run] = ()) -> pa.Table:

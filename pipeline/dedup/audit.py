@@ -25,7 +25,7 @@ from pipeline.batch import each, shared
 from pipeline.config import Dedup
 from pipeline.dedup import shingles
 from pipeline.dedup.cluster import Edges, Kept
-from pipeline.dedup.edges import Blocks, encode, read_sets
+from pipeline.dedup.edges import Blocks, decode, encode, read_sets
 from pipeline.dedup.rows import Rows
 from pipeline.run import Run
 
@@ -50,7 +50,7 @@ def audit(
     touched = drawn[edges.a] | drawn[edges.b]
     mine = Edges(edges.a[touched], edges.b[touched], edges.jaccard[touched])
     hit = np.isin(pairs, encode(mine.a, mine.b))
-    a, b = (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64((1 << 32) - 1)).astype(np.int64)
+    a, b = decode(pairs)
     checked, right = _recompute(run, parts, blocks, rows, mine, settings)
     recall, interval = share(int(hit.sum()), len(pairs))
     return {

@@ -17,7 +17,7 @@ from pipeline.config import Dedup
 from pipeline.dedup import cluster
 from pipeline.dedup.cluster import Edges, Kept
 from pipeline.dedup.index import DECISIONS
-from pipeline.dedup.rows import Rows
+from pipeline.dedup.rows import Rows, positions
 
 Similarity = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Exact Jaccard similarity (float32) of the rows `a[i]` and `b[i]`, for every i."""
@@ -73,8 +73,7 @@ def table(rows: Rows, outcome: Kept, component: np.ndarray, names: Sequence[str 
 def _groups(rows: Rows, component: np.ndarray) -> pa.Array:
     """Returns the group of each of the run's own rows."""
     count = len(rows)
-    by_id, by_rank = np.empty(count, np.int64), np.empty(count, np.int64)
-    by_id[rows.id_rank], by_rank[rows.rank] = np.arange(count), np.arange(count)
+    by_id, by_rank = positions(rows.id_rank), positions(rows.rank)
     smallest = np.full(count, count, dtype=np.int64)
     np.minimum.at(smallest, component[rows.first_own :], rows.id_rank[rows.first_own :])
     best = np.full(count, count, dtype=np.int64)

@@ -115,6 +115,11 @@ def encode(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(low << _HALF | high)
 
 
+def decode(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the lower and the higher row of each encoded pair, int64 (pairs,) each."""
+    return (pairs >> _HALF).astype(np.int64), (pairs & _LOWER).astype(np.int64)
+
+
 def write_pairs(run: Run, folder: str, task: int, blocks: Blocks, pairs: np.ndarray) -> None:
     """Writes sorted pairs, a file per block of the lower row."""
     bounds = np.searchsorted(pairs, blocks.first.astype(np.uint64) << _HALF)
@@ -158,7 +163,7 @@ def _verify(run: Run, folder: str, kind: str, tasks: int, block: int, blocks: Bl
     """Writes the edges whose lower row is in `block`; returns the number of pairs checked."""
     files = [run.read_table(_pair_file(folder, block, task)) for task in range(tasks)]
     pairs = _distinct(np.concatenate([np.asarray(file["pair"]) for file in files]))
-    a, b = (pairs >> _HALF).astype(np.int64), (pairs & _LOWER).astype(np.int64)
+    a, b = decode(pairs)
     left = blocks.load(block) if len(pairs) else None
     edges: list[tuple[np.ndarray, ...]] = [(np.empty(0),) * 3]
     for other in range(block, len(blocks)):

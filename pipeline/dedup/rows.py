@@ -93,10 +93,10 @@ def _id_rank(ids: pa.Array, first_own: int) -> np.ndarray:
     twice = ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1])) if len(ordered) else ordered
     if len(twice):
         raise IntegrityError(f"two unmarked rows have the id {twice[0]}: exact duplicates must be marked before")
-    return _positions(by_id)
+    return positions(by_id)
 
 
-def _positions(order: np.ndarray) -> np.ndarray:
+def positions(order: np.ndarray) -> np.ndarray:
     """Returns the position of each number in `order`, a permutation: int64 (rows,)."""
     position = np.empty(len(order), dtype=np.int64)
     position[order] = np.arange(len(order))
@@ -107,7 +107,7 @@ def _rank(table: pa.Table, source: np.ndarray, id_rank: np.ndarray) -> np.ndarra
     created = np.asarray(pc.fill_null(pc.cast(table["created_at"], pa.int64()), -(1 << 62)))
     resolved = np.asarray(pc.fill_null(table["resolved"], False), dtype=bool)
     length = np.asarray(table["length"], dtype=np.int64)
-    return _positions(np.lexsort((id_rank, -created, -length, ~resolved, source)))
+    return positions(np.lexsort((id_rank, -created, -length, ~resolved, source)))
 
 
 def _doubles(digests: pa.ChunkedArray, rank: np.ndarray, sizes: np.ndarray) -> np.ndarray:

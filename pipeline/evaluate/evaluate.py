@@ -91,14 +91,18 @@ def _measure(project: Project, base: Base, run: Run, rows: list[Any], chosen: li
     if settings.lm_eval and not harness.installed():
         skipped["harness"] = harness.MISSING
     metrics = comparison.summary(measures, rows, settings.bootstrap, project.seed)
-    metrics |= {"rows": len(rows), "generated": len(chosen), "ended": ended, "skipped": skipped}
     metrics |= {
+        "rows": len(rows),
+        "generated": len(chosen),
+        "ended": ended,
+        "skipped": skipped,
         "harness": tasks,
         "forgetting": _forgetting(project, remembered),
         "template": template_sha256(tokenizer),
+        "held": precision,
+        "samples": _samples(chosen[: settings.samples], answers),
     }
-    metrics |= {"held": precision}
-    yield {"metrics": {**metrics, "samples": _samples(chosen[: settings.samples], answers)}}
+    yield {"metrics": metrics}
 
 
 def _load(project: Project, base: Base, run: Run) -> tuple[Any, Any, str]:
@@ -124,12 +128,11 @@ def _answered(
 def _bertscore(project: Project, references: list[str], answers: dict[str, list[str]]) -> list[comparison.Measure]:
     """Returns the measure; raises `MissingModelError` with the sentence to tell where there is no encoder."""
     from pipeline.evaluate.bertscore import Encoder
-    from pipeline.models.load import device
 
     settings = project.evaluate
     if settings.bertscore is None:
         raise MissingModelError("name an encoder as evaluate.bertscore")
-    encoder = Encoder(settings.bertscore, settings.bertscore_layer, device())
+    encoder = Encoder(settings.bertscore, settings.bertscore_layer, load.device())
     base, tuned = (encoder.counts(references, answers[name]) for name in ("base", "tuned"))
     return [comparison.Measure("bertscore", base, tuned, ratio)]
 

@@ -59,7 +59,7 @@ def score_tokens(model: Any, examples: Sequence[Encoded], pad: int) -> Iterator[
 
 
 def score_all(model: Any, examples: Sequence[Encoded], pad: int) -> list[TokenScores]:
-    """Returns what `judge` yields, in the order of the examples."""
+    """Returns what `score_tokens` yields, in the order of the examples."""
     scored: dict[int, TokenScores] = {}
     for part in score_tokens(model, examples, pad):
         scored.update(part)

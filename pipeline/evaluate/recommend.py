@@ -8,7 +8,6 @@ This module trains nothing and knows nothing of licences or memory: `jobs.plan` 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from pipeline import batch
 from pipeline.errors import ConfigError, InputError
 from pipeline.evaluate import heldout
 from pipeline.evaluate.comparison import LOWER_IS_BETTER
-from pipeline.evaluate.perplexity import score_all
+from pipeline.evaluate.perplexity import bits_per_byte, score_all
 from pipeline.evaluate.text_metrics import rouge_l
 from pipeline.models import load, memory
 from pipeline.models.generate import answers
@@ -105,7 +104,7 @@ def _measure(project: Project, rows: list[dict[str, Any]]) -> Iterator[dict[str,
         examples = heldout.encode(project, tokenizer, rows)
         nats = sum(float(row.losses.sum()) for row in score_all(causal, examples, tokenizer.pad_token_id))
         letters = sum(len(row["response"].encode()) for row in rows)
-        yield {"value": nats / math.log(2) / max(1, letters)}
+        yield {"value": bits_per_byte(nats, letters)}
         return
     answered: dict[int, tuple[str, bool]] = {}
     for part in answers(causal, tokenizer, [row["prompt"] for row in rows], project.evaluate.max_new_tokens):

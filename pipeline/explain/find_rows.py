@@ -25,10 +25,10 @@ import pyarrow.compute as pc
 from pipeline import schema
 from pipeline.curation import golden_rows
 from pipeline.curation.assemble import DECISIONS, SPLIT
+from pipeline.curation.data_card import STAGES
 from pipeline.errors import InputError, IntegrityError, MissingStageError
 from pipeline.run import Run, outputs
 
-STAGES = ("read", "screen", "toxicity", "dedup", "curate")  # of curation, in order
 HIDDEN = ("prompt", "response", "entities")  # columns that are never read
 SEEN = pa.schema([column for column in schema.WORKING if column.name not in HIDDEN])
 NAMES = pa.schema([SEEN.field(name) for name in ("id", "source", "source_id", "path", "line")])

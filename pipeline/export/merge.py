@@ -225,10 +225,7 @@ def _generation(base: Path, adapter: Path, target: Path) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(adapter)
     base_generation = base / "generation_config.json"
     generation = GenerationConfig.from_pretrained(base) if base_generation.is_file() else GenerationConfig()
-    stops = generation.eos_token_id
-    stop_ids = set(stops if isinstance(stops, list) else [stops]) | {tokenizer.eos_token_id}
-    stop_ids.add(template.stop_token(tokenizer).id)
-    generation.eos_token_id = sorted(token for token in stop_ids if token is not None)
+    generation.eos_token_id = template.stop_ids(tokenizer, generation)
     generation.pad_token_id = tokenizer.pad_token_id
     generation.save_pretrained(target)
     return tokenizer

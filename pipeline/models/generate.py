@@ -34,7 +34,7 @@ def complete(
     pad = tokenizer.pad_token_id
     ids = torch.tensor([[pad] * (width - len(row)) + row for row in encoded], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in encoded], device=model.device)
-    stops = stop_ids(tokenizer, model)
+    stops = stop_ids(tokenizer, model.generation_config)
     sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if temperature:
         sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}

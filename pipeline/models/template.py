@@ -137,6 +137,11 @@ def _rendered(tokenizer: Any, prompt: str, response: str) -> tuple[str, int]:
     )
 
 
+def special_ids(tokenizer: Any) -> set[int]:
+    """Returns the ids of all special and added tokens."""
+    return set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+
+
 def stop_token(tokenizer: Any) -> Stop:
     """Returns what ends an answer: the first special token the template writes after it, else the tokenizer's eos.
 
@@ -149,7 +154,7 @@ def stop_token(tokenizer: Any) -> Stop:
 def _stop_token(tokenizer: Any, _template: str) -> Stop:
     whole, _ = _rendered(tokenizer, _PROBE, _PROBE)
     after = whole[whole.rindex(_PROBE) + len(_PROBE) :]
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    special = special_ids(tokenizer)
     for token in tokenizer(after, add_special_tokens=False).input_ids:
         if token in special:
             return Stop(token, tokenizer.convert_ids_to_tokens(token), appended=False)
@@ -158,9 +163,10 @@ def _stop_token(tokenizer: Any, _template: str) -> Stop:
     return Stop(tokenizer.eos_token_id, tokenizer.eos_token, appended=True)
 
 
-def stop_ids(tokenizer: Any, model: Any) -> list[int]:
-    """Returns every token id that ends an answer, sorted: the template's, the tokenizer's and the model's own."""
-    eos = getattr(model.generation_config, "eos_token_id", None)
+def stop_ids(tokenizer: Any, generation: Any) -> list[int]:
+    """Returns every token id that ends an answer, sorted: the template's, the tokenizer's and those of the model's
+    generation configuration, which may be None."""
+    eos = getattr(generation, "eos_token_id", None)
     ids = {
         stop_token(tokenizer).id,
         tokenizer.eos_token_id,

@@ -66,6 +66,11 @@ class Generation:
     stops: tuple[str, ...] = ()  # an engine may end at one of them; the text is cut above in any case
 
     @property
+    def greedy(self) -> bool:
+        """Whether only the most probable token can be drawn, but for rounding."""
+        return self.temperature < 1e-3 or self.top_p < 1e-3
+
+    @property
     def penalised(self) -> bool:
         """Whether a penalty other than 0 is asked for."""
         return bool(self.frequency_penalty or self.presence_penalty)

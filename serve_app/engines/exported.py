@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from pipeline.config import Project
@@ -54,7 +53,7 @@ def find(project: Project, run: Run) -> Exported:
     return Exported(
         folder=folder,
         tokenizer=tokenizer,
-        stop_ids=frozenset(template.stop_ids(tokenizer, SimpleNamespace(generation_config=own))),
+        stop_ids=frozenset(template.stop_ids(tokenizer, own)),
         max_context=min(merged.positions, settings.max_input_tokens + settings.max_new_tokens),
         created=int(folder.stat().st_mtime),
     )

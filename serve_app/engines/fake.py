@@ -84,7 +84,7 @@ class FakeEngine:
 
     def _words(self, request: Generation) -> Iterator[int]:
         seed: int | str = request.seed if request.seed is not None else secrets.randbits(63)
-        if request.temperature < 1e-3 or request.top_p < 1e-3:
+        if request.greedy:
             seed = "greedy"
         settings = (seed, request.prompt.ids, request.frequency_penalty, request.presence_penalty)
         draw = random.Random(repr(settings))

@@ -106,23 +106,23 @@ class GgufEngine:
         return "length" if event.get("stop_type") == "limit" else "stop"
 
     def _body(self, request: Generation) -> dict[str, Any]:
-        greedy = request.temperature < 1e-3 or request.top_p < 1e-3
         body: dict[str, Any] = {
             "prompt": request.prompt.ids,
             "n_predict": request.max_tokens,
             "stream": True,
             "return_tokens": True,
             "samplers": ["penalties", "top_k", "temperature", "top_p"],
-            "temperature": 0.0 if greedy else request.temperature,
+            "temperature": 0.0 if request.greedy else request.temperature,
             "top_k": 0,
-            "top_p": 1.0 if greedy else request.top_p,
+            "top_p": 1.0 if request.greedy else request.top_p,
             "min_p": 0.0,
             "repeat_penalty": 1.0,
             "repeat_last_n": self.max_context,
             "frequency_penalty": request.frequency_penalty,
             "presence_penalty": request.presence_penalty,
             "seed": secrets.randbits(31) if request.seed is None else request.seed % (2**32 - 1),
-            "cache_prompt": request.seed is None and not greedy,  # a reused prefix changes the last bits of a draw
+            # A reused prefix changes the last bits of a draw.
+            "cache_prompt": request.seed is None and not request.greedy,
         }
         if request.logprobs is not None:
             body["n_probs"] = max(1, request.logprobs)

@@ -22,14 +22,14 @@ from pipeline.evaluate.perplexity import score_all
 from pipeline.models import load, memory
 from pipeline.run import Run
 from tests.export.test_merge import trained
-from tests.small_model import make_model, make_rows
+from tests.small_model import make_rows
 
 SETTINGS = {"rows": 6, "samples": 2, "max_new_tokens": 5, "bootstrap": 50}
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("base") / "tiny")
+def base(tiny: Path) -> Path:
+    return tiny
 
 
 def make(base: Path, **evaluate: Any) -> Project:

@@ -17,6 +17,7 @@ from pipeline.config import Project
 from pipeline.curation import golden_rows
 from pipeline.dedup.near import DECISIONS
 from pipeline.run import Run
+from tests.conftest import working as filled
 
 NAME = "Mustermann"
 PROJECT = Project.model_validate({"name": "t", "base_model": "o/m"})
@@ -43,20 +44,7 @@ def rows() -> list[dict[str, Any]]:
 
 def working() -> pa.Table:
     """Returns the rows as the last row stage leaves them."""
-    table = pa.Table.from_pylist(
-        [
-            {
-                "kind": "qa",
-                "origin": "real",
-                "entities": [],
-                "pii": [],
-                **row,
-                "id": schema.content_id("qa", row["prompt"], row["response"]),
-            }
-            for row in rows()
-        ],
-        schema=schema.WORKING,
-    )
+    table = filled(rows())
     own = table["source_id"]
     table = schema.mark(table, pc.equal(own, "freshdesk.csv:8"), "read", "unreadable")
     table = schema.mark(table, pc.equal(own, "102"), "exact", "exact_duplicate", twin=table["id"].to_pylist())

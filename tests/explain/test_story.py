@@ -18,8 +18,6 @@ from pipeline.run import Run
 from pipeline.synthesis.synthesize import SYNTHETIC
 from tests.explain.small_run import NAME, command, identity, rows, working, write
 
-Stages = tuple[str, ...]
-
 
 def happened(story: Story) -> dict[str, str]:
     return {step.stage: step.happened for step in story.steps}

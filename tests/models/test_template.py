@@ -103,11 +103,10 @@ def test_pad_is_never_a_stop_token(make_project: Any, pad: str | None) -> None:
 
 
 def test_stop_ids_are_the_templates_the_tokenizers_and_the_models(tokenizer: Any) -> None:
-    class Model:
-        class generation_config:  # noqa: N801
-            eos_token_id = 9
+    class Generation:
+        eos_token_id = 9
 
-    assert template.stop_ids(tokenizer, Model()) == sorted(
+    assert template.stop_ids(tokenizer, Generation()) == sorted(
         [9, tokenizer.eos_token_id, template.stop_token(tokenizer).id]
     )
     assert template.stop_token(tokenizer).text == "<|end|>"

@@ -247,8 +247,6 @@ def mutate(random_: random.Random, content: bytes) -> tuple[bytes, int]:
 
 # -- rules ------------------------------------------------------------------------------------------------------------
 
-Seen = list[tuple[int, str | None, str, str]]  # line, reason, prompt, response
-
 
 def rows(files: Sequence[InputFile], settings: Read, most: int = PART_ROWS) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []

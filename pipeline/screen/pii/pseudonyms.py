@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
+from pipeline.screen.pii.entities import person_identity
 from pipeline.screen.pii.names import fold, name_words
 from pipeline.screen.pii.spans import Finding, Name, placeholder
 
@@ -85,7 +86,7 @@ def canonical(kind: str, value: str) -> str:
     """Returns the one written form of all values with the same meaning."""
     if kind == "PERSON":
         words = [word.removesuffix("'s") for word in name_words(value)]
-        return " ".join(sorted(words)) or fold(value)
+        return person_identity(words) or fold(value)
     if kind == "PHONE_NUMBER":
         return _phone(value)
     if kind == "IP_ADDRESS":

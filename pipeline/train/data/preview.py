@@ -38,7 +38,7 @@ class Span:
 
 def spans(tokenizer: Any, row: template.Encoded) -> list[Span]:
     """Returns the runs of a row in order; a text is what decoding adds, so no blank is lost at a border."""
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    special = template.special_ids(tokenizer)
     sorts = [
         (label != template.IGNORED, token in special) for token, label in zip(row.input_ids, row.labels, strict=True)
     ]
