@@ -16,7 +16,7 @@ FORMATS = {
     "dedup": 1,
     "curate": 1,
     "synthesize": 1,
-    "pack": 1,
+    "pack": 2,
     "train": 1,
     "evaluate": 1,
     "export": 1,
