@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,3 +131,13 @@ def test_tensors_of_a_text_part_get_its_names(in_the_files: str, in_the_text_par
     for pattern, replacement in architectures.TEXT_NAMES.items():
         name = re.sub(pattern, replacement, name)
     assert name == in_the_text_part
+
+
+def test_the_documentation_lists_what_trains() -> None:
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
+    section = page.split("### Which models train", 1)[1].split("###", 1)[0]
+    listed = re.findall(r"^\| ([^|]+) \| (`[^|]+`) \| .* \| (yes|on a GPU) \|$", section, re.MULTILINE)
+    words = {"always": "yes", "gpu": "on a GPU"}
+    assert [
+        (name, model_type, packs) for name, types, packs in listed for model_type in re.findall("`(.+?)`", types)
+    ] == [(found.name, model_type, words[found.packs]) for model_type, found in architectures.ARCHITECTURES.items()]
