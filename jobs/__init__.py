@@ -119,7 +119,7 @@ def one_line_errors(verb: str) -> Iterator[None]:
 
 def console() -> Console:
     """Returns the console of a job: as wide as the terminal, or as a log is."""
-    console = Console(highlight=False, record=True)
+    console = Console(highlight=False, record=True, emoji=False)
     if not console.is_terminal:
         console.width = LOG_WIDTH
     return console

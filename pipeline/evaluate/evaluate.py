@@ -51,7 +51,7 @@ def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
             meter.advance(step.get("rows", 0))
             metrics.update(step.get("metrics", {}))
     for name, sentence in metrics["skipped"].items():
-        console.print(f"  {comparison.NAMES.get(name, name)} skipped: {sentence}")
+        console.print(f"  {comparison.NAMES.get(name, name)} skipped: {sentence}", markup=False)
     run.put_json(stage, METRICS, metrics)
     run.commit(stage, inputs=trained["key"], rows={"golden": len(rows)})
     return metrics

@@ -97,7 +97,7 @@ def _make(project: Project, run: Run, folder: Path, console: Console) -> dict[st
         report: dict[str, Any] = {"kind": kind, "bytes": target.stat().st_size, "types": types(target)}
         report |= measure(target, tokenizer, golden, examples, reference, getattr(project.export.gguf_gates, kind))
         report["seconds"] = round(time.monotonic() - started, 1)
-        console.print(f"gguf: {kind}: {report['problem'] or _praise(report)}")
+        console.print(f"gguf: {kind}: {report['problem'] or _praise(report)}", markup=False)
         files.append(report)
     for kind in paths.keys() - {file["kind"] for file in files if not file["problem"]}:
         paths[kind].unlink()

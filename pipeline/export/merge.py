@@ -98,7 +98,7 @@ def _best(project: Project, base: Base, run: Run, console: Console) -> tuple[dic
         facts, expected = _build(project, base, run, name, folder, examples, tokenizer.pad_token_id)
         got = _scored(Base.of(project, str(folder)), examples, tokenizer.pad_token_id)
         result = measured[name] = compare(expected, got, project)
-        console.print(f"export: merged into {BASES[name]}: {result['sentence']}")
+        console.print(f"export: merged into {BASES[name]}: {result['sentence']}", markup=False)
         if result["passed"] and (best is None or result["perplexity"] < measured[best]["perplexity"]):
             best = name
     for name in measured:

@@ -67,7 +67,7 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     stage = run.begin(STAGE, key)
     planned = resolve_auto.facts(given, project, chosen, counts)
     run.put_json(stage, resolve_auto.PLAN, planned)
-    console.print(resolve_auto.sentence(planned))
+    console.print(resolve_auto.sentence(planned), markup=False)
     steps = total_steps(counts["packed_rows"], project.train)
     facts = launch.fit(work, {"project": project, "base": base, "run": run, "key": key}, steps, console)
     summary = _summary(run, facts)
@@ -165,8 +165,11 @@ def work(settings: dict[str, Any]) -> None:
         fallback=_oom_fallback(adapted, project, trainer.longest(rows)),
         notice=notice.given,
     )
-    if project.train.samples:
-        loop.add_callback(sample_answers.Sampler(tokenizer, _questions(run, project.train.samples), loop.event_log))
+    wanted = project.train.samples
+    if wanted and (questions := _questions(run, wanted)):
+        loop.add_callback(sample_answers.Sampler(tokenizer, questions, loop.event_log))
+    elif wanted and resumed is None:
+        loop.event_log.event(0, "no_samples", "train.samples: the validation set has no question to answer")
     with notice.watching(), memory_errors():
         loop.run(resumed)
     ended = loop.callback.ended

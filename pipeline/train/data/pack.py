@@ -95,7 +95,7 @@ def pack(project: Project, base: Base, run: Run, console: Console) -> dict[str, 
     )
     finished = run.manifest(STAGE, key)
     if finished is not None:
-        console.print(f"pack: finished before, {finished['rows']['train']} packed rows")
+        console.print(f"pack: finished before, {finished['rows']['train']:,} packed rows")
         return finished
     stage = run.begin(STAGE, key)
     sources = {split: outputs(curated, f"data/{split}") for split in ("train", "val")}
