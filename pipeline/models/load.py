@@ -19,8 +19,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline.config.values import model_path
 from pipeline.errors import ConfigError, MissingModelError, MissingStageError
 from pipeline.model_fingerprint import model_fingerprint
+from pipeline.models import gguf_base
 from pipeline.models.template import prepare_tokenizer
 
 if TYPE_CHECKING:
@@ -48,13 +50,18 @@ def release() -> None:
 
 
 def find_folder(name: str) -> Path:
-    """Returns the local folder of a model: the path itself, or the hub's snapshot in this machine's cache.
+    """Returns the local folder of a model: the path itself, what a GGUF file becomes, or the hub's snapshot in this
+    machine's cache.
 
     Raises `MissingModelError` for a path that is not there, and for a hub name that is neither cached nor reachable.
     """
     path = Path(name)
     if path.is_absolute() and path.is_dir():
         return path
+    if path.suffix == ".gguf" and path.is_file():
+        return gguf_base.folder_of(path)
+    if path.is_absolute() and model_path(path.name) == name:
+        raise MissingModelError(f"{path.name} is not on this machine yet: run `python -m jobs.fetch {path.name}`")
     if path.is_absolute() or name.startswith("."):
         raise MissingModelError(f"no model folder at {name}: put the weights there or name another model")
     if name.count("/") != 1:
