@@ -229,7 +229,7 @@ def add_adapter(causal: Any, project: Project) -> Any:
     from pipeline.train.kernels import loss
     from pipeline.train.kernels.gradient_checkpointing import recompute_layers
 
-    loss.check_head(causal.config)
+    loss.check_head(causal)
     lora = project.train.lora
     config = LoraConfig(
         r=lora.r,

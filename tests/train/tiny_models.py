@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+
+from tests.small_model import make_tokenizer
 
 VOCABULARY = 96
 WINDOW = 6
@@ -115,12 +118,22 @@ def make(name: str, attention: str = "sdpa", **settings: Any) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     model_type, own = MODELS[name]
+    if "vocab_size" in settings and "vocab_size_per_layer_input" in own:
+        own = {**own, "vocab_size_per_layer_input": settings["vocab_size"]}
     config = AutoConfig.for_model(model_type, **{**_SIZES, "initializer_range": 0.2, **own, **settings})
     torch.manual_seed(0)
     causal = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.float32)
     for parameter in causal.parameters():  # what starts at one or at nothing would hide that it is left out
         parameter.data += 0.05 * torch.randn_like(parameter)
     return causal.eval()
+
+
+def save(name: str, place: Path) -> Path:
+    """Writes the model with the tests' tokenizer as a base; returns the folder."""
+    tokenizer = make_tokenizer()
+    make(name, vocab_size=len(tokenizer)).save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    return place
 
 
 def sequences(*lengths: int) -> list[torch.Tensor]:

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pytest
 import torch
 
+from pipeline.models import load
 from pipeline.train.data import pack
-from pipeline.train.kernels import packed_attention
+from pipeline.train.kernels import loss, packed_attention
+from pipeline.train.kernels.gradient_checkpointing import recompute_layers
 from pipeline.train.loop import trainer
 from tests.train import tiny_models
 
@@ -34,6 +36,58 @@ def row_of(sequences: list[torch.Tensor]) -> dict[str, Any]:
         "seq_lengths": [np.array([len(tokens) for tokens in ids], np.int32)],
     }
     return trainer.PackedRows(pa.table(columns, schema=pack.PACKED), np.arange(1))[0]
+
+
+def adapted(name: str, attention: str) -> Any:
+    """The model with an adapter on every linear layer, whose B is not zero; the same numbers at every call."""
+    from peft import LoraConfig, get_peft_model
+
+    with load.quiet_peft():
+        settings = LoraConfig(r=2, lora_alpha=4, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+        whole = get_peft_model(tiny_models.make(name, attention), settings)
+    torch.manual_seed(1)
+    for parameter_name, parameter in whole.named_parameters():
+        if "lora_" in parameter_name:
+            parameter.data.copy_(torch.randn(parameter.shape) * 0.1)
+    return whole
+
+
+def gradients(whole: Any) -> dict[str, torch.Tensor]:
+    return {name: parameter.grad for name, parameter in whole.named_parameters() if parameter.grad is not None}
+
+
+def each_alone(name: str, sequences: list[torch.Tensor]) -> tuple[float, dict[str, torch.Tensor]]:
+    """The summed loss of the sequences and its gradients, by transformers' own forward pass, one after the other."""
+    whole, total = adapted(name, "sdpa"), 0.0
+    for ids in sequences:
+        if len(ids) > 1:
+            logits = whole(input_ids=ids[None], use_cache=False).logits[0]
+            summed = torch.nn.functional.cross_entropy(logits[:-1].float(), ids[1:], reduction="sum")
+            summed.backward()
+            total += summed.item()
+    return total, gradients(whole)
+
+
+@pytest.mark.parametrize("recomputed", [0, None])
+@pytest.mark.parametrize(
+    ("name", "attention"),
+    [(name, packed_attention.NAME) for name in PACKED] + [(name, "sdpa") for name in tiny_models.MODELS],
+)
+def test_loss_and_gradients_of_a_row_are_those_of_its_examples(
+    name: str, attention: str, recomputed: int | None
+) -> None:
+    """In packed rows (`packed`) and in padded batches (`sdpa`)."""
+    sequences = tiny_models.sequences(*LENGTHS)
+    expected, wanted = each_alone(name, sequences)
+    whole = adapted(name, attention).train()
+    recompute_layers(whole.get_base_model(), recomputed)
+    summed = loss.row_loss(whole.get_base_model(), row_of(sequences))
+    summed.backward()
+    assert summed.item() == pytest.approx(expected, rel=1e-5)
+    found = gradients(whole)
+    assert found.keys() == wanted.keys()
+    for parameter, gradient in wanted.items():
+        assert (found[parameter] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-6, parameter
 
 
 @pytest.mark.parametrize("name", PACKED)
