@@ -8,6 +8,7 @@ This module imports nothing heavy and reads no file.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -130,6 +131,16 @@ def text_part(config: dict[str, Any]) -> dict[str, Any]:
     if config.get("tie_word_embeddings") is not None:
         found.setdefault("tie_word_embeddings", config["tie_word_embeddings"])
     return found
+
+
+def text_name(name: str) -> str | None:
+    """Returns what a tensor in the files of a model that also sees or hears is called in its text part, None for one
+    that is not of it."""
+    for pattern, replacement in TEXT_NAMES.items():
+        renamed, found = re.subn(pattern, replacement, name)
+        if found:
+            return renamed
+    return name if name.startswith("lm_head.") else None
 
 
 def _inside(text: dict[str, Any], kind: str) -> str | None:

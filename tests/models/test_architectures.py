@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,19 +115,79 @@ def test_every_architecture_is_one_that_transformers_loads_as_a_language_model()
         assert text in architectures.ARCHITECTURES
 
 
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4, "vocab_size": 99}
+TEXT = {**SIZES, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+EYES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 16}
+NETS = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+SEEING: dict[str, dict[str, Any]] = {
+    "qwen3_5": {
+        "text_config": {**TEXT, **NETS},
+        "vision_config": {
+            "depth": 1,
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+        },
+    },
+    "gemma3": {"text_config": TEXT, "vision_config": {**EYES, "image_size": 28, "patch_size": 14}},
+    "gemma4": {
+        "text_config": {**TEXT, "global_head_dim": 16, "vocab_size_per_layer_input": 99, "num_kv_shared_layers": 0},
+        "vision_config": {**EYES, "num_key_value_heads": 2},
+        "audio_config": None,
+    },
+    "gemma4_unified": {"text_config": {**TEXT, "global_head_dim": 16}},
+    "mistral3": {
+        "text_config": {**TEXT, "model_type": "ministral3"},
+        "vision_config": {**EYES, "model_type": "pixtral", "image_size": 28, "patch_size": 14},
+        "tie_word_embeddings": False,
+    },
+}
+
+
+@pytest.mark.parametrize("model_type", SEEING)
+def test_the_text_part_of_a_model_that_sees_loads_alone_and_says_the_same(model_type: str, tmp_path: Path) -> None:
+    import torch
+    from safetensors import safe_open
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+    config = AutoConfig.for_model(model_type, **SEEING[model_type])
+    whole = AutoModelForImageTextToText.from_config(config).float().eval()
+    whole.save_pretrained(tmp_path)
+    text = AutoConfig.from_pretrained(tmp_path).get_text_config()
+    part = AutoModelForCausalLM.from_pretrained(tmp_path, config=text, key_mapping=architectures.TEXT_NAMES)
+    assert architectures.ARCHITECTURES[part.config.model_type] == architectures.of(config.to_dict(), model_type)
+    ids = torch.arange(3, 23)[None]
+    with torch.no_grad():
+        assert torch.equal(part.float().eval()(input_ids=ids).logits, whole(input_ids=ids).logits)
+    with safe_open(tmp_path / "model.safetensors", "pt") as tensors:
+        names = [name for key in tensors.keys() if (name := architectures.text_name(key)) is not None]  # noqa: SIM118
+    tied = {"lm_head.weight"} if text.tie_word_embeddings else set()
+    assert sorted(names) == sorted(set(part.state_dict()) - tied)
+
+
 @pytest.mark.parametrize(
     ("in_the_files", "in_the_text_part"),
     [
         ("language_model.model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.weight"),  # Gemma 3
         ("language_model.lm_head.weight", "lm_head.weight"),  # Ministral 3
-        ("model.language_model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.weight"),  # Gemma 4
-        ("model.language_model.embed_tokens.weight", "model.embed_tokens.weight"),
+        ("model.language_model.embed_tokens.weight", "model.embed_tokens.weight"),  # Gemma 4
         ("lm_head.weight", "lm_head.weight"),  # Qwen3.5
-        ("model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.weight"),
+        ("model.visual.blocks.0.norm1.weight", None),
+        ("mtp.layers.0.mlp.up_proj.weight", None),
+        ("vision_tower.encoder.layers.0.mlp.fc1.weight", None),
+        ("multi_modal_projector.linear_1.weight", None),
     ],
 )
-def test_tensors_of_a_text_part_get_its_names(in_the_files: str, in_the_text_part: str) -> None:
-    name = in_the_files
-    for pattern, replacement in architectures.TEXT_NAMES.items():
-        name = re.sub(pattern, replacement, name)
-    assert name == in_the_text_part
+def test_tensors_get_the_names_of_the_text_part(in_the_files: str, in_the_text_part: str | None) -> None:
+    assert architectures.text_name(in_the_files) == in_the_text_part
+
+
+def test_the_documentation_lists_what_trains() -> None:
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
+    section = page.split("### Which models train", 1)[1].split("###", 1)[0]
+    listed = re.findall(r"^\| ([^|]+) \| (`[^|]+`) \| .* \| (yes|on a GPU) \|$", section, re.MULTILINE)
+    words = {"always": "yes", "gpu": "on a GPU"}
+    assert [
+        (name, model_type, packs) for name, types, packs in listed for model_type in re.findall("`(.+?)`", types)
+    ] == [(found.name, model_type, words[found.packs]) for model_type, found in architectures.ARCHITECTURES.items()]
