@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.errors import ConfigError, DivergedError
+from pipeline.errors import DivergedError
 from pipeline.formats import FORMATS
 from pipeline.models import architectures, load
 from pipeline.models.load import Base
 from pipeline.plan import resolve_auto
 from pipeline.run import fingerprint
 from pipeline.storage import storage_errors
-from pipeline.train import launch
+from pipeline.train import launch, lora_targets
 from pipeline.train.data.pack import PACKED, SUMMARY, pack, total_steps
 from pipeline.train.loop import checkpoint
 from pipeline.train.loop.event_log import EventLog
@@ -50,6 +50,7 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     """
     run.local()
     base = Base.of(project)
+    lora_targets.check(base, project.train.lora)
     given, (project, chosen) = project, resolve_auto.resolve_auto(project, base, run, console)
     packed = pack(project, base, run, console)
     counts = run.read_json(SUMMARY)["train"]
@@ -230,7 +231,6 @@ def add_adapter(causal: Any, project: Project) -> Any:
     """
     from peft import LoraConfig, get_peft_model
 
-    from pipeline.plan.cost_model import adapted
     from pipeline.train.kernels import loss
     from pipeline.train.kernels.gradient_checkpointing import recompute_layers
 
@@ -240,20 +240,15 @@ def add_adapter(causal: Any, project: Project) -> Any:
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=lora.targets if lora.targets == "all-linear" else list(adapted(lora)),
+        target_modules=lora_targets.of(causal, lora),
         use_rslora=lora.rslora,
         use_dora=lora.dora,
         task_type="CAUSAL_LM",
     )
     depth = project.train.recompute  # `auto` is settled by now; where nobody did, every layer: that fits most
     recompute_layers(causal, None if isinstance(depth, str) else depth)
-    try:
-        with load.quiet_peft():
-            return get_peft_model(causal, config)
-    except ValueError as error:
-        raise ConfigError(
-            f"train.lora.targets '{lora.targets}' fits no layer of {project.base_model}: {error}"
-        ) from error
+    with load.quiet_peft():
+        return get_peft_model(causal, config)
 
 
 def _write_adapter(place: Path, adapted: Any, tokenizer: Any) -> None:
