@@ -11,7 +11,7 @@ import torch
 
 from pipeline.models import load
 from pipeline.train.data import pack
-from pipeline.train.kernels import loss, packed_attention
+from pipeline.train.kernels import fused_lora, loss, packed_attention
 from pipeline.train.kernels.gradient_checkpointing import recompute_layers
 from pipeline.train.loop import trainer
 from tests.train import tiny_models
@@ -111,3 +111,23 @@ def test_what_only_some_models_ask_for_is_refused() -> None:
     looks_ahead.is_causal = False
     with pytest.raises(ValueError, match="not causal"):
         packed_attention.packed_attention(looks_ahead, one, one, one, None, **options)
+
+
+@pytest.mark.parametrize("name", tiny_models.MODELS)
+def test_fused_layers_compute_what_the_models_own_do(name: str) -> None:
+    attention = packed_attention.NAME if name in PACKED else "sdpa"
+    row = row_of(tiny_models.sequences(*LENGTHS))
+    results = []
+    for fused in (False, True):
+        whole = adapted(name, attention).train()
+        recompute_layers(whole.get_base_model(), 1)
+        if fused:
+            assert fused_lora.fuse(whole) >= 2 * 3
+        summed = loss.row_loss(whole.get_base_model(), row)
+        summed.backward()
+        results.append((summed.item(), gradients(whole)))
+    (expected, wanted), (found_loss, found) = results
+    assert found_loss == pytest.approx(expected, rel=1e-5)
+    assert found.keys() == wanted.keys()
+    for parameter, gradient in wanted.items():
+        assert (found[parameter] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-6, parameter
