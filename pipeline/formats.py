@@ -20,5 +20,5 @@ FORMATS = {
     "train": 1,
     "evaluate": 1,
     "export": 1,
-    "gguf": 1,
+    "gguf": 2,
 }
