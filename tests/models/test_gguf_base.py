@@ -34,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def as_gguf(folder: Path, target: Path) -> Path:
     tokenizer = load.Base("a model", folder, None, folder).tokenizer()
-    gguf_convert.convert(folder, target, tokenizer, "a model")
+    gguf_convert.convert(folder, target, tokenizer, "a model", template.template_text(tokenizer))
     return target
 
 
