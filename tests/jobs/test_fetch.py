@@ -14,6 +14,7 @@ import pytest
 
 from jobs import fetch as job
 from pipeline import config
+from pipeline.config import values
 from pipeline.errors import MissingModelError
 from pipeline.models import gguf_base, load, template
 from pipeline.models.licence import licence_of
@@ -73,6 +74,10 @@ def test_a_fetched_model_is_what_the_configuration_names(start: Any, gguf: bytes
     assert (folder / "LICENSE").read_text() == "Apache License"
     assert hashlib.sha256(gguf).hexdigest() in (folder / "README.md").read_text()
     assert [path.name for path in folder.parent.iterdir()] == ["smollm2"]
+
+
+def test_every_name_that_a_configuration_takes_can_be_fetched() -> None:
+    assert job.PACKAGES.keys() == values.FETCHED
 
 
 def test_fetched_twice_is_fetched_once(
