@@ -15,7 +15,7 @@ import torch
 
 from pipeline.config.values import ASSETS
 from pipeline.errors import ConfigError
-from pipeline.export import gguf, gguf_convert, llamacpp
+from pipeline.export import gguf_convert, gguf_template, llamacpp
 from pipeline.models import gguf_base, gguf_tokenizer, load, template
 from pipeline.plan import catalogue
 from tests.export.test_gguf import LLAMA3, build
@@ -50,7 +50,7 @@ def test_tiny_base_comes_back_from_gguf(tmp_path: Path, make_project: Any) -> No
     file = as_gguf(TINY_BASE, tmp_path / "tiny.gguf")
     before, after = load.Base.of(make_project(), str(TINY_BASE)), load.Base.of(make_project(base=file))
     old, new = before.tokenizer(), after.tokenizer()
-    for text in gguf.PROBES:
+    for text in gguf_template.TEXTS:
         asked = [{"role": "user", "content": text}]
         assert template.chat_prompt(new, asked) == template.chat_prompt(old, asked)
         assert template.encode(new, text, text, 512) == template.encode(old, text, text, 512)
