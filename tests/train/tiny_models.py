@@ -129,9 +129,10 @@ def make(name: str, attention: str = "sdpa", **settings: Any) -> Any:
 
 
 def save(name: str, place: Path) -> Path:
-    """Writes the model with the tests' tokenizer as a base; returns the folder."""
+    """Writes the model with the tests' tokenizer as a base, with more embeddings than tokens as real ones have; returns
+    the folder."""
     tokenizer = make_tokenizer()
-    make(name, vocab_size=len(tokenizer)).save_pretrained(place)
+    make(name, vocab_size=len(tokenizer) + 8).save_pretrained(place)
     tokenizer.save_pretrained(place)
     return place
 
