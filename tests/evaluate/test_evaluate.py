@@ -130,9 +130,10 @@ def test_forgetting_is_measured_on_general_text(base: Path, run: Run, tmp_path: 
     (place / "c.csv").write_text("x")  # is not read
     with pytest.raises(InputError, match=r"no text at"):
         evaluate(base, run, general=str(tmp_path / "none"))
-    (place / "b.jsonl").write_text('{"body": "x"}\n')
-    with pytest.raises(InputError, match="no column `text`"):
-        evaluate(base, run, general=str(place))
+    for content, match in (('{"text": "x"}\n{"body": "x"}\n', "no column `text` in row 2"), ('{"te', "cannot be read")):
+        (place / "b.jsonl").write_text(content)
+        with pytest.raises(InputError, match=match):
+            evaluate(base, run, general=str(place))
 
 
 def make_encoder(base: Path, run: Run, **settings: Any) -> Path:
