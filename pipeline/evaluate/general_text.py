@@ -51,12 +51,19 @@ def _texts(file: Path) -> Iterator[str]:
     if file.suffix in {".md", ".txt"}:
         yield file.read_text(encoding="utf-8", errors="replace")
         return
-    if file.suffix == ".jsonl":
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    else:
+    for number, row in enumerate(_rows(file), 1):
+        if not isinstance(row, dict) or "text" not in row:
+            raise InputError(f"evaluate.general: {file} has no column `text` in row {number}")
+        yield str(row["text"] or "")
+
+
+def _rows(file: Path) -> list[Any]:
+    try:
+        if file.suffix == ".jsonl":
+            lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+            return [json.loads(line) for line in lines if line.strip()]
         import pyarrow.parquet as pq
 
-        rows = pq.read_table(file).to_pylist()
-    if rows and "text" not in rows[0]:
-        raise InputError(f"evaluate.general: {file} has no column `text`")
-    yield from (str(row["text"]) for row in rows)
+        return list(pq.read_table(file).to_pylist())
+    except ValueError as error:  # pyarrow's, for what is no Parquet file, is one too
+        raise InputError(f"evaluate.general: {file} cannot be read: {error}") from error
