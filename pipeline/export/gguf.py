@@ -75,7 +75,7 @@ def problems(facts: dict[str, Any]) -> str | None:
 def _make(project: Project, run: Run, folder: Path, console: Console) -> dict[str, Any]:
     """Fills the folder with the files that pass; returns the facts about all."""
     source = run.local(merge.MERGED)
-    tokenizer = Base.of(project, str(source)).tokenizer()
+    tokenizer = Base.at(source).tokenizer()
     golden = heldout.golden_rows(project, run)[: project.export.rows]
     examples = heldout.encode(project, tokenizer, golden)
     exported = run.read_json(merge.METRICS)

@@ -160,7 +160,11 @@ class Base:
         """
         from transformers import AutoTokenizer
 
-        tokenizer, size = AutoTokenizer.from_pretrained(self.words), embeddings(self.folder)
+        size = embeddings(self.folder)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.words)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{self.words} holds no tokenizer that can be loaded: {one_line(error)}") from error
         unused = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
         unused -= set(tokenizer.special_tokens_map.values())
         prepared = prepare_tokenizer(tokenizer, self.chat_template)
@@ -195,10 +199,21 @@ class Base:
         options = {} if quantise is None else {"quantization_config": _nf4(dtype)}
         options |= {"dtype": dtype, "device_map": {"": device}, "attn_implementation": attention, **self._text_alone()}
         logging.disable_progress_bar()
+        level = logging.get_verbosity()
+        logging.set_verbosity_error()  # a table of the eyes and ears that a text part lacks
         try:
-            model = AutoModelForCausalLM.from_pretrained(self.folder, local_files_only=True, **options)
+            model, info = AutoModelForCausalLM.from_pretrained(
+                self.folder, local_files_only=True, output_loading_info=True, **options
+            )
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{self.name} cannot be loaded as a causal language model: {error}") from error
+            raise ConfigError(f"{self.name} cannot be loaded as a causal language model: {one_line(error)}") from error
+        finally:
+            logging.set_verbosity(level)
+        if lacking := sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}):
+            raise ConfigError(
+                f"the weights of {self.name} lack {len(lacking)} tensors of the model in its config.json, or have them "
+                f"in other shapes, such as {lacking[0]}: download it again"
+            )
         _never_repack(model)
         return model.eval(), tokenizer
 
@@ -212,6 +227,11 @@ class Base:
             return {}
         text.tie_word_embeddings = bool(architectures.text_part(self.config).get("tie_word_embeddings"))
         return {"config": text, "key_mapping": architectures.TEXT_NAMES}
+
+
+def one_line(error: Exception) -> str:
+    """Returns what an error says, without line breaks."""
+    return " ".join(str(error).split())
 
 
 def _config_file(folder: Path) -> Path:
