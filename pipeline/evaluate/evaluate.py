@@ -46,10 +46,14 @@ def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
     base = Base.trained(project, run)
     stage = run.begin("evaluate", key)
     metrics: dict[str, Any] = {}
+    notes: set[str] = set()
     with Meter(console, "base and tuned on the golden set", 2 * (len(rows) + len(chosen))) as meter:
         for step in batch.stream(lambda: _measure(project, base, run, rows, chosen)):
             meter.advance(step.get("rows", 0))
             metrics.update(step.get("metrics", {}))
+            notes.update(step.get("notes", ()))
+    for note in sorted(notes):
+        console.print(f"  {note}", markup=False)
     for name, sentence in metrics["skipped"].items():
         console.print(f"  {comparison.NAMES.get(name, name)} skipped: {sentence}", markup=False)
     for name, sentence in metrics["notes"].items():
@@ -60,7 +64,7 @@ def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
 
 
 def _measure(project: Project, base: Base, run: Run, rows: list[Any], chosen: list[Any]) -> Iterator[dict[str, Any]]:
-    """Runs where the hardware is; yields `{rows}` as they are done and `{metrics}` last."""
+    """Runs where the hardware is; yields `{rows}` as they are done, `{notes}` for people and `{metrics}` last."""
     settings = project.evaluate
     with contextlib.suppress(MissingModelError):  # a layer that the encoder lacks is told before the work
         bertscore.check(settings.bertscore, settings.bertscore_layer)
@@ -125,9 +129,11 @@ def _answered(
 ) -> Generator[dict[str, Any], None, tuple[list[str], float]]:
     """Returns greedy answers in the order of the rows, and the share that the model ended by itself."""
     answers: dict[int, tuple[str, bool]] = {}
-    for part in generate.answers(model, tokenizer, [row["prompt"] for row in chosen], project.evaluate.max_new_tokens):
+    notes: list[str] = []
+    prompts = [row["prompt"] for row in chosen]
+    for part in generate.answers(model, tokenizer, prompts, project.evaluate.max_new_tokens, tell=notes.append):
         answers.update(part)
-        yield {"rows": len(part)}
+        yield {"rows": len(part), "notes": notes}
     ended = sum(whole for _, whole in answers.values())
     return [answers[index][0] for index in range(len(chosen))], ended / max(1, len(chosen))
 
