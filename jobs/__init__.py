@@ -19,7 +19,8 @@ from typing import Any
 from pyarrow.fs import FileType
 from rich.console import Console
 
-from jobs import log, recorded
+from jobs import recorded
+from pipeline import job_log
 from pipeline.config import Project, load
 from pipeline.errors import InputError, SolotuneError, UserError
 from pipeline.run import Run
@@ -203,7 +204,7 @@ def _parser(
 def _work(verb: Callable[[Job], None], job: Job, needs_ray: bool) -> None:
     """Calls the verb, with what it is started with and what it prints kept in the run folder."""
     job.run.write_bytes("config.yaml", recorded.text(job.project))
-    with log.kept(job.run, verb.__name__, job.console):
+    with job_log.kept(job.run, verb.__name__, job.console):
         if needs_ray:
             start_ray()
         verb(job)

@@ -16,9 +16,9 @@ FORMATS = {
     "dedup": 1,
     "curate": 1,
     "synthesize": 2,
-    "pack": 1,
+    "pack": 2,
     "train": 1,
     "evaluate": 2,
     "export": 1,
-    "gguf": 1,
+    "gguf": 2,
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
-from pipeline.models.template import IGNORED, Encoded
+from pipeline.models.template import IGNORED, Encoded, text_ids
 
 if TYPE_CHECKING:
     from pipeline.config import Project
@@ -38,8 +38,7 @@ def pieces(project: Project, tokenizer: Any) -> list[Encoded]:
     width = project.train.max_length - len(start)
     sequences = []
     for file in files(str(project.evaluate.general)):
-        for text in _texts(file):
-            ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        for ids in text_ids(tokenizer, list(_texts(file))):
             sequences += [start + ids[begin : begin + width] for begin in range(0, len(ids) - 1, width)]
     if not sequences:
         raise InputError(f"evaluate.general: the text at {project.evaluate.general} is empty")

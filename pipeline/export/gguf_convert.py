@@ -33,21 +33,20 @@ _PERMUTED = {"self_attn.q_proj": "num_attention_heads", "self_attn.k_proj": "num
 _F16_MOST = 65504.0
 
 
-def convert(folder: Path, target: Path, tokenizer: Any, name: str) -> None:
+def convert(folder: Path, target: Path, tokenizer: Any, name: str, chat_template: str) -> None:
     """Writes `target`; raises `ConfigError` for a model that is not known, `IntegrityError` for one that does not fit.
 
-    `tokenizer` is the folder's, with the template that goes into the file.
+    `tokenizer` is the folder's; `chat_template` goes into the file.
     """
     import gguf
-    from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder)
+    config = text_config(folder)
     kind = _architecture(config, folder)
     writer = gguf.GGUFWriter(target, kind)
     writer.add_name(name)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     _hyperparameters(writer, config)
-    gguf_vocabulary.write(writer, folder, tokenizer, config.vocab_size)
+    gguf_vocabulary.write(writer, folder, tokenizer, config.vocab_size, chat_template)
     _announce(writer, folder, config, kind)
     factors = _rope_factors(config)
     if factors is not None:
@@ -60,6 +59,13 @@ def convert(folder: Path, target: Path, tokenizer: Any, name: str) -> None:
             writer.write_tensor_data(array)
         if factors is not None:
             writer.write_tensor_data(factors)
+
+
+def text_config(folder: Path) -> Any:
+    """Returns the configuration of a model folder's language part; loads no weights."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder).get_text_config()
 
 
 def _announce(writer: Any, folder: Path, config: Any, kind: str) -> None:

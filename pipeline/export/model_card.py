@@ -33,7 +33,7 @@ def adapter(project: Project, run: Run, facts: dict[str, Any]) -> str:
 
 def _card(project: Project, run: Run, what: str, library: str, extra: list[str]) -> str:
     base = find_folder(project.base_model)
-    name = Path(project.base_model).name if Path(project.base_model).is_dir() else project.base_model
+    name = Path(project.base_model).name if Path(project.base_model).exists() else project.base_model
     licence = licence_of(base)
     languages = "".join(f"- {language}\n" for language in project.curate.languages)
     sections = [

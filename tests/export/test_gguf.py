@@ -37,11 +37,11 @@ LLAMA3 = {
 }
 
 
-def build(place: Path, kind: str, **settings: Any) -> Path:
+def build(place: Path, kind: str, tokenizer: Any = None, **settings: Any) -> Path:
     """Writes a random model of an architecture with a byte-level BPE tokenizer; returns the folder."""
     import transformers
 
-    tokenizer = make_tokenizer()
+    tokenizer = tokenizer or make_tokenizer()
     torch.manual_seed(0)
     config = getattr(transformers, f"{kind}Config")(
         vocab_size=len(tokenizer) + 5, bos_token_id=1, eos_token_id=2, pad_token_id=0, **{**SHAPE, **settings}
@@ -53,6 +53,11 @@ def build(place: Path, kind: str, **settings: Any) -> Path:
     causal.save_pretrained(place, max_shard_size="200KB")
     tokenizer.save_pretrained(place)
     return place
+
+
+def convert(folder: Path, make_project: Any, target: Path, text: str = "") -> Path:
+    gguf_convert.convert(folder, target, load.Base.of(make_project(base=folder), str(folder)).tokenizer(), "test", text)
+    return target
 
 
 def expected(folder: Path, ids: list[int], first: int) -> np.ndarray:
@@ -81,9 +86,7 @@ def test_llama_cpp_computes_what_transformers_does(
 ) -> None:
     folder = build(tmp_path / "model", kind, **settings)
     assert (folder / "model.safetensors.index.json").exists()
-    project = make_project(base=folder)
-    target = tmp_path / "model.gguf"
-    gguf_convert.convert(folder, target, load.Base.of(project, str(folder)).tokenizer(), "test")
+    target = convert(folder, make_project, tmp_path / "model.gguf")
     ids = torch.randint(6, 300, (1100,), generator=torch.Generator().manual_seed(3)).tolist()
     ids = (
         ids if kind != "Mistral" else ids[:1000]
@@ -100,9 +103,7 @@ def test_the_context_ends_with_the_sliding_window(tmp_path: Path, make_project: 
     from gguf import GGUFReader
 
     folder = build(tmp_path / "model", "Mistral", sliding_window=1024)
-    gguf_convert.convert(
-        folder, tmp_path / "m.gguf", load.Base.of(make_project(base=folder), str(folder)).tokenizer(), "test"
-    )
+    convert(folder, make_project, tmp_path / "m.gguf")
     assert GGUFReader(tmp_path / "m.gguf").get_field("llama.context_length").contents() == 1024
 
 
@@ -117,11 +118,10 @@ def test_what_cannot_be_converted_is_one_sentence(
     tmp_path: Path, make_project: Any, change: dict[str, Any], message: str
 ) -> None:
     folder = build(tmp_path / "model", "Llama")
-    tokenizer = load.Base.of(make_project(base=folder), str(folder)).tokenizer()
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ConfigError, match=message):
-        gguf_convert.convert(folder, tmp_path / "m.gguf", tokenizer, "test")
+        convert(folder, make_project, tmp_path / "m.gguf")
 
 
 def test_a_number_that_f16_does_not_hold_is_refused(tmp_path: Path, make_project: Any) -> None:
@@ -133,15 +133,12 @@ def test_a_number_that_f16_does_not_hold_is_refused(tmp_path: Path, make_project
     next(tensor for tensor in tensors.values() if tensor.ndim > 1)[0, 0] = 1e6
     save_file(tensors, shard, metadata={"format": "pt"})
     with pytest.raises(IntegrityError, match="beyond the range of F16"):
-        gguf_convert.convert(
-            folder, tmp_path / "m.gguf", load.Base.of(make_project(base=folder), str(folder)).tokenizer(), "t"
-        )
+        convert(folder, make_project, tmp_path / "m.gguf")
 
 
 def test_a_file_that_is_cut_short_does_not_load(tmp_path: Path, make_project: Any) -> None:
     folder = build(tmp_path / "model", "Llama")
-    target = tmp_path / "m.gguf"
-    gguf_convert.convert(folder, target, load.Base.of(make_project(base=folder), str(folder)).tokenizer(), "t")
+    target = convert(folder, make_project, tmp_path / "m.gguf")
     target.write_bytes(target.read_bytes()[:-4096])
     with pytest.raises(IntegrityError, match=r"does not load m\.gguf"):
         llamacpp.Runtime(target, 64)
@@ -195,11 +192,13 @@ def test_a_file_that_misses_its_gate_is_told_and_deleted(merged: Run, make_proje
 
 def test_other_token_ids_keep_a_file_back(merged: Run, make_project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     real = llamacpp.Runtime.tokenize
-    monkeypatch.setattr(llamacpp.Runtime, "tokenize", lambda self, text: real(self, text.replace("ö", "oe")))
+    monkeypatch.setattr(
+        llamacpp.Runtime, "tokenize", lambda self, text, special=True: real(self, text.replace("ﬁ", "fi"), special)
+    )
     project = make_project(export={"dtype": "float32", "gguf": ["f16"]})
     facts = gguf.export(project, merged, Console(quiet=True))
-    assert facts["files"][0]["unlike"] == 1
-    assert "1 texts have other token ids than in training, such as probe 0" in str(gguf.problems(facts))
+    assert facts["files"][0]["unlike"] == 3  # as question, as system message, as answer
+    assert "3 texts have other token ids than in training, such as conversation 5" in str(gguf.problems(facts))
     assert list(merged.local(gguf.FOLDER).iterdir()) == []
 
 
