@@ -15,10 +15,10 @@ FORMATS = {
     "toxicity": 1,
     "dedup": 1,
     "curate": 1,
-    "synthesize": 1,
-    "pack": 1,
+    "synthesize": 2,
+    "pack": 2,
     "train": 1,
-    "evaluate": 1,
+    "evaluate": 2,
     "export": 1,
     "gguf": 2,
 }

@@ -97,7 +97,7 @@ def _make(project: Project, run: Run, folder: Path, console: Console) -> dict[st
         except IntegrityError as error:
             report["problem"] = str(error)
         report["seconds"] = round(time.monotonic() - started, 1)
-        console.print(f"gguf: {kind}: {report['problem'] or _praise(report)}")
+        console.print(f"gguf: {kind}: {report['problem'] or _praise(report)}", markup=False)
         files.append(report)
     for kind in paths.keys() - {file["kind"] for file in files if not file["problem"]}:
         paths[kind].unlink(missing_ok=True)

@@ -16,17 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
+from pipeline.models.gguf_tokenizer import SPLITTERS
 from pipeline.models.template import stop_token, template_text
 
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-SPLITTERS = {  # what cuts a text into words before byte-level BPE -> llama.cpp's name for it (`tokenizer.ggml.pre`)
-    ("gpt2",): "gpt-2",
-    ("digits", "gpt2"): "smollm",
-    (rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{_REST}",): "llama-bpe",
-    (rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_REST}",): "qwen2",
-}
-# not here: tekken, whose marks (e + combining acute) llama.cpp cuts elsewhere (ggml 0.12)
 _WIDTH = 32  # of a sample's layer
 _NEVER = -1e9  # score of a token that no merge makes
 

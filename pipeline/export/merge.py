@@ -1,11 +1,12 @@
 """The stage `export`: base and adapter become one model that plain transformers loads.
 
-Output contract: `model/merged/` holds the base's tensors, where the adapter has a say W + scale * B @ A computed in
-float32; its configuration without any quantisation; the tokenizer with the template it was trained with; a generation
-configuration that knows the stop tokens; a model card. The adapter was trained on an NF4 base, so there are two bases
-to merge into, the one on disk and the dequantised one: both are built, each is compared with the adapter on its own
-base on the same golden rows, and of those that pass the gates the one with the lower perplexity is published. None is
-published unless every adapter tensor was used exactly once and every number is finite.
+Output contract: `model/merged/` holds the base's tensors under the base's names, those of its eyes and ears too; where
+the adapter has a say W + scale * B @ A computed in float32; its configuration without any quantisation; the tokenizer
+with the template it was trained with; a generation configuration that knows the stop tokens; a model card. The adapter
+was trained on an NF4 base, so there are two bases to merge into, the one on disk and the dequantised one: both are
+built, each is compared with the adapter on its own base on the same golden rows, and of those that pass the gates the
+one with the lower perplexity is published. None is published unless every adapter tensor was used exactly once and
+every number is finite.
 This module does not quantise: `gguf` does.
 """
 
@@ -24,7 +25,7 @@ from pipeline.evaluate import heldout
 from pipeline.evaluate.perplexity import TokenScores, perplexity, score_all
 from pipeline.export import model_card
 from pipeline.formats import FORMATS
-from pipeline.models import load, memory, safetensors_io, template
+from pipeline.models import architectures, load, memory, safetensors_io, template
 from pipeline.models.load import ADAPTER, Base
 from pipeline.run import fingerprint
 from pipeline.storage import storage_errors
@@ -98,7 +99,7 @@ def _best(project: Project, base: Base, run: Run, console: Console) -> tuple[dic
         facts, expected = _build(project, base, run, name, folder, examples, tokenizer.pad_token_id)
         got = _scored(Base.of(project, str(folder)), examples, tokenizer.pad_token_id)
         result = measured[name] = compare(expected, got, project)
-        console.print(f"export: merged into {BASES[name]}: {result['sentence']}")
+        console.print(f"export: merged into {BASES[name]}: {result['sentence']}", markup=False)
         if result["passed"] and (best is None or result["perplexity"] < measured[best]["perplexity"]):
             best = name
     for name in measured:
@@ -194,15 +195,15 @@ def _merge(project: Project, model: Base, run: Run, target: Path, weigh: Weigh) 
     writer = safetensors_io.Shards(target)
     for name, tensor in safetensors_io.read(base):
         kind = torch.float32 if project.export.dtype == "float32" and tensor.is_floating_point() else tensor.dtype
-        merged = deltas.apply(name, weigh(name, tensor)).to(kind)
+        trained = architectures.text_name(name) if "text_config" in config else name
+        merged = (tensor if trained is None else deltas.apply(trained, weigh(trained, tensor))).to(kind)
         if merged.is_floating_point() and not torch.isfinite(merged).all():
             raise IntegrityError(f"merged tensor {name} holds NaN or infinite numbers: nothing was published")
         writer.add(name, merged)
     deltas.require_all_used()
     writer.close()
     if project.export.dtype == "float32":
-        config["dtype"] = "float32"
-        config.pop("torch_dtype", None)
+        config = _in_float32(config)
     (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     for name in _TOKENIZER:
         if (adapter / name).is_file():
@@ -216,6 +217,13 @@ def _merge(project: Project, model: Base, run: Run, target: Path, weigh: Weigh) 
         "dtype": str(writer.dtype).removeprefix("torch."),
         "template_sha256": template.template_sha256(tokenizer),
     }
+
+
+def _in_float32(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns a configuration that says float32, in its text part too, which loads alone."""
+    whole = {**config, "dtype": "float32"}
+    whole.pop("torch_dtype", None)
+    return {**whole, "text_config": _in_float32(config["text_config"])} if "text_config" in config else whole
 
 
 def _generation(base: Path, adapter: Path, target: Path) -> Any:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.plan.catalogue import Card, Shape
+from pipeline.plan.cards import Card
+from pipeline.plan.shape import Layers, Matrices, Shape
 
 if TYPE_CHECKING:
     from pipeline.config import Lora, Train
@@ -46,13 +47,23 @@ class Coefficients:
     traffic: float = 0.224  # norms, activations, dequantising: scales with the bandwidth
     adapter: float = 0.043  # for each adapted linear layer of a block: small products, scales with the bandwidth
     unpack: float = 2.5  # bytes that dequantising moves per parameter, once in every pass over the layers
-    launch: float = 0.00027  # seconds per layer and pass that a micro-batch costs whatever its size
+    fixed: float = 0.00027  # seconds of the card per layer and pass that a micro-batch costs whatever its size
+    starts: float = 0.0026  # seconds that the host takes to start the kernels of a layer, in every pass
+    starts_adapter: float = 0.0005  # and for each adapted linear layer of a block
     balance: float = 989e12 * 0.8 / 4.8e12  # FLOP per byte of the card that they were measured on, an H200
 
 
 PLAIN = Coefficients()
 FUSED = Coefficients(  # with `fused`: a norm is repeated, gate and up are kept alone, block scales are dequantised
-    quantised=0.5625, adapted=0.0, mlp=4.0, mlp_adapted=0.0, fragments=1.03, traffic=0.176, adapter=0.033
+    quantised=0.5625,
+    adapted=0.0,
+    mlp=4.0,
+    mlp_adapted=0.0,
+    fragments=1.03,
+    traffic=0.176,
+    adapter=0.033,
+    starts=0.0019,
+    starts_adapter=0.00024,
 )
 
 
@@ -101,10 +112,17 @@ def given(settings: Train, shape: Shape) -> tuple[int | None, int | None]:
     return None if isinstance(settings.pack_tokens, str) else settings.pack_tokens, depth
 
 
+def _targets(layers: Layers, lora: Lora) -> Matrices:
+    """Returns the linear layers of a block that get an adapter."""
+    if lora.targets == "all-linear":
+        return layers.matrices
+    return {name: layers.matrices[name] for name in adapted(lora) if name in layers.matrices}
+
+
 def trainable(shape: Shape, lora: Lora) -> int:
     """Returns how many parameters the adapters have."""
-    matrices = [shape.matrices[name] for name in adapted(lora) if name in shape.matrices]
-    return shape.layers * lora.r * sum(out + into for out, into in matrices)
+    widths = (kind.count * sum(map(sum, _targets(kind, lora).values())) for kind in shape.kinds)
+    return lora.r * sum(widths)
 
 
 def weights_gib(shape: Shape, lora: Lora, quantise: Literal["nf4"] | None, m: Coefficients) -> float:
@@ -115,17 +133,22 @@ def weights_gib(shape: Shape, lora: Lora, quantise: Literal["nf4"] | None, m: Co
 
 
 def layer_bytes(shape: Shape, lora: Lora, m: Coefficients) -> float:
-    """Returns what a layer that does not recompute keeps for each token."""
-    names = set(adapted(lora))
-    widths = {name: into for name, (_, into) in shape.matrices.items()}
-    query, kv = shape.matrices["q_proj"][0], shape.matrices["k_proj"][0]
-    shared = sum(bool(names & group) for group in ({"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}))
+    """Returns what a layer that does not recompute keeps for each token, on average over the kinds of layers."""
+    return sum(kind.count * _kind_bytes(kind, shape.hidden, lora, m) for kind in shape.kinds) / shape.layers
+
+
+def _kind_bytes(kind: Layers, hidden: int, lora: Lora, m: Coefficients) -> float:
+    targets = _targets(kind, lora)
+    *into_mixer, out_of_mixer = kind.mixer
+    *into_mlp, out_of_mlp = kind.mlp
+    attended = sum(kind.mixer[name][0] for name in into_mixer) + kind.mixer[out_of_mixer][1]
+    shared = any(name in targets for name in into_mixer) + any(name in targets for name in into_mlp)
     return (
-        m.norms * shape.hidden
-        + m.adapted * shape.hidden * shared
-        + m.attention * 2 * (query + kv)
-        + (m.mlp + (m.mlp_adapted if "down_proj" in names else 0.0)) * shape.intermediate
-        + (m.dropout * sum(widths[name] for name in names if name in widths) if lora.dropout else 0.0)
+        m.norms * hidden
+        + m.adapted * hidden * shared
+        + m.attention * attended
+        + (m.mlp + (m.mlp_adapted if out_of_mlp in targets else 0.0)) * kind.mlp[out_of_mlp][1]
+        + (m.dropout * sum(into for _, into in targets.values()) if lora.dropout else 0.0)
     )
 
 
@@ -160,15 +183,16 @@ def flop_per_token(shape: Shape) -> float:
 
 
 def rate(shape: Shape, lora: Lora, tokens: int, recompute: int, card: Card, m: Coefficients) -> float:
-    """Returns predicted tokens per second. Two parts of the time scale apart: matrix products with the card's peak, the
-    rest with its bandwidth."""
+    """Returns predicted tokens per second: those of the card or those of the host that starts its kernels, whichever
+    are fewer. Of the card's time the matrix products scale with its peak, the rest with its bandwidth."""
     passes = 2.0 + recompute / shape.layers
     flop = flop_per_token(shape) + 2.0 * shape.linear * recompute / shape.layers
-    modules = sum(name in shape.matrices for name in adapted(lora))
-    traffic = (m.traffic + m.adapter * modules) / (m.balance * card.bandwidth)
+    modules = sum(kind.count * len(_targets(kind, lora)) for kind in shape.kinds)
+    traffic = (m.traffic + m.adapter * modules / shape.layers) / (m.balance * card.bandwidth)
     each = flop * (m.products / card.peak + traffic)
-    fixed = passes * (m.launch * shape.layers + m.unpack * shape.linear / card.bandwidth)
-    return tokens / (tokens * each + fixed)
+    fixed = passes * (m.fixed * shape.layers + m.unpack * shape.linear / card.bandwidth)
+    starting = passes * (m.starts * shape.layers + m.starts_adapter * modules)
+    return tokens / max(tokens * each + fixed, starting)
 
 
 def assess(

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from pipeline.config import Project, Train
-from pipeline.errors import ConfigError
 from pipeline.models.licence import licence_of
 from pipeline.plan import catalogue, cost_model, tables
-from pipeline.plan.catalogue import Preset
+from pipeline.plan.cards import card as known_card
+from pipeline.plan.presets import PRESETS, Preset
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.plan.catalogue import Card, Shape
+    from pipeline.plan.cards import Card
     from pipeline.plan.cost_model import Plan
+    from pipeline.plan.shape import Shape
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def show(
     console: Console,
 ) -> None:
     """Prints the answer; `price` is per hour of the card. Raises `ConfigError` or `MissingModelError`."""
-    wanted = [catalogue.card(name) for name in cards]
+    wanted = [known_card(name) for name in cards]
     settings = project.train if project else Train()
     own_presets = _own(project)
     lora = settings.lora
@@ -62,10 +63,10 @@ def show(
         f"at most {settings.max_length:,} tokens, base in {'NF4' if settings.quantise else 'bf16'}",
         markup=False,
     )
-    tables.models([*own_presets, *catalogue.PRESETS], console)
+    tables.models([*own_presets, *PRESETS], console)
     for card in wanted:
         plans = [(model.name, _own_plan(model.shape, settings, card)) for model in own_presets]
-        plans += [(preset.name, _plan(preset.shape, settings, card)) for preset in catalogue.PRESETS]
+        plans += [(preset.name, _plan(preset.shape, settings, card)) for preset in PRESETS]
         factor = measured.factor if measured and measured.card == card.name else 1.0
         tables.plans(card, plans, work.tokens * settings.epochs, price, factor, console)
         if measured and factor != 1.0:
@@ -77,16 +78,15 @@ def show(
 def _own(project: Project | None) -> list[Preset]:
     """Returns the configuration's base model as a preset of its own, with the licence that its card names; nothing for
     one that is a preset."""
-    if project is None or any(preset.hub == project.base_model for preset in catalogue.PRESETS):
+    if project is None or any(preset.hub.lower() == project.base_model.lower() for preset in PRESETS):
         return []
-    shape, place = catalogue.shape_of(project.base_model), catalogue.folder_of(project.base_model)
-    if shape is None or place is None:
-        raise ConfigError(f"{project.base_model} is not Llama-like: its memory cannot be predicted")
-    licence = licence_of(place)
+    catalogue.shape_of(project.base_model)  # refuses what cannot be trained, by the name it has in the configuration
+    config, place = catalogue.config_of(project.base_model), catalogue.folder_of(project.base_model)
+    licence = licence_of(place) if place else "other"
     named = Path(project.base_model).name
     note = "its card names no licence: see its files" if licence == "other" else ""
     free = "-nc" not in licence
-    return [Preset(f"{named} (base_model)", "on this machine", licence, shape, commercial=free, note=note)]
+    return [Preset(f"{named} (base_model)", "on this machine", licence, config, commercial=free, note=note)]
 
 
 def _plan(shape: Shape, settings: Train, card: Card) -> Plan | None:

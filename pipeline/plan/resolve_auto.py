@@ -13,7 +13,8 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
-from pipeline.plan import catalogue, cost_model
+from pipeline.plan import cards, cost_model
+from pipeline.plan.shape import shape_in
 from pipeline.run import fingerprint
 from pipeline.waiting import wait_for
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
     from pipeline.config import Project
     from pipeline.models.load import Base
-    from pipeline.plan.catalogue import Card, Shape
+    from pipeline.plan.cards import Card
     from pipeline.plan.cost_model import Plan
+    from pipeline.plan.shape import Shape
     from pipeline.run import Run
 
 PLAN = "metrics/plan.json"
@@ -56,28 +58,28 @@ def find_card(console: Console) -> Card | None:
     if visible is None:
         return None
     name, free, total = visible
-    card = catalogue.card_of(name, total)
+    card = cards.card_of(name, total)
     return replace(card, gib=min(total, free + cost_model.PLAIN.context_gib))  # `look` has a context as well
 
 
 def resolve_auto(project: Project, base: Base, run: Run, console: Console) -> tuple[Project, Plan | None]:
     """Returns the project with `pack_tokens` and `recompute` as numbers, and the plan (None on a CPU).
 
-    Raises `ConfigError` where `auto` finds nothing that fits the card, or cannot plan this kind of model.
+    Raises `ConfigError` for a base that cannot be trained here, and where `auto` finds nothing that fits the card.
     """
+    shape = shape_in(base.config, base.name)
     card = find_card(console)
-    shape = catalogue.shape_of(str(base.folder))
     settings = project.train
-    if card is None or shape is None:
-        if card is not None and "auto" in (settings.pack_tokens, settings.recompute):
-            raise ConfigError(f"train: {project.base_model} is not Llama-like: give pack_tokens and recompute")
+    if card is None:
         row = max(CPU_ROW, settings.max_length) if settings.pack_tokens == "auto" else settings.pack_tokens
         return _with(project, row, 0 if settings.recompute == "auto" else settings.recompute), None
     chosen = _choose(project, run, shape, card)
     if chosen.total_gib > card.gib:
-        console.print(f"plan: these settings may not fit: {chosen.total_gib:.1f} of {card.gib:.1f} GiB predicted")
+        text = f"plan: these settings may not fit: {chosen.total_gib:.1f} of {card.gib:.1f} GiB predicted"
+        console.print(text, markup=False)
     if card.assumed:
-        console.print(f"plan: {card.name} is not in the table of cards: speed is predicted as for {card.assumed}")
+        text = f"plan: {card.name} is not in the table of cards: speed is predicted as for {card.assumed}"
+        console.print(text, markup=False)
     return _with(project, chosen.pack_tokens, chosen.recompute), chosen
 
 

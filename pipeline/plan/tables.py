@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Columns
 
-from pipeline.plan.catalogue import Card, Preset
+from pipeline.plan.cards import Card
 from pipeline.plan.cost_model import Plan
+from pipeline.plan.presets import Preset
 
 
 def plans(
@@ -54,6 +55,6 @@ def models(presets: Sequence[Preset], console: Console) -> None:
     for preset in presets:
         warnings = "; ".join(preset.warnings)
         colour = "green" if not warnings else "red" if not preset.commercial else "yellow"
-        size = f"{preset.shape.parameters / 1e9:.1f} B"
+        size = f"{preset.shape.parameters / 1e9:.3g} B"
         lines.add_row(preset.name, preset.hub, size, preset.licence, f"[{colour}]{escape(warnings or 'fine')}[/]")
     console.print(lines)

@@ -1,9 +1,9 @@
 """The stage `train`: QLoRA of the project's base model on the run's packed rows, through Ray Train.
 
 Output contract: `model/adapter/` (peft's format, with the tokenizer and its template), `metrics/train.jsonl` (a line
-per step and per evaluation, while it runs) and `metrics/train.json` (the whole). A killed training that is started
-again goes on from its newest valid checkpoint and takes the very steps the first would have taken. A finished one is
-skipped.
+per step and per evaluation, while it runs) and `metrics/train.json` (the whole; with the share of `padding`, where the
+model took its rows as padded batches). A killed training that is started again goes on from its newest valid checkpoint
+and takes the very steps the first would have taken. A finished one is skipped.
 This module does not pack, evaluate on the golden set or merge.
 """
 
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.errors import ConfigError, DivergedError
+from pipeline.errors import DivergedError
 from pipeline.formats import FORMATS
-from pipeline.models import load
+from pipeline.models import architectures, load
 from pipeline.models.load import Base
 from pipeline.plan import resolve_auto
 from pipeline.run import fingerprint
 from pipeline.storage import storage_errors
-from pipeline.train import launch
+from pipeline.train import launch, lora_targets
 from pipeline.train.data.pack import PACKED, SUMMARY, pack, total_steps
 from pipeline.train.loop import checkpoint
 from pipeline.train.loop.event_log import EventLog
@@ -50,6 +50,7 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     """
     run.local()
     base = Base.of(project)
+    lora_targets.check(base, project.train.lora)
     given, (project, chosen) = project, resolve_auto.resolve_auto(project, base, run, console)
     packed = pack(project, base, run, console)
     counts = run.read_json(SUMMARY)["train"]
@@ -67,7 +68,7 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     stage = run.begin(STAGE, key)
     planned = resolve_auto.facts(given, project, chosen, counts)
     run.put_json(stage, resolve_auto.PLAN, planned)
-    console.print(resolve_auto.sentence(planned))
+    console.print(resolve_auto.sentence(planned), markup=False)
     steps = total_steps(counts["packed_rows"], project.train)
     facts = launch.fit(work, {"project": project, "base": base, "run": run, "key": key}, steps, console)
     summary = _summary(run, facts)
@@ -130,6 +131,7 @@ def _summary(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
         "resumed_from": resumed[-1] if resumed else None,
         "adapter_step": facts["adapter_step"],
         "stopped": facts["ended"][1] if facts["ended"] else None,
+        **({"padding": packed["padding"]} if facts["padded"] else {}),
     }
 
 
@@ -138,7 +140,7 @@ def work(settings: dict[str, Any]) -> None:
     import torch
     from transformers import set_seed
 
-    from pipeline.train.kernels import fused_lora, packed_attention
+    from pipeline.train.kernels import batches, fused_lora
     from pipeline.train.loop import sample_answers, trainer
     from pipeline.train.loop.oom import memory_errors
 
@@ -148,7 +150,10 @@ def work(settings: dict[str, Any]) -> None:
     if device == "cpu":
         torch.set_num_threads(settings["threads"])
     set_seed(project.seed)
-    causal, tokenizer = settings["base"].load(project.train.quantise, device, packed_attention.register())
+    base = settings["base"]
+    attention = batches.implementation(architectures.of(base.config, base.name).packs, device)
+    causal, tokenizer = base.load(project.train.quantise, device, attention)
+    batches.prepare(causal)
     adapted, rows = add_adapter(causal, project), _packed(run, "train")
     if device == "cuda":  # a CPU gains nothing from it
         fused_lora.fuse(adapted)
@@ -165,8 +170,11 @@ def work(settings: dict[str, Any]) -> None:
         fallback=_oom_fallback(adapted, project, trainer.longest(rows)),
         notice=notice.given,
     )
-    if project.train.samples:
-        loop.add_callback(sample_answers.Sampler(tokenizer, _questions(run, project.train.samples), loop.event_log))
+    wanted = project.train.samples
+    if wanted and (questions := _questions(run, wanted)):
+        loop.add_callback(sample_answers.Sampler(tokenizer, questions, loop.event_log))
+    elif wanted and resumed is None:
+        loop.event_log.event(0, "no_samples", "train.samples: the validation set has no question to answer")
     with notice.watching(), memory_errors():
         loop.run(resumed)
     ended = loop.callback.ended
@@ -180,6 +188,7 @@ def work(settings: dict[str, Any]) -> None:
         "peak_memory_gib": round(_peak_bytes(device) / 2**30, 3),
         "device": torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads",
         "adapter_step": None if ended else kept,
+        "padded": not batches.is_packed(causal),
         "ended": None if ended is None else [type(ended).__name__, str(ended)],
     }
     Path(settings["facts"]).write_text(json.dumps(facts))
@@ -225,30 +234,24 @@ def add_adapter(causal: Any, project: Project) -> Any:
     """
     from peft import LoraConfig, get_peft_model
 
-    from pipeline.plan.cost_model import adapted
     from pipeline.train.kernels import loss
     from pipeline.train.kernels.gradient_checkpointing import recompute_layers
 
-    loss.check_head(causal.config)
+    loss.check_head(causal)
     lora = project.train.lora
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=lora.targets if lora.targets == "all-linear" else list(adapted(lora)),
+        target_modules=lora_targets.of(causal, lora),
         use_rslora=lora.rslora,
         use_dora=lora.dora,
         task_type="CAUSAL_LM",
     )
     depth = project.train.recompute  # `auto` is settled by now; where nobody did, every layer: that fits most
     recompute_layers(causal, None if isinstance(depth, str) else depth)
-    try:
-        with load.quiet_peft():
-            return get_peft_model(causal, config)
-    except ValueError as error:
-        raise ConfigError(
-            f"train.lora.targets '{lora.targets}' fits no layer of {project.base_model}: {error}"
-        ) from error
+    with load.quiet_peft():
+        return get_peft_model(causal, config)
 
 
 def _write_adapter(place: Path, adapted: Any, tokenizer: Any) -> None:

@@ -70,8 +70,8 @@ def test_a_local_models_licence_is_that_of_its_card(tmp_path: Any) -> None:
     assert "its card names no licence" in shown(project)
     (tmp_path / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
     assert shown(project).count("NOT for commercial use") == 2
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ConfigError, match="not Llama-like"):
+    (tmp_path / "config.json").write_text('{"model_type": "mixtral", "num_local_experts": 8}')
+    with pytest.raises(ConfigError, match=f"{tmp_path} .mixtral. cannot be trained here: it is a mixture of experts"):
         shown(project)
 
 

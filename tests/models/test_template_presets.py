@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,16 @@ FOLDER = Path(__file__).parent / "templates"
 SENTENCEPIECE = ("<unk>", "<s>", "</s>")
 TURNS = ("<|im_start|>", "<|im_end|>")
 LLAMA = ("<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|finetune_right_pad_id|>")
+PHI = (
+    "<|endoftext|>",
+    "<|assistant|>",
+    "<|system|>",
+    "<|user|>",
+    "<|end|>",
+    "<|tool|>",
+    "<|/tool|>",
+    "<|endofprompt|>",
+)
 CORPUS = ["my card is lost please close it\n\n### User:\n", "[INST] what is the fee [/INST]\nassistant user the fee 12"]
 
 
@@ -32,6 +43,9 @@ def sentencepiece(more: tuple[str, ...] = (), pad: str | None = None) -> Any:
     byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
     trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=special + byte_tokens, show_progress=False)
     core.train_from_iterator(CORPUS, trainer)
+    rules = json.loads(core.to_str())
+    rules["added_tokens"] = [token for token in rules["added_tokens"] if token["content"] not in byte_tokens]
+    core = Tokenizer.from_str(json.dumps(rules))  # bytes are ordinary vocabulary, as published ones have them
     core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     made = PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token=pad
@@ -103,6 +117,21 @@ PRESETS: dict[str, tuple[Callable[[], Any], str, str, str, int]] = {
         "close it<|im_end|>",
         0,
     ),
+    "SmolLM2": (
+        lambda: byte_level(("<|endoftext|>", *TURNS), eos="<|im_end|>", bos="<|im_start|>", pad="<|im_end|>"),
+        "smollm2",
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+        "<|im_start|>user\nlost card<|im_end|>\n<|im_start|>assistant\n",
+        "close it<|im_end|>",
+        3,  # what it calls BOS begins every turn
+    ),
+    "Phi-4-mini": (  # its eos ends a conversation, `<|end|>` an answer
+        lambda: byte_level(PHI, eos="<|endoftext|>", bos="<|endoftext|>", pad="<|endoftext|>"),
+        "phi4mini",
+        "<|user|>lost card<|end|><|assistant|>",
+        "close it<|end|>",
+        0,
+    ),
 }
 
 
@@ -146,7 +175,8 @@ def test_the_last_supervised_token_stops_and_no_padding_does(preset: Any) -> Non
     tokenizer, _, supervised, _ = preset
     row = template.encode(tokenizer, "lost card", "close it", 200)
     stop = template.stop_token(tokenizer)
-    assert row.labels[-1] == stop.id == tokenizer.eos_token_id
+    assert row.labels[-1] == stop.id
+    assert (stop.id == tokenizer.eos_token_id) == (stop.text != "<|end|>")
     assert supervised.endswith(stop.text)
     assert row.labels.count(stop.id) == 1
     assert tokenizer.pad_token_id not in {stop.id, tokenizer.eos_token_id}
@@ -160,18 +190,18 @@ def test_bos_is_there_once_or_not_at_all(preset: Any) -> None:
         template.chat_prompt(tokenizer, [{"role": "user", "content": "lost card"}]),
     ):
         assert (0 if tokenizer.bos_token_id is None else ids.count(tokenizer.bos_token_id)) == bos
-        assert ids[:bos] == [tokenizer.bos_token_id][:bos]
+        assert ids[: min(bos, 1)] == [tokenizer.bos_token_id][:bos]
 
 
 def test_a_document_is_its_text_supervised_to_the_end(preset: Any) -> None:
     tokenizer, _, _, _ = preset
     row = template.encode(tokenizer, "Fees > Cards", "The fee is 12.", 200, "document")
-    begins = tokenizer.bos_token_id is not None
+    begins = tokenizer.bos_token not in (None, tokenizer.eos_token)
     body = row.input_ids[1:-1] if begins else row.input_ids[:-1]
     assert text(tokenizer, body) == "Fees > Cards\n\nThe fee is 12."
     assert row.input_ids[-1] == tokenizer.eos_token_id
     assert row.labels == [template.IGNORED, *row.input_ids[1:]]
-    assert row.input_ids.count(tokenizer.bos_token_id) == (1 if begins else 0)
+    assert row.input_ids[:-1].count(tokenizer.bos_token_id) == (1 if begins else 0)
     cut = template.encode(tokenizer, "Fees > Cards", "The fee is 12.", 9, "document")
     assert (cut.truncated, cut.input_ids) == (True, row.input_ids[:9])
 

@@ -13,11 +13,13 @@ from rich.console import Console
 
 from pipeline.errors import ConfigError
 from pipeline.models.load import Base
-from pipeline.plan import catalogue, cost_model, resolve_auto
+from pipeline.plan import cards, cost_model, resolve_auto
+from pipeline.plan.presets import PRESETS
 from pipeline.run import Run
 from pipeline.train import launch
 from pipeline.train.loop.event_log import EventLog
 
+ZEPHYR = next(preset for preset in PRESETS if preset.name == "Zephyr-7B")
 PACKED = {"tokens": 1000, "packed_rows": 10, "examples": 50}
 
 
@@ -25,16 +27,7 @@ PACKED = {"tokens": 1000, "packed_rows": 10, "examples": 50}
 def mistral(tmp_path: Path) -> Path:
     place = tmp_path / "mistral"
     place.mkdir()
-    shape = catalogue.PRESETS[1].shape
-    config = {
-        "hidden_size": shape.hidden,
-        "intermediate_size": shape.intermediate,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "vocab_size": shape.vocabulary,
-    }
-    (place / "config.json").write_text(json.dumps(config))
+    (place / "config.json").write_text(json.dumps(ZEPHYR.config))
     return place
 
 
@@ -43,7 +36,7 @@ def run(tmp_path: Path) -> Run:
     return Run.open(str(tmp_path / "run"))
 
 
-def settled(project: Any, run: Run, card: catalogue.Card | None, monkeypatch: pytest.MonkeyPatch) -> Any:
+def settled(project: Any, run: Run, card: cards.Card | None, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(resolve_auto, "find_card", lambda _: card)
     said = io.StringIO()
     found, chosen = resolve_auto.resolve_auto(project, Base.of(project), run, Console(file=said, width=200))
@@ -55,9 +48,9 @@ def test_auto_is_the_planners_choice(
     mistral: Path, run: Run, make_project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make_project(base=mistral, train={"max_length": 2048, "pack_tokens": "auto", "lora": {}})
-    card = catalogue.card("24")
+    card = cards.card("24")
     train, _ = settled(project, run, card, monkeypatch)
-    best = cost_model.choose(catalogue.PRESETS[1].shape, project.train.lora, card, 2048)
+    best = cost_model.choose(ZEPHYR.shape, project.train.lora, card, 2048)
     assert best is not None
     assert (train.pack_tokens, train.recompute) == (best.pack_tokens, best.recompute)
     written = run.read_json(resolve_auto.PLAN)
@@ -70,15 +63,15 @@ def test_a_run_that_moves_to_another_card_keeps_its_packed_rows(
     mistral: Path, run: Run, make_project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make_project(base=mistral, train={"max_length": 2048, "pack_tokens": "auto", "lora": {}})
-    first, _ = settled(project, run, catalogue.card("H200"), monkeypatch)
-    moved, _ = settled(project, run, catalogue.card("24"), monkeypatch)
+    first, _ = settled(project, run, cards.card("H200"), monkeypatch)
+    moved, _ = settled(project, run, cards.card("24"), monkeypatch)
     assert (first.pack_tokens, first.recompute) == (16384, 0)
     assert moved.pack_tokens == 16384
     assert moved.recompute > 0
-    small, _ = settled(project, run, catalogue.card("16"), monkeypatch)
+    small, _ = settled(project, run, cards.card("16"), monkeypatch)
     assert small.pack_tokens <= 16384
     other = project.model_copy(update={"train": project.train.model_copy(update={"learning_rate": 1e-5})})
-    fresh, _ = settled(other, run, catalogue.card("24"), monkeypatch)
+    fresh, _ = settled(other, run, cards.card("24"), monkeypatch)
     assert fresh.pack_tokens < 16384
 
 
@@ -86,11 +79,11 @@ def test_numbers_stay_and_a_warning_says_when_they_may_not_fit(
     mistral: Path, run: Run, make_project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make_project(base=mistral, train={"pack_tokens": 16384, "recompute": False})
-    train, said = settled(project, run, catalogue.card("24"), monkeypatch)
+    train, said = settled(project, run, cards.card("24"), monkeypatch)
     assert (train.pack_tokens, train.recompute) == (16384, 0)
     assert "may not fit" in said
     project = make_project(base=mistral, train={"pack_tokens": 4096, "recompute": True})
-    train, said = settled(project, run, catalogue.card("24"), monkeypatch)
+    train, said = settled(project, run, cards.card("24"), monkeypatch)
     assert (train.pack_tokens, train.recompute, said) == (4096, 32, "")
 
 
@@ -99,10 +92,11 @@ def test_what_cannot_be_planned_is_a_sentence(
 ) -> None:
     auto = {"max_length": 2048, "pack_tokens": "auto"}
     with pytest.raises(ConfigError, match="does not fit this RTX 4090"):
-        settled(make_project(base=mistral, train=auto), run, replace(catalogue.card("24"), gib=4.0), monkeypatch)
-    (mistral / "config.json").write_text("{}")
-    with pytest.raises(ConfigError, match="not Llama-like"):
-        settled(make_project(base=mistral, train=auto), run, catalogue.card("24"), monkeypatch)
+        settled(make_project(base=mistral, train=auto), run, replace(cards.card("24"), gib=4.0), monkeypatch)
+    (mistral / "config.json").write_text('{"model_type": "mamba"}')
+    for card in (cards.card("24"), None):
+        with pytest.raises(ConfigError, match=r"mamba\) cannot be trained here: it carries a state"):
+            settled(make_project(base=mistral, train=auto), run, card, monkeypatch)
 
 
 def test_a_cpu_gets_small_rows_and_recomputes_nothing(
@@ -126,7 +120,7 @@ def test_a_batch_in_tokens_or_examples_becomes_packed_rows(make_project: Any) ->
 def test_planned_stands_beside_actual(
     mistral: Path, run: Run, make_project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settled(make_project(base=mistral), run, catalogue.card("24"), monkeypatch)
+    settled(make_project(base=mistral), run, cards.card("24"), monkeypatch)
     planned = run.read_json(resolve_auto.PLAN)
     speed = planned["tokens_per_second"]
     found = resolve_auto.against(planned, {"tokens_per_second": speed / 2, "seconds": 1800, "peak_memory_gib": 9.0})
@@ -144,7 +138,7 @@ def test_planned_stands_beside_actual(
 def test_the_progress_line_says_what_share_of_the_peak(
     mistral: Path, run: Run, make_project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settled(make_project(base=mistral), run, catalogue.card("24"), monkeypatch)
+    settled(make_project(base=mistral), run, cards.card("24"), monkeypatch)
     planned = run.read_json(resolve_auto.PLAN)
     event_log = EventLog(run.local(launch.LINES))
     event_log.begin("key")

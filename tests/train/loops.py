@@ -16,11 +16,14 @@ class Killed(BaseException):
     """Stands for kill -9: nothing after it runs."""
 
 
-def loop(project: Project, run: Run, kill_after: int | None = None, **options: Any) -> trainer.PackedTrainer:
+def loop(
+    project: Project, run: Run, kill_after: int | None = None, attention: str | None = None, **options: Any
+) -> trainer.PackedTrainer:
     from transformers import set_seed
 
     set_seed(project.seed)
-    causal, _ = load.Base.of(project).load(project.train.quantise, attention=packed_attention.register())
+    attention = attention or packed_attention.register()
+    causal, _ = load.Base.of(project).load(project.train.quantise, attention=attention)
     made = trainer.PackedTrainer(
         qlora.add_adapter(causal, project),
         project.train,

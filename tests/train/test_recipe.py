@@ -46,8 +46,8 @@ def test_rank_scale_dropout_and_targets(tiny: Path, make_project: Any) -> None:
     assert adapted_names(made) == {"q_proj", "v_proj"}
     assert adapted_names(adapter(tiny, make_project, targets=["down_proj", "k_proj"])) == {"down_proj", "k_proj"}
     assert len(adapted_names(adapter(tiny, make_project))) == 7
-    with pytest.raises(ConfigError, match=r"no_proj.*fits no layer"):
-        adapter(tiny, make_project, targets=["no_proj"])
+    with pytest.raises(ConfigError, match=r"llama has no linear layer q_porj: it has down_proj, gate_proj, k_proj"):
+        adapter(tiny, make_project, targets=["q_porj", "v_proj"])
 
 
 def test_rslora_scales_by_the_root_of_the_rank(tiny: Path, make_project: Any) -> None:

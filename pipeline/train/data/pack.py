@@ -3,14 +3,16 @@
 Output contract: `stages/pack/{train,val}-NNNNN.parquet`, one packed row per table row: `input_ids` and `labels` (int32,
 at most `pack_tokens`, no padding) and `seq_lengths` (int32, they add up to the row). `stages/pack/summary.json` counts
 rows, tokens, truncations and names the rows whose whole answer was cut away: those alone are left out. The same rows
-give the same bytes, whatever blocks they arrive in: they are sorted by id, then packed best-fit decreasing.
-This module does not shuffle, and no example is split over two packed rows.
+give the same bytes, whatever blocks they arrive in: they are sorted by id, then packed best-fit decreasing; for an
+architecture whose packed rows are not proven everywhere, by length, so that a row is a batch with little padding.
+This module does not shuffle or pad, and no example is split over two packed rows.
 """
 
 from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +21,7 @@ import pyarrow as pa
 from pipeline.batch import each
 from pipeline.errors import ConfigError, InputError, UserError
 from pipeline.formats import FORMATS
-from pipeline.models import template
+from pipeline.models import architectures, prompt_check, template
 from pipeline.run import fingerprint, outputs
 from pipeline.train.data import general_rows
 
@@ -36,6 +38,9 @@ SHARD_TOKENS = 4 << 20
 SMALL = 10_000
 """Up to so many rows the job's own process tokenises: quicker than starting workers that import transformers (8 s)."""
 
+CHECKED = 100
+"""Training rows in which the prompt's tokens are compared with those that serving asks with."""
+
 ENCODED = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -45,6 +50,9 @@ ENCODED = pa.schema(
     ]
 )
 _COLUMNS = ["id", "kind", "prompt", "response"]
+Arrange = Callable[[np.ndarray, int], list[list[int]]]
+"""Takes the examples' lengths and a row's capacity; returns the rows, each a list of positions in the lengths."""
+
 PACKED = pa.schema([pa.field(name, pa.list_(pa.int32())) for name in ("input_ids", "labels", "seq_lengths")])
 
 
@@ -92,17 +100,19 @@ def pack(project: Project, base: Base, run: Run, console: Console) -> dict[str, 
     )
     finished = run.manifest(STAGE, key)
     if finished is not None:
-        console.print(f"pack: finished before, {finished['rows']['train']} packed rows")
+        console.print(f"pack: finished before, {finished['rows']['train']:,} packed rows")
         return finished
     stage = run.begin(STAGE, key)
     sources = {split: outputs(curated, f"data/{split}") for split in ("train", "val")}
     sources["train"] += outputs(made, "data/synthetic") if made else []
+    prompt_check.check(tokenise.tokenizer, _first_pairs(run, sources["train"]))
     few = sum(curated["rows"].values()) + (sum(made["rows"].values()) if made else 0) <= SMALL
     encoded = {split: _encoded(run, paths, tokenise, here=few) for split, paths in sources.items()}
     encoded["train"], mixed = _mix(project, run, stage, encoded["train"], tokenise)
     summary: dict[str, Any] = {}
+    arrange = best_fit if architectures.of(base.config, base.name).packs == "always" else by_length
     for split, rows in encoded.items():
-        packed, summary[split] = pack_rows(rows.sort_by("id"), capacity)
+        packed, summary[split] = pack_rows(rows.sort_by("id"), capacity, arrange)
         step = max(1, SHARD_TOKENS // capacity)
         for number, start in enumerate(range(0, packed.num_rows, step)):
             run.put(stage, f"stages/{STAGE}/{split}-{number:05d}.parquet", packed.slice(start, step))
@@ -115,11 +125,19 @@ def pack(project: Project, base: Base, run: Run, console: Console) -> dict[str, 
     return run.commit(stage, inputs, rows_of)
 
 
+def _first_pairs(run: Run, paths: list[str]) -> list[tuple[str, str]]:
+    """Returns question and answer of the first training rows."""
+    rows = run.read_table(paths[0], _COLUMNS).slice(0, CHECKED).to_pylist() if paths else []
+    return [(row["prompt"], row["response"]) for row in rows if row["kind"] == "qa"]
+
+
 def _line(train: dict[str, Any]) -> str:
     text = (
         f"pack: {train['examples']:,} examples, {train['tokens']:,} tokens in {train['packed_rows']:,} rows "
         f"({train['fill']:.0%} full), {train['supervised_tokens']:,} supervised"
     )
+    if "padding" in train:
+        text += f"; by length: as batches they are {train['padding']:.1%} padding"
     if train["truncated"]:
         text += f"; {train['truncated']} cut at max_length, {len(train['skipped'])} of them left without an answer"
     if mixed := train["general"]:
@@ -155,11 +173,14 @@ def _encoded(run: Run, paths: list[str], tokenise: Tokenise, here: bool) -> pa.T
     return pa.concat_tables([ENCODED.empty_table(), *tables])
 
 
-def pack_rows(rows: pa.Table, capacity: int) -> tuple[pa.Table, dict[str, Any]]:
-    """Packs an `ENCODED` table (sorted by id) into a `PACKED` one; returns it and its counts.
+def pack_rows(rows: pa.Table, capacity: int, arrange: Arrange | None = None) -> tuple[pa.Table, dict[str, Any]]:
+    """Packs an `ENCODED` table (sorted by id) into a `PACKED` one, best-fit unless `arrange` says otherwise; returns it
+    and its counts.
 
-    Rows with no supervised token are left out and named under `skipped`.
+    Rows with no supervised token are left out and named under `skipped`. `padding`, for rows `by_length`, is the share
+    of padding in them as batches.
     """
+    arrange = arrange or best_fit
     ids = rows["input_ids"].combine_chunks()
     labels = rows["labels"].combine_chunks()
     starts = np.asarray(ids.offsets)
@@ -167,7 +188,7 @@ def pack_rows(rows: pa.Table, capacity: int) -> tuple[pa.Table, dict[str, Any]]:
     lengths = np.diff(starts)
     answers = np.add.reduceat(np.append(targets != template.IGNORED, False), starts[:-1]) if len(lengths) else lengths
     kept = np.flatnonzero(answers > 0)
-    bins = [kept[members] for members in best_fit(lengths[kept], capacity)]
+    bins = [kept[members] for members in arrange(lengths[kept], capacity)]
     columns: dict[str, list[np.ndarray]] = {name: [] for name in PACKED.names}
     for members in bins:
         spans = [slice(starts[i], starts[i + 1]) for i in members]
@@ -184,7 +205,31 @@ def pack_rows(rows: pa.Table, capacity: int) -> tuple[pa.Table, dict[str, Any]]:
         "supervised_tokens": int(answers.sum()),
         "fill": round(total / (len(bins) * capacity), 4) if bins else 0.0,
     }
+    if arrange is by_length:
+        area = sum(int(lengths[members].max()) * len(members) for members in bins)
+        summary["padding"] = round(1 - total / area, 4) if bins else 0.0
     return pa.table(columns, schema=PACKED), summary
+
+
+def by_length(lengths: np.ndarray, capacity: int) -> list[list[int]]:
+    """Groups by length, longest first: each group, padded to its longest, holds at most `capacity` tokens.
+
+    Returns the groups, each a list of positions in `lengths`; ties go to the earlier position. Raises `UserError` for a
+    length over the capacity.
+    """
+    groups: list[list[int]] = []
+    for position in np.argsort(-np.asarray(lengths), kind="stable").tolist():
+        length = int(lengths[position])
+        _require_fit(length, capacity)
+        if not groups or int(lengths[groups[-1][0]]) * (len(groups[-1]) + 1) > capacity:
+            groups.append([])
+        groups[-1].append(position)
+    return groups
+
+
+def _require_fit(length: int, capacity: int) -> None:
+    if length > capacity:
+        raise UserError(f"an example of {length} tokens does not fit a packed row of {capacity}")
 
 
 def best_fit(lengths: np.ndarray, capacity: int) -> list[list[int]]:
@@ -197,8 +242,7 @@ def best_fit(lengths: np.ndarray, capacity: int) -> list[list[int]]:
     room: list[tuple[int, int]] = []  # (free tokens, bin), sorted
     for position in np.argsort(-np.asarray(lengths), kind="stable").tolist():
         length = int(lengths[position])
-        if length > capacity:
-            raise UserError(f"an example of {length} tokens does not fit a packed row of {capacity}")
+        _require_fit(length, capacity)
         place = bisect.bisect_left(room, (length, -1))
         if place == len(room):
             bins.append([])

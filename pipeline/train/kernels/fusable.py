@@ -11,10 +11,19 @@ from typing import Any
 
 import torch
 
-NORMS = {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"}
-"""Norms that are x / sqrt(mean(x^2) + eps) * weight and nothing else."""
-ACTIVATIONS = {"SiLU", "SiLUActivation"}
-PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+from pipeline.train.kernels.ops import Gate
+
+_LIKE_LLAMA = "Llama Mistral Ministral3 Qwen2 Qwen3 SmolLM3 Granite GraniteMoeHybrid Phi3 Olmo3 Gemma4 Gemma4Unified"
+NORMS = {f"{model}RMSNorm" for model in _LIKE_LLAMA.split()}
+"""Norms that are x / sqrt(mean(x^2) + eps) * weight, or without a weight, and nothing else."""
+OFFSET_NORMS = {"Gemma3RMSNorm", "Qwen3_5RMSNorm"}
+"""Norms that are x / sqrt(mean(x^2) + eps) * (1 + weight), the sum in float32."""
+ACTIVATIONS: dict[str, Gate] = {"SiLU": "silu", "SiLUActivation": "silu", "GELUTanh": "gelu_tanh"}
+ROTARY = {"llama", "mistral", "qwen2", "qwen3", "gemma3_text", "smollm3", "granite"}
+"""Models, by `model_type`, whose rotary embedding is Llama's to the letter: liger's kernel computes that one alone."""
+SHARED = (("q_proj", "k_proj", "v_proj"), ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"))
+"""Layers of one module with one input; a module may lack some of them."""
+ALONE = ("o_proj", "qkv_proj", "out_proj", "gate_up_proj", "input_linear", "output_linear")
 MLP = ("gate_proj", "up_proj", "down_proj")
 
 
@@ -23,19 +32,29 @@ def is_norm(module: Any) -> bool:
     return type(module).__name__ in NORMS
 
 
-def projections(module: Any) -> list[list[Any]]:
-    """Returns the projections of an attention module that are one step each: q, k and v, and o; none of any other."""
-    wide = [getattr(module, name, None) for name in PROJECTIONS]
-    if not all(map(_plain, wide)) or not _alike(wide):
-        return []
-    return [wide, *([[module.o_proj]] if _plain(getattr(module, "o_proj", None)) else [])]
+def is_offset_norm(module: Any) -> bool:
+    """Tells whether a module is one of `OFFSET_NORMS`."""
+    return type(module).__name__ in OFFSET_NORMS
+
+
+def steps(module: Any) -> list[list[Any]]:
+    """Returns the layers that a module itself holds, outside a `gated_mlp`, as lists that are one step each; none where
+    one of them is not known."""
+    alone = ALONE if hasattr(module, "gate_proj") else (*ALONE, "down_proj")
+    named = [[getattr(module, name, None) for name in names] for names in (*SHARED, *((name,) for name in alone))]
+    there = [layers for held in named if (layers := [layer for layer in held if layer is not None])]
+    return there if all(all(map(_plain, layers)) and _alike(layers) for layers in there) else []
 
 
 def gated_mlp(module: Any) -> list[Any]:
-    """Returns gate, up and down of a module that is down(silu(gate(x)) * up(x)); none of any other."""
+    """Returns gate, up and down of a module that is down(act(gate(x)) * up(x)); none of any other."""
     layers = [getattr(module, name, None) for name in MLP]
-    supported = type(getattr(module, "act_fn", None)).__name__ in ACTIVATIONS
-    return layers if supported and all(map(_plain, layers)) and _alike(layers[:2]) else []
+    return layers if activation(module) and all(map(_plain, layers)) and _alike(layers[:2]) else []
+
+
+def activation(module: Any) -> Gate | None:
+    """Returns the name that `ops` has for a module's activation."""
+    return ACTIVATIONS.get(type(getattr(module, "act_fn", None)).__name__)
 
 
 def _plain(layer: Any) -> bool:

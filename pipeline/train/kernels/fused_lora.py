@@ -1,15 +1,15 @@
 """LoRA on frozen layers with few kernels and little memory: layers that share an input are one step of autograd.
 
-Output contract: `fuse(model)` gives the attention projections, gated MLPs and RMSNorms of Llama and its kin a forward
-pass with the same result and the same gradients (to rounding), and returns how many modules it changed.
+Output contract: `fuse(model)` gives the projections, gated MLPs and RMSNorms that `fusable` names a forward pass with
+the same result and the same gradients (to rounding), and returns how many modules it changed.
 - q, k and v are one step, o is one, the MLP is one. An adapter costs a rank-r product each way, added in place.
 - The MLP keeps the products of gate and up, and repeats what lies between them and down in the backward pass. Of an
   input that comes from a norm the residual stream is kept, which the norm keeps anyway, and the norm is repeated. No
   weight is multiplied twice; a frozen weight is dequantised when it is used, and dropped.
 - All adapters are cast to the compute type at once, at the start of a forward pass of the decoder.
 What `fusable` does not know keeps its own forward pass.
-The backward pass is laid out as in Unsloth's `fast_lora` (https://github.com/unslothai/unsloth). SiLU and the rotary
-embedding are liger-kernel's on CUDA; there are no kernels of our own.
+The backward pass is laid out as in Unsloth's `fast_lora` (https://github.com/unslothai/unsloth). Activations and the
+rotary embedding are liger-kernel's on CUDA; there are no kernels of our own.
 """
 
 from __future__ import annotations
@@ -136,16 +136,23 @@ class _Linears(torch.autograd.Function):  # type: ignore[misc]  # torch is not f
 
 
 class _GatedMlp(torch.autograd.Function):  # type: ignore[misc]
-    """down(silu(gate(x)) * up(x)): two groups, gate and up, and down."""
+    """down(act(gate(x)) * up(x)): two groups, gate and up, and down."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, wide: Group, narrow: Group, norm: Any, residual: Any, *_: torch.Tensor
+        ctx: Any,
+        x: torch.Tensor,
+        wide: Group,
+        narrow: Group,
+        kind: ops.Gate,
+        norm: Any,
+        residual: Any,
+        *_: torch.Tensor,
     ) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])
         (g, u), low = wide.forward(flat)
-        (y,), narrow_low = narrow.forward(ops.silu_times(g, u))
-        ctx.groups, ctx.norm = (wide, narrow), norm
+        (y,), narrow_low = narrow.forward(ops.gate_times(kind, g, u))
+        ctx.groups, ctx.kind, ctx.norm = (wide, narrow), kind, norm
         ctx.save_for_backward(None if low is None else flat if residual is None else residual, g, u, low, narrow_low)
         return y.view(x.shape)
 
@@ -155,13 +162,13 @@ class _GatedMlp(torch.autograd.Function):  # type: ignore[misc]
         kept, g, u, low, narrow_low = ctx.saved_tensors
         flat = dy.reshape(-1, dy.shape[-1])
         dh, narrow_rest = narrow.backward(
-            (flat,), None if narrow_low is None else ops.silu_times(g, u), narrow_low, wants_dx=True
+            (flat,), None if narrow_low is None else ops.gate_times(ctx.kind, g, u), narrow_low, wants_dx=True
         )
-        between = ops.silu_times_backward(dh, g, u)
+        between = ops.gate_times_backward(ctx.kind, dh, g, u)
         del dh
         x = _again(ctx.norm, kept, flat.dtype)
         dx, wide_rest = wide.backward(between, x, low, ctx.needs_input_grad[0])
-        return None if dx is None else dx.view(dy.shape), None, None, None, None, *wide_rest, *narrow_rest
+        return None if dx is None else dx.view(dy.shape), None, None, None, None, None, *wide_rest, *narrow_rest
 
 
 def _again(norm: Any, kept: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
@@ -182,6 +189,9 @@ def fuse(model: Any) -> int:
     for norm in causal.modules():
         if fusable.is_norm(norm):
             norm.forward = MethodType(_norm_forward, norm)
+        elif fusable.is_offset_norm(norm):
+            norm.factor = 1.0 + norm.weight.detach().float()
+            norm.forward = MethodType(_offset_norm_forward, norm)
     groups: list[Group] = []
     changed = 0
     for module in list(causal.get_decoder().layers.modules()):
@@ -194,15 +204,16 @@ def fuse(model: Any) -> int:
 
 def _groups(module: Any, dtype: torch.dtype) -> Iterator[list[Group]]:
     """Fuses what a module holds; yields the groups of each of its steps."""
-    for layers in fusable.projections(module):
+    for layers in fusable.steps(module):
         group = Group(layers, dtype)
         for index, layer in enumerate(layers):
             layer.forward = _member(group, index)
         yield [group]
-    if mlp := fusable.gated_mlp(module):
-        pair = [Group(mlp[:2], dtype), Group(mlp[2:], dtype)]
-        module.forward = _gated_mlp(*pair)
-        yield pair
+    kind = fusable.activation(module)
+    if kind is not None and (mlp := fusable.gated_mlp(module)):
+        wide, narrow = Group(mlp[:2], dtype), Group(mlp[2:], dtype)
+        module.forward = _gated_mlp(wide, narrow, kind)
+        yield [wide, narrow]
 
 
 def _member(group: Group, index: int) -> Any:
@@ -212,11 +223,11 @@ def _member(group: Group, index: int) -> Any:
     return forward
 
 
-def _gated_mlp(wide: Group, narrow: Group) -> Any:
+def _gated_mlp(wide: Group, narrow: Group, kind: ops.Gate) -> Any:
     adapters = [*wide.down, *wide.up, *narrow.down, *narrow.up]
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = _GatedMlp.apply(x.to(wide.dtype), wide, narrow, *_source(x), *adapters)
+        y: torch.Tensor = _GatedMlp.apply(x.to(wide.dtype), wide, narrow, kind, *_source(x), *adapters)
         return y
 
     return forward
@@ -224,7 +235,15 @@ def _gated_mlp(wide: Group, narrow: Group) -> Any:
 
 def _norm_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
     """RMSNorm in one kernel; its output remembers where it comes from."""
-    y = rms_norm(x, (x.shape[-1],), self.weight, self.variance_epsilon)
+    eps = getattr(self, "variance_epsilon", None)
+    y = rms_norm(x, (x.shape[-1],), getattr(self, "weight", None), self.eps if eps is None else eps)
+    y.source = (self, x)
+    return y
+
+
+def _offset_norm_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+    """The same for Gemma's and Qwen3.5's, in two kernels."""
+    y = ops.offset_norm(x, self.factor, self.eps)
     y.source = (self, x)
     return y
 
@@ -236,11 +255,12 @@ def _source(x: torch.Tensor) -> tuple[Any, torch.Tensor | None]:
 
 
 def _use_liger(causal: Any) -> None:
-    """Sets liger's rotary embedding in, for the model types it knows."""
+    """Sets liger's rotary embedding in, for the models whose own is the one that it computes."""
+    if causal.config.model_type not in fusable.ROTARY:
+        return
     try:
         from liger_kernel.transformers import _apply_liger_kernel_to_instance
     except ImportError:
         return
-    _apply_liger_kernel_to_instance(
-        causal, rope=True, rms_norm=False, swiglu=False, cross_entropy=False, fused_linear_cross_entropy=False
-    )
+    others = ("rms_norm", "swiglu", "geglu", "cross_entropy", "fused_linear_cross_entropy")
+    _apply_liger_kernel_to_instance(causal, rope=True, **dict.fromkeys(others, False))

@@ -1,17 +1,20 @@
-"""What the fused layers compute with: frozen weights, quantised or not, products in float32, and SiLU times a factor.
+"""What the fused layers compute with: frozen weights, quantised or not, products in float32, activations, norms.
 
-Output contract: each function gives what its formula says, to rounding, on CPU and CUDA. On CUDA SiLU is liger-kernel's
-where that is installed.
-This module knows no layers, no adapters and no autograd.
+Output contract: each function gives what its formula says, to rounding, on CPU and CUDA. On CUDA an activation times a
+factor is liger-kernel's where that is installed.
+This module knows no layers and no adapters.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch.nn.functional import silu
+from torch.nn.functional import gelu, rms_norm, silu
+
+Gate = Literal["silu", "gelu_tanh"]
+"""An activation whose product with a factor is computed here."""
 
 
 def flatten_scales(weight: Any) -> None:
@@ -43,30 +46,57 @@ def float32_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return (left @ right).float()
 
 
-def silu_times(g: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Returns silu(g) * u."""
-    liger = _liger_swiglu() if g.is_cuda else None
+def gate_times(kind: Gate, g: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Returns act(g) * u."""
+    liger = _liger(kind) if g.is_cuda else None
     if liger is not None:
         return liger[0](g, u)[2]
-    return silu(g).mul_(u)
+    return _act(kind, g).mul_(u)
 
 
-def silu_times_backward(dh: Any, g: torch.Tensor, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def gate_times_backward(kind: Gate, dh: Any, g: torch.Tensor, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns the gradients of g and u; liger's kernel writes them over the two, which nobody needs any more."""
-    liger = _liger_swiglu() if g.is_cuda else None
+    liger = _liger(kind) if g.is_cuda else None
     if liger is not None:
         dg, du = liger[1](g, u, dh)
         return dg, du
+    if kind == "gelu_tanh":
+        return torch.ops.aten.gelu_backward(dh * u, g, approximate="tanh"), dh * _act(kind, g)
     gate = torch.sigmoid(g)
     product = g * gate
     return dh * u * (gate + product * (1 - gate)), dh * product
 
 
-@lru_cache(maxsize=1)
-def _liger_swiglu() -> Any:
-    """Returns liger's forward and backward kernels of silu(a) * b, None where the package is not installed."""
+def _act(kind: Gate, g: torch.Tensor) -> torch.Tensor:
+    return silu(g) if kind == "silu" else gelu(g, approximate="tanh")
+
+
+@lru_cache(maxsize=2)
+def _liger(kind: Gate) -> Any:
+    """Returns liger's forward and backward kernels of act(a) * b, None where the package is not installed."""
     try:
+        from liger_kernel.ops.geglu import geglu_backward, geglu_forward
         from liger_kernel.ops.swiglu import swiglu_backward, swiglu_forward
     except ImportError:
         return None
-    return swiglu_forward, swiglu_backward
+    return (swiglu_forward, swiglu_backward) if kind == "silu" else (geglu_forward, geglu_backward)
+
+
+class _Times(torch.autograd.Function):  # type: ignore[misc]  # torch is not followed
+    """x * factor with a frozen factor in float32; what comes out, forwards and backwards, has the type of x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(factor)
+        return torch.mul(x, factor, out=torch.empty_like(x))
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (factor,) = ctx.saved_tensors
+        return torch.mul(dy, factor, out=torch.empty_like(dy)), None
+
+
+def offset_norm(x: torch.Tensor, factor: torch.Tensor, eps: float) -> torch.Tensor:
+    """Returns x / sqrt(mean(x^2) + eps) * factor, where `factor` is in float32 and gets no gradient."""
+    y: torch.Tensor = _Times.apply(rms_norm(x, (x.shape[-1],), None, eps), factor)
+    return y

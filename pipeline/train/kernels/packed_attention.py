@@ -3,8 +3,8 @@
 Output contract: `register()` makes the implementation `packed` known to transformers; a model loaded with it takes
 `cu_seq_lens_q` (int32, sequences + 1, cumulative lengths) and `max_length_q` (int) as keyword arguments of its forward
 pass. Attention is causal within a sequence and nowhere else; no mask is ever built (transformers builds none for an
-implementation without a mask function). On CUDA the kernel is `torch.nn.attention.varlen`, on a CPU one SDPA call per
-sequence.
+implementation without a mask function). On CUDA the kernel is `torch.nn.attention.varlen`; on a CPU, and for heads too
+wide for that kernel (Gemma 4's have 512), it is one SDPA call per sequence.
 This module does not pack, pad or generate: a model that generates is loaded with `sdpa`.
 """
 
@@ -18,6 +18,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 NAME = "packed"
+UNKNOWN = ("softcap", "s_aux", "sinks")
+"""Arguments of transformers' models that change the weights of the attention: not computed here."""
 
 
 def register() -> str:
@@ -40,23 +42,34 @@ def packed_attention(
     *,
     cu_seq_lens_q: torch.Tensor | None = None,
     max_length_q: int | None = None,
-    **_: Any,
+    **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attends within each sequence of one packed row.
 
     `query` is (1, heads, tokens, size), `key` and `value` (1, key heads, tokens, size); returns (1, tokens, heads,
-    size) and no weights. Raises `ValueError` for more than one batch row, a mask, dropout or missing lengths.
+    size) and no weights. Raises `ValueError` for more than one batch row, a mask, dropout, missing lengths, attention
+    that is not causal, and what is `UNKNOWN`.
     """
     if cu_seq_lens_q is None or max_length_q is None:
         raise ValueError("packed attention needs `cu_seq_lens_q` and `max_length_q` in the model call")
     if query.shape[0] != 1 or attention_mask is not None or dropout:
         raise ValueError("packed attention takes one batch row, no mask and no dropout")
+    unknown = [name for name in UNKNOWN if others.get(name) is not None]
+    if unknown or not getattr(module, "is_causal", True):
+        raise ValueError(f"packed attention does not compute {unknown[0] if unknown else 'what is not causal'}")
     window = sliding_window if sliding_window is not None and sliding_window < max_length_q else None
-    attend = _on_cuda if query.is_cuda else _on_cpu
+    attend = _in_one_kernel if query.is_cuda and _fits(query) else _one_by_one
     return attend(query[0], key[0], value[0], scaling, window, cu_seq_lens_q, max_length_q).unsqueeze(0), None
 
 
-def _on_cuda(
+def _fits(query: torch.Tensor) -> bool:
+    """Tells whether the kernel of `torch.nn.attention.varlen` takes heads of this size, forwards and backwards."""
+    size = int(query.shape[-1])
+    most = 192 if torch.cuda.get_device_capability(query.device) in {(8, 6), (8, 9)} else 256
+    return size <= most and size % 8 == 0
+
+
+def _in_one_kernel(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -90,7 +103,7 @@ def _parameters() -> frozenset[str]:
     return frozenset(inspect.signature(varlen_attn).parameters)
 
 
-def _on_cpu(
+def _one_by_one(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -101,11 +114,14 @@ def _on_cpu(
 ) -> torch.Tensor:
     """Takes (heads, tokens, size), returns (tokens, heads, size)."""
     if key.shape[0] != query.shape[0]:
-        groups = query.shape[0] // key.shape[0]  # the CPU's fused kernel wants as many key heads as query heads
+        groups = query.shape[0] // key.shape[0]  # the fused kernels want as many key heads as query heads
         key, value = key.repeat_interleave(groups, 0), value.repeat_interleave(groups, 0)
     sizes = lengths.diff().tolist()
+    device = query.device
     parts = [
-        scaled_dot_product_attention(q, k, v, attn_mask=_band(size, window), is_causal=window is None, scale=scaling)
+        scaled_dot_product_attention(
+            q, k, v, attn_mask=_band(size, window, device), is_causal=window is None, scale=scaling
+        )
         for size, q, k, v in zip(
             sizes,
             query[None].split(sizes, dim=2),
@@ -117,9 +133,9 @@ def _on_cpu(
     return torch.cat(parts, dim=2)[0].transpose(0, 1)
 
 
-def _band(size: int, window: int | None) -> torch.Tensor | None:
+def _band(size: int, window: int | None, device: torch.device) -> torch.Tensor | None:
     """Returns a (size, size) mask, True where a query sees a key: itself and the `window - 1` before it."""
     if window is None:
         return None
-    ones = torch.ones(size, size, dtype=torch.bool)
+    ones = torch.ones(size, size, dtype=torch.bool, device=device)
     return ones.tril() & ones.triu(1 - window)

@@ -3,7 +3,8 @@
 Output contract: one line of JSON per optimiser step and per evaluation is appended to the metrics file the caller
 names, and flushed. The order of the packed rows over all epochs is drawn once from the seed, so a position is a number
 of steps and a resumed run repeats the interrupted one. A step whose loss or gradients are bad changes nothing. A step
-that runs out of the accelerator's memory is repeated with more frugal settings.
+that runs out of the accelerator's memory is repeated with more frugal settings. A packed row is the unit of all that,
+whether the model takes it as it is or as a padded batch of its examples (`kernels.batches`).
 This module does not load models, start Ray or decide where a run begins (`qlora` does), nor what happens between two
 steps (`callback` does).
 """
@@ -28,7 +29,7 @@ from pipeline.config import Train
 from pipeline.errors import MemoryShortError
 from pipeline.models.load import release
 from pipeline.train.data.pack import plan_order, total_steps
-from pipeline.train.kernels import loss
+from pipeline.train.kernels import batches, loss
 from pipeline.train.loop import snapshots
 from pipeline.train.loop.callback import TrainingCallback
 from pipeline.train.loop.checkpoint import Checkpoint
@@ -90,6 +91,11 @@ def packed_alpha(alpha: float | None, rows: pa.Table) -> float | None:
     return alpha * math.sqrt(len(rows["seq_lengths"].combine_chunks().values) / rows.num_rows)
 
 
+def _alpha(model: Any, settings: Train, rows: pa.Table) -> float | None:
+    packed = batches.is_packed(model.get_base_model())
+    return packed_alpha(settings.neftune_alpha, rows) if packed else settings.neftune_alpha
+
+
 class PackedTrainer(Trainer):  # type: ignore[misc]
     """Answer-only loss over packed rows, evaluation on the same loss, atomic checkpoints, metrics as lines of JSON."""
 
@@ -118,7 +124,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             learning_rate=settings.learning_rate,
             max_grad_norm=settings.max_grad_norm,
             weight_decay=settings.weight_decay,
-            neftune_noise_alpha=packed_alpha(settings.neftune_alpha, train),
+            neftune_noise_alpha=_alpha(model, settings, train),
             eval_strategy="no",  # the callback says when to evaluate and to save
             save_strategy="no",
             logging_steps=1,

@@ -50,6 +50,22 @@ def test_packing_keeps_every_token_once_and_no_row_over_capacity() -> None:
     assert all(row["labels"][0] == -100 for row in rows)
 
 
+def test_groups_by_length_pad_little_and_hold_no_more_than_a_row() -> None:
+    assert pack.by_length(np.array([5, 7, 3, 2, 3]), 10) == [[1], [0, 2], [4, 3]]
+    with pytest.raises(UserError, match="11 tokens does not fit"):
+        pack.by_length(np.array([11]), 10)
+    lengths = np.random.default_rng(0).integers(2, 60, 300)
+    groups = pack.by_length(lengths, 256)
+    assert sorted(position for group in groups for position in group) == list(range(300))
+    assert all(lengths[group].max() * len(group) <= 256 for group in groups)
+    packed, counts = pack.pack_rows(encoded(lengths.tolist()), 256, pack.by_length)
+    area = sum(max(row) * len(row) for row in packed["seq_lengths"].to_pylist())
+    assert counts["padding"] == pytest.approx(1 - lengths.sum() / area, abs=1e-4)
+    assert counts["padding"] < 0.05
+    assert "padding" not in pack.pack_rows(encoded(lengths.tolist()), 256)[1]
+    assert pack.pack_rows(pack.ENCODED.empty_table(), 8, pack.by_length)[1]["padding"] == 0.0
+
+
 def test_a_row_left_without_an_answer_is_named_not_packed() -> None:
     packed, counts = pack.pack_rows(encoded([4, 5, 6], answers=[2, 0, 3]), 8)
     assert counts["skipped"] == ["0001"]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from pipeline.errors import ConfigError
 from pipeline.models.template import IGNORED
-from pipeline.train.kernels import loss
+from pipeline.train.kernels import loss, packed_attention
+from tests.train import tiny_models
+
+CHANGES = [loss.Logits(), loss.Logits(scale=0.25), loss.Logits(cap=1.5), loss.Logits(scale=3.0, cap=2.0)]
 
 
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("chunk", [90, 1 << 20])
-def test_chunked_loss_is_cross_entropy(bias: bool, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunked_loss_is_cross_entropy(
+    bias: bool, chunk: int, change: loss.Logits, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loss, "CHUNK", chunk)
     torch.manual_seed(0)
     head = torch.nn.Linear(8, 30, bias=bias)
@@ -22,10 +26,13 @@ def test_chunked_loss_is_cross_entropy(bias: bool, chunk: int, monkeypatch: pyte
     labels = torch.randint(0, 30, (20,))
     labels[torch.rand(20) < 0.5] = IGNORED
     labels[0] = IGNORED
-    ours = loss.answer_loss(hidden, labels, loss.answers(labels), head)
+    ours = loss.answer_loss(hidden, labels, loss.answers(labels), head, change)
     ours.backward()
     gradient, hidden.grad = hidden.grad, None
-    plain = torch.nn.functional.cross_entropy(head(hidden[:-1]), labels[1:], reduction="sum", ignore_index=IGNORED)
+    logits = change.scale * head(hidden[:-1])
+    if change.cap is not None:
+        logits = change.cap * torch.tanh(logits / change.cap)
+    plain = torch.nn.functional.cross_entropy(logits, labels[1:], reduction="sum", ignore_index=IGNORED)
     plain.backward()
     torch.testing.assert_close(ours, plain)
     torch.testing.assert_close(gradient, hidden.grad)
@@ -40,7 +47,17 @@ def test_a_row_without_supervised_tokens_costs_nothing() -> None:
     assert total == 0
 
 
-def test_a_model_that_changes_its_logits_is_refused() -> None:
-    loss.check_head(SimpleNamespace(model_type="llama", logit_scale=1.0, final_logit_softcapping=None))
-    with pytest.raises(ConfigError, match="gemma2 changes its logits"):
-        loss.check_head(SimpleNamespace(model_type="gemma2", final_logit_softcapping=30.0))
+@pytest.mark.parametrize("name", ["llama", "gemma4", "granite", "granite4"])
+def test_what_a_model_does_to_its_logits_is_known(name: str) -> None:
+    loss.check_head(tiny_models.make(name))
+    loss.check_head(tiny_models.make(name, packed_attention.register()))
+
+
+def test_a_model_that_changes_its_logits_otherwise_is_refused() -> None:
+    """HyperCLOVA X multiplies by what Granite divides by."""
+    from transformers import HyperCLOVAXConfig, HyperCLOVAXForCausalLM
+
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = HyperCLOVAXConfig(vocab_size=40, num_key_value_heads=2, logits_scaling=2.0, pad_token_id=0, **sizes)
+    with pytest.raises(ConfigError, match="hyperclovax changes its logits"):
+        loss.check_head(HyperCLOVAXForCausalLM(config))
