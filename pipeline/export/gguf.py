@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import math
 import shutil
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import IntegrityError
+from pipeline.errors import ConfigError, IntegrityError
 from pipeline.evaluate import heldout
 from pipeline.evaluate.perplexity import perplexity
-from pipeline.export import gguf_convert, gguf_template, gguf_vocabulary, llamacpp, merge
+from pipeline.export import gguf_architectures, gguf_convert, gguf_template, gguf_vocabulary, llamacpp, merge
 from pipeline.formats import FORMATS
 from pipeline.models import template
 from pipeline.models.load import Base
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 STAGE = "gguf"
 FOLDER = "model/gguf"
 METRICS = "metrics/gguf.json"
+BLANK = dict.fromkeys(("perplexity", "change", "rendered", "unlike", "gate", "problem"))
 
 
 def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
@@ -80,21 +82,25 @@ def _make(project: Project, run: Run, folder: Path, console: Console) -> dict[st
     examples = heldout.encode(project, tokenizer, golden)
     exported = run.read_json(merge.METRICS)
     reference = exported["bases"][exported["chosen"]]["perplexity"]
-    before, chat_template, _ = _template(folder, source, tokenizer)
+    before, chat_template, _ = _prove(source, tokenizer)
     paths = {kind: folder / f"{project.name}-{kind}.gguf" for kind in ("f16", *project.export.gguf)}
     gguf_convert.convert(source, paths["f16"], tokenizer, project.name, chat_template)
     files: list[dict[str, Any]] = []
     for kind in project.export.gguf:
-        started, target = time.monotonic(), paths[kind]
-        if kind != "f16":
-            llamacpp.quantise(paths["f16"], target, kind)
-        report: dict[str, Any] = {"kind": kind, "bytes": target.stat().st_size, "types": types(target)}
-        report |= measure(target, tokenizer, golden, examples, reference, getattr(project.export.gguf_gates, kind))
+        started, gate = time.monotonic(), getattr(project.export.gguf_gates, kind)
+        report: dict[str, Any] = {"kind": kind, "bytes": None, "types": None, **BLANK, "gate": gate}
+        try:
+            if kind != "f16":
+                llamacpp.quantise(paths["f16"], paths[kind], kind)
+            report |= {"bytes": paths[kind].stat().st_size, "types": types(paths[kind])}
+            report |= measure(paths[kind], tokenizer, golden, examples, reference, gate)
+        except IntegrityError as error:
+            report["problem"] = str(error)
         report["seconds"] = round(time.monotonic() - started, 1)
         console.print(f"gguf: {kind}: {report['problem'] or _praise(report)}", markup=False)
         files.append(report)
     for kind in paths.keys() - {file["kind"] for file in files if not file["problem"]}:
-        paths[kind].unlink()
+        paths[kind].unlink(missing_ok=True)
     return {
         "merged_perplexity": reference,
         "rows": len(golden),
@@ -104,14 +110,36 @@ def _make(project: Project, run: Run, folder: Path, console: Console) -> dict[st
     }
 
 
-def _template(place: Path, source: Path, tokenizer: Any) -> tuple[list[str], str, list[int]]:
-    """Returns what `gguf_template.choose` does for a model folder; `place` gets a file that is deleted again."""
-    sample = place / "sample.gguf"
-    gguf_vocabulary.sample(sample, source, tokenizer, gguf_convert.text_config(source).vocab_size)
-    try:
-        return gguf_template.choose(sample, tokenizer)
-    finally:
-        sample.unlink()
+def check(project: Project, base: Base) -> None:
+    """Raises `ConfigError`, before anything is trained, for a base of which no GGUF file could be published: by its
+    architecture, widths, tokenizer or template. Needs its configuration and tokenizer, no weights."""
+    if not project.export.gguf:
+        return
+    llamacpp.require()
+    gguf_architectures.check(gguf_convert.text_config(base.folder), project.export.gguf)
+    _, _, fault = _prove(base.folder, base.tokenizer())
+    if fault:
+        raise ConfigError(f"export.gguf: {fault}")
+
+
+def _prove(source: Path, tokenizer: Any) -> tuple[list[str], str, str | None]:
+    """Returns what stands before the template, the template, and why no file with a folder's vocabulary and this
+    template could be published, None where one could; reads no weights."""
+    with tempfile.TemporaryDirectory() as place:
+        sample = Path(place, "sample.gguf")
+        gguf_vocabulary.sample(sample, source, tokenizer, gguf_convert.text_config(source).vocab_size)
+        before, chat_template, otherwise = gguf_template.choose(sample, tokenizer)
+        fault = gguf_template.fault(otherwise)
+        if not fault:
+            with llamacpp.Runtime(sample, llamacpp.BATCH) as runtime:
+                fault = _fault(_unlike(runtime, tokenizer, []))
+    return before, chat_template, fault
+
+
+def _fault(unlike: list[str]) -> str | None:
+    if not unlike:
+        return None
+    return f"{len(unlike)} texts have other token ids in llama.cpp than in training, such as {unlike[0]}"
 
 
 def types(path: Path) -> dict[str, int]:
@@ -130,22 +158,19 @@ def measure(
 ) -> dict[str, Any]:
     """Returns a file's `perplexity`, its `change` against `reference`, how many conversations are `rendered` and how
     many texts cut into token ids (`unlike`) otherwise than in training, and the `problem` for which it must not be
-    published; None for what was not reached, and without a problem."""
-    facts: dict[str, Any] = {"perplexity": None, "change": None, "unlike": None, "rendered": None, "gate": gate}
-    try:
-        otherwise = gguf_template.differing(path, tokenizer)
-        facts["rendered"] = len(otherwise)
-        if otherwise:
-            return {**facts, "problem": gguf_template.fault(otherwise)}
-        with llamacpp.Runtime(path, max(len(row.input_ids) for row in examples)) as runtime:
-            unlike = _unlike(runtime, tokenizer, golden)
-            facts["unlike"] = len(unlike)
-            if unlike:
-                fault = f"{len(unlike)} texts have other token ids than in training, such as {unlike[0]}"
-                return {**facts, "problem": fault}
-            ppl = _perplexity(runtime, examples)
-    except IntegrityError as error:
-        return {**facts, "problem": str(error)}
+    published; None for what was not reached, and without a problem. Raises `IntegrityError` for a file that llama.cpp
+    does not load."""
+    facts = dict(BLANK, gate=gate)
+    otherwise = gguf_template.differing(path, tokenizer)
+    facts |= {"rendered": len(otherwise), "problem": gguf_template.fault(otherwise)}
+    if otherwise:
+        return facts
+    with llamacpp.Runtime(path, max(len(row.input_ids) for row in examples)) as runtime:
+        unlike = _unlike(runtime, tokenizer, golden)
+        facts |= {"unlike": len(unlike), "problem": _fault(unlike)}
+        if unlike:
+            return facts
+        ppl = _perplexity(runtime, examples)
     change = ppl / reference - 1
     fault = f"perplexity {ppl:.4g} is {change:+.2%} off the merged model's {reference:.4g}, and {gate:.1%} is allowed"
     passed = math.isfinite(ppl) and abs(change) <= gate

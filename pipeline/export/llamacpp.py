@@ -81,9 +81,11 @@ def render(path: Path, conversations: Sequence[list[dict[str, str]]], template: 
     params.n_ctx, params.n_parallel, params.n_gpu_layers, params.warmup = 64, 1, 0, False
     params.no_extra_bufts = True  # no weight is copied into another layout
     params.hostnames, params.port, params.api_keys = ["127.0.0.1"], 0, [key]
-    params.ui, params.endpoint_slots, params.offline, params.verbosity = False, False, True, 0
+    params.ui, params.endpoint_slots, params.endpoint_metrics = False, False, True
+    params.offline, params.verbosity = True, 0
     try:
         server = xllamacpp.Server(params)
+        server.handle_metrics()  # answered once its loop runs: ended before, it never ends (xllamacpp 2026.10)
     except Exception as error:
         raise IntegrityError(f"llama.cpp does not load {path.name} with its chat template: {error}") from error
     return [
