@@ -48,7 +48,7 @@ class HfEngine:
         self._process, self._wire = _start()
         stops, pad = sorted(self.stop_ids), model.tokenizer.pad_token_id
         try:
-            self._wire.send(Model(project, str(model.folder), model.max_context, stops, pad))
+            self._wire.send(Model(model.folder, project.serve.concurrency, model.max_context, stops, pad))
             answer = self._wire.recv()
         except (EOFError, OSError) as error:
             raise EngineError(f"the model's process ended with {self._process.wait()} while loading") from error

@@ -20,8 +20,8 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 
-from pipeline.config import Project
 from pipeline.errors import SolotuneError
 from pipeline.generation.batching import (
     Batch,
@@ -40,10 +40,11 @@ PULSE = 1.0  # seconds between two checks of the generation thread
 
 @dataclass(frozen=True)
 class Model:
-    """The run's merged model in `folder`, for prompts and answers of up to `max_context` tokens."""
+    """The run's merged model in `folder`, for `concurrency` answers at once of up to `max_context` tokens, prompts
+    included."""
 
-    project: Project
-    folder: str
+    folder: Path
+    concurrency: int
     max_context: int
     stop_ids: list[int]
     pad_id: int
@@ -61,10 +62,9 @@ def start(shape: Model, send: Callable[[list[Tokens]], None]) -> Batch:
     from pipeline.models import load
 
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)  # its warnings hold token ids
-    loaded, _ = load.Base.of(shape.project, shape.folder).load(device=load.device())
-    concurrency = shape.project.serve.concurrency
+    loaded, _ = load.Base.at(shape.folder).load(device=load.device())
     threads(loaded)
-    limits = Limits(concurrency, concurrency * blocks(shape.max_context))
+    limits = Limits(shape.concurrency, shape.concurrency * blocks(shape.max_context))
     return Batch(loaded, limits, shape.stop_ids, shape.pad_id, send)
 
 

@@ -198,8 +198,8 @@ def test_a_base_that_is_another_than_the_one_trained_on_is_refused(
     assert not run.exists(merge.MERGED)
     with pytest.raises(ConfigError, match="trained with another base"):
         load.Base.trained(make_project(base=other), run)
-    trained = load.Base.trained(make_project(base=base), run)
-    assert (trained.folder, trained.words) == (load.Base.of(make_project(base=base)).folder, run.local(load.ADAPTER))
+    same = load.Base.trained(make_project(base=base), run)
+    assert (same.folder, same.words) == (load.Base.of(make_project(base=base)).folder, run.local(load.ADAPTER))
 
 
 def test_a_name_in_two_files_of_the_base_is_refused(tmp_path: Path) -> None:
