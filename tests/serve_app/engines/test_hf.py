@@ -139,7 +139,7 @@ def test_closing_early_cancels_and_leaves_nothing(engine: HfEngine) -> None:
 
 def test_a_batch_keeps_nothing_of_what_is_over_or_forgotten(exported: Run, module_project: Any) -> None:
     came: queue.Queue[Tokens] = queue.Queue()
-    shape = Model(module_project, str(exported.local("model/merged")), 400, [399], 0)
+    shape = Model(exported.local("model/merged"), module_project.serve.concurrency, 400, [399], 0)
     batch = start(shape, lambda step: [came.put(tokens) for tokens in step] and None)
     try:
         batch.add(Request("long", [5, 6], 300, [399], settings={"logprobs": 2}))
@@ -170,7 +170,7 @@ def test_an_unknown_version_samples_and_attends_as_transformers_does(
 ) -> None:
     monkeypatch.setattr(batching, "version", lambda package: "6.0.0")
     came: queue.Queue[Tokens] = queue.Queue()
-    shape = Model(module_project, str(exported.local("model/merged")), 400, [2, 6], 0)
+    shape = Model(exported.local("model/merged"), module_project.serve.concurrency, 400, [2, 6], 0)
     batch = start(shape, lambda step: [came.put(tokens) for tokens in step] and None)
     try:
         assert batch.options == frozenset()
