@@ -1,11 +1,12 @@
 """`python -m bench.training [--json] [--shape 7b] [--only PART,...]`: training speed on one card, ours and others'.
 
 Output contract: with `--json` one object on stdout: `guide_tok_s, qv_tok_s, all_linear_tok_s, capped_24gib_tok_s,
-x_guide, x_best_peer, ray_overhead, mfu, peak_gib`, and under `runs` what each run gave (null: not run, or it failed,
-which the log in the scratch folder explains). Without it a table. Parts: guide, trl, ours, ray; each is a process of
-its own. A machine without a card takes the shape `tiny`: it tries the benchmark, and its figures mean nothing.
-`capped_24gib_tok_s` is all-linear inside 24 GiB; MFU is of 790 TFLOP/s, what a Hopper card reaches in large bf16
-matmuls, at 4 FLOP per parameter and token (forward, and backward through frozen weights).
+x_guide, x_best_peer, x_padded, ray_overhead, mfu, peak_gib`, and under `runs` what each run gave (null: not run, or it
+failed, which the log in the scratch folder explains). Without it a table. Parts: guide, trl, ours, ray; each is a
+process of its own. A machine without a card takes the shape `tiny`: it tries the benchmark, and its figures mean
+nothing. `capped_24gib_tok_s` is all-linear inside 24 GiB, `x_padded` packed rows of a hybrid over padded batches; MFU
+is of 790 TFLOP/s, what a Hopper card reaches in large bf16 matmuls, at 4 FLOP per parameter and token (forward, and
+backward through frozen weights).
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ def variants(name: str) -> list[Variant]:
         return [Variant("qv", "qv", 512), Variant("all_linear", "all-linear", 512)]
     if name == "solar":
         return [Variant("all_linear_24", "all-linear", 3072, cap=24.0, rows_per_step=4)]
+    if name == "qwen3_5-9b":
+        return [Variant("all_linear", "all-linear", 16384), Variant("padded", "all-linear", 16384, padded=True)]
+    if name == "gemma3-4b":
+        return [Variant("all_linear", "all-linear", 16384)]
     return [
         Variant("qv", "qv", 16384),
         Variant("all_linear", "all-linear", 16384),
@@ -84,7 +89,8 @@ def summary(runs: dict[str, dict[str, Any]], chosen: str) -> dict[str, Any]:
     overhead, guide = ratio("ray", "qv"), ratio("all_linear", "guide")
     mfu = None
     if "all_linear" in runs:
-        matmul = runs["all_linear"]["parameters"] - shape.VOCABULARY * shape.SHAPES[chosen]["hidden_size"]
+        sizes = shape.SHAPES[chosen]
+        matmul = runs["all_linear"]["parameters"] - sizes.get("vocab_size", shape.VOCABULARY) * sizes["hidden_size"]
         mfu = round(runs["all_linear"]["tokens_per_second"] * FLOP * matmul / PEAK, 4)
     return {
         "guide_tok_s": speed("guide"),
@@ -93,6 +99,7 @@ def summary(runs: dict[str, dict[str, Any]], chosen: str) -> dict[str, Any]:
         "capped_24gib_tok_s": speed("all_linear_24"),
         "x_guide": None if guide is None else round(guide, 2),
         "x_best_peer": round(min(peers), 2) if peers else None,
+        "x_padded": None if (padded := ratio("all_linear", "padded")) is None else round(padded, 2),
         "ray_overhead": None if overhead is None else round(1 - overhead, 4),
         "mfu": mfu,
         "peak_gib": round(runs["all_linear"]["peak_gib"], 1) if "all_linear" in runs else None,

@@ -17,7 +17,8 @@ WARM_UP = 3  # steps left out of the figures
 
 @dataclass(frozen=True)
 class Variant:
-    """What is trained and how: `cap` in GiB of GPU memory, `recompute` as `train.recompute` in the configuration."""
+    """What is trained and how: `cap` in GiB of GPU memory, `recompute` as `train.recompute` in the configuration;
+    `padded`: a hybrid's rows are padded batches though its kernels are there."""
 
     name: str
     targets: str
@@ -26,6 +27,7 @@ class Variant:
     cap: float | None = None
     rows_per_step: int = 1
     steps: int = 12
+    padded: bool = False
 
 
 def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = False) -> dict[str, Any]:
@@ -38,7 +40,10 @@ def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = Fal
     from pipeline.run import Run
     from pipeline.train import qlora
     from pipeline.train.data import pack
+    from pipeline.train.kernels import delta_net
 
+    installed = delta_net.installed()
+    delta_net.installed = lambda: installed and not variant.padded
     run = Run.open(str(scratch / f"run-{variant.name}-{'ray' if through_ray else 'bare'}-{time.time_ns()}"))
     shape.curated(run, variant.steps * variant.rows_per_step * variant.pack_tokens)
     settings = {

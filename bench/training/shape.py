@@ -16,9 +16,31 @@ TEMPLATE = (
     "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
-SHAPES: dict[str, dict[str, int]] = {
+SHAPES: dict[str, dict[str, Any]] = {
     "7b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32},
     "solar": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 48, "num_attention_heads": 32},
+    "gemma3-4b": {
+        "model_type": "gemma3_text",
+        "vocab_size": 262144,
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+        "num_hidden_layers": 34,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "sliding_window": 1024,
+    },
+    "qwen3_5-9b": {
+        "model_type": "qwen3_5_text",
+        "vocab_size": 248320,
+        "hidden_size": 4096,
+        "intermediate_size": 12288,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "linear_num_value_heads": 32,
+    },
     "tiny": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 16},
 }
 VOCABULARY = 32_000
@@ -43,26 +65,22 @@ def make_model(place: Path, shape: str) -> None:
 
 
 def write_random(place: Path, shape: str, save_tokenizer: Callable[[Path], Any], **settings: Any) -> None:
-    """Writes a Mistral of a shape with random bf16 weights, in shards of 4 GB; the folder is there once it is whole.
+    """Writes a model of a shape, a Mistral unless it says otherwise, with random bf16 weights, in shards of 4 GB; the
+    folder is there once it is whole.
 
     `settings`: what else its configuration says, the special tokens above all.
     """
     import torch
-    from transformers import MistralConfig, MistralForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     temporary = place.with_name(f".{place.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    config = MistralConfig(
-        vocab_size=VOCABULARY, num_key_value_heads=8, sliding_window=None, **settings, **SHAPES[shape]
-    )
+    mistral = {"model_type": "mistral", "vocab_size": VOCABULARY, "num_key_value_heads": 8, "sliding_window": None}
+    own = SHAPES[shape] if "model_type" in SHAPES[shape] else {**mistral, **SHAPES[shape]}
+    config = AutoConfig.for_model(**{**own, **settings})
     torch.manual_seed(0)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-            model = MistralForCausalLM(config)
-    finally:
-        torch.set_default_dtype(before)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.save_pretrained(temporary, max_shard_size="4GB")
     save_tokenizer(temporary)
     temporary.replace(place)
