@@ -56,7 +56,7 @@ def run(text: str, scratch: Path, tokens: int) -> dict[str, Any]:
     make_model(preset, place)
     targets = "qv" if "qv" in how else "all-linear"
     variant = Variant(
-        text.replace(":", "-"), targets, tokens, steps=16, graph="eager" not in how, packed="padded" not in how,
+        text.replace(":", "-"), targets, tokens, steps=16, graph="eager" not in how, padded="padded" in how,
         quantise=None if "bf16" in how else "nf4",
     )  # fmt: skip
     got = measure(place, scratch, variant)
