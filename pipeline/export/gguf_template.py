@@ -10,7 +10,9 @@ This module writes no file and never rewrites what a template says, only what st
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -108,12 +110,16 @@ def rendered(tokenizer: Any, messages: Messages) -> str | None:
         return None
 
 
-def without_added(tokenizer: Any, messages: Messages) -> Messages:
-    """Returns messages that quote no added token but special ones: the others, such as `<think>`, are never text for
-    llama.cpp. (Our own service sends it token ids.)"""
+def comparable(tokenizer: Any, messages: Messages) -> Messages:
+    """Returns messages as llama.cpp can cut them like training: characters are composed (NFC) where the tokenizer
+    composes them, and added tokens that are not special, such as `<think>`, are left out, which it never takes for
+    text. Our own service sends it token ids."""
     added = [str(token) for token in tokenizer.added_tokens_decoder.values() if not token.special]
     pattern = _any_of(token for token in added if token.strip())
-    return [{**one, "content": pattern.sub("", one["content"])} for one in messages]
+    normaliser = tokenizer.backend_tokenizer.normalizer
+    composes = normaliser is not None and normaliser.normalize_str("e\u0301") == "\u00e9"
+    form = partial(unicodedata.normalize, "NFC") if composes else str
+    return [{**one, "content": form(pattern.sub("", one["content"]))} for one in messages]
 
 
 def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
