@@ -13,9 +13,10 @@ from rich.console import Console
 
 from pipeline.errors import ConfigError, IntegrityError, MissingModelError, MissingStageError
 from pipeline.export import gguf, gguf_architectures, gguf_convert, llamacpp, merge
-from pipeline.models import load
+from pipeline.models import architectures, load
 from pipeline.run import Run
 from tests.export.test_merge import trained
+from tests.models.test_architectures import SEEING
 from tests.small_model import TEMPLATE, make_tokenizer
 
 SHAPE: dict[str, Any] = {
@@ -108,9 +109,10 @@ def convert(folder: Path, make_project: Any, target: Path, text: str = "") -> Pa
 
 
 def expected(folder: Path, ids: list[int], first: int) -> np.ndarray:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    causal = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    part = {"config": AutoConfig.from_pretrained(folder).get_text_config(), "key_mapping": architectures.TEXT_NAMES}
+    causal = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **part)
     with torch.inference_mode():
         chances = causal(torch.tensor([ids])).logits[0].log_softmax(-1)
     return -chances[torch.arange(first - 1, len(ids) - 1), torch.tensor(ids[first:])].numpy()
@@ -155,6 +157,25 @@ def test_llama_cpp_computes_what_transformers_does(
     assert got.shape == wanted.shape == (len(ids) - 7,)
     assert abs(got.mean() / wanted.mean() - 1) < 5e-4
     assert np.quantile(np.abs(got - wanted), 0.99) < 0.15
+
+
+@pytest.mark.parametrize(("kind", "own"), [("gemma3", GEMMA3), ("qwen3_5", LINEAR)])
+def test_the_text_part_of_a_model_that_sees_is_converted(
+    tmp_path: Path, make_project: Any, kind: str, own: dict[str, Any]
+) -> None:
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    words = make_tokenizer()
+    text = {**SHAPE, **own, "vocab_size": len(words) + 5, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    config = AutoConfig.for_model(kind, text_config=text, vision_config=SEEING[kind]["vision_config"])
+    AutoModelForImageTextToText.from_config(config).to(torch.bfloat16).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    ids = list(range(6, 300))
+    with llamacpp.Runtime(convert(tmp_path, make_project, tmp_path / "m.gguf"), 512) as runtime:
+        got = runtime.losses(ids, 1)
+    wanted = expected(tmp_path, ids, 1)
+    assert abs(got.mean() / wanted.mean() - 1) < 5e-4
+    assert wanted.std() > 0.3
 
 
 def test_the_context_ends_with_the_sliding_window(tmp_path: Path, make_project: Any) -> None:
