@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
-from pipeline.export import gguf_qwen35
+from pipeline.export import gguf_gemma4, gguf_qwen35
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +35,7 @@ class Architecture:
     activation: str = "silu"
     keys: Callable[[Any, Any], None] = lambda writer, config: None
     wrong: Callable[[Any], str | None] = lambda config: None  # what in a configuration llama.cpp computes otherwise
+    per_layer: Callable[[Any], dict[str, Any]] = lambda config: {}  # numbers that differ between layers
     change: Callable[[str, torch.Tensor, Any], Tensors] = lambda name, tensor, config: {name: tensor}
 
     def tensors(self, name: str, tensor: torch.Tensor, config: Any) -> Tensors:
@@ -63,12 +64,16 @@ def rope(config: Any) -> dict[str, Any]:
 
 
 def head_width(config: Any) -> int:
-    """Returns how many numbers a head has."""
+    """Returns how many numbers a head has, of layers without a window where both kinds have their own."""
+    if config.model_type.startswith("gemma4"):
+        return gguf_gemma4.everywhere(config, "head_dim")
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def rotated(config: Any) -> int:
-    """Returns how many numbers of a head are rotated."""
+    """Returns how many numbers of a head are rotated, those included that are rotated by nothing."""
+    if rope(config)["rope_type"] == "proportional":
+        return head_width(config)
     return int(head_width(config) * rope(config).get("partial_rotary_factor", 1.0))
 
 
@@ -196,6 +201,16 @@ def _gemma3(name: str, tensor: torch.Tensor, config: Any) -> Tensors:
 
 
 _LLAMA = Architecture("llama", interleaved=True, ropes=("default", "linear", "llama3", "yarn"))
+_GEMMA4 = Architecture(
+    "gemma4",
+    ropes=("proportional",),
+    windows=True,
+    activation="gelu_pytorch_tanh",
+    keys=gguf_gemma4.keys,
+    wrong=gguf_gemma4.wrong,
+    per_layer=gguf_gemma4.per_layer,
+    change=gguf_gemma4.change,
+)
 ARCHITECTURES = {
     "llama": _LLAMA,
     "mistral": _LLAMA,
@@ -229,5 +244,7 @@ ARCHITECTURES = {
         wrong=_gemma3_wrong,
         change=_gemma3,
     ),
+    "gemma4_text": _GEMMA4,
+    "gemma4_unified_text": _GEMMA4,
 }
 """By `model_type` in the configuration of the text part, as in `pipeline.models.architectures`."""

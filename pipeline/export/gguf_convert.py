@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import IntegrityError
-from pipeline.export import gguf_architectures, gguf_vocabulary
+from pipeline.export import gguf_architectures, gguf_gemma4, gguf_vocabulary
 from pipeline.export.gguf_architectures import Architecture, head_width, rope, rotated
 from pipeline.models.architectures import TEXT_OF, text_name
 from pipeline.models.safetensors_io import read, shapes
@@ -110,9 +110,10 @@ def _hyperparameters(writer: Any, config: Any, architecture: Architecture) -> No
     writer.add_context_length(min(end for end in ends if end))
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
+    own = architecture.per_layer(config)
+    writer.add_feed_forward_length(own.get("feed_forward_length") or config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_head_count_kv(own.get("head_count_kv") or config.num_key_value_heads)
     writer.add_key_length(head_width(config))
     writer.add_value_length(head_width(config))
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
@@ -143,6 +144,8 @@ def _rope_factors(config: Any) -> dict[str, np.ndarray[Any, Any]]:
     import numpy as np
 
     settings = rope(config)
+    if settings["rope_type"] == "proportional":
+        return gguf_gemma4.factors(config)
     if settings["rope_type"] == "longrope":
         lengths = ("long", "short")
         return {f"rope_factors_{one}.weight": np.asarray(settings[f"{one}_factor"], np.float32) for one in lengths}

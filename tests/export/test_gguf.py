@@ -36,6 +36,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+ASKED = [{"role": "user", "content": "x"}]
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 512}
 MINISTRAL = {**YARN, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}
 TWO_ROPES = {"full_attention": YARN, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
@@ -74,6 +75,16 @@ GEMMA3 = {
         "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
         "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
     },
+}
+GEMMA4 = {
+    "num_hidden_layers": 4,
+    "layer_types": 2 * ["sliding_attention", "full_attention"],
+    "head_dim": 32,
+    "global_head_dim": 64,
+    "sliding_window": 200,
+    "hidden_size_per_layer_input": 32,
+    "vocab_size_per_layer_input": 326,
+    "final_logit_softcapping": 30.0,
 }
 LINEAR = {
     "num_hidden_layers": 4,
@@ -138,6 +149,8 @@ def expected(folder: Path, ids: list[int], first: int) -> np.ndarray:
         ("Olmo2", {}),
         ("Olmo3", {"num_hidden_layers": 4, "sliding_window": 200, "rope_parameters": TWO_ROPES}),
         ("Gemma3Text", GEMMA3),
+        ("Gemma4Text", {**GEMMA4, "num_kv_shared_layers": 2, "use_double_wide_mlp": True}),
+        ("Gemma4Text", {**GEMMA4, "attention_k_eq_v": True, "num_global_key_value_heads": 1}),
         ("Ministral3", {"head_dim": 32, "rope_parameters": MINISTRAL}),
     ],
 )
@@ -153,6 +166,7 @@ def test_llama_cpp_computes_what_transformers_does(
     )  # beyond its window the two differ, and the file's context ends there
     with llamacpp.Runtime(target, 1200) as runtime:  # two calls of 512 tokens and a rest
         got = runtime.losses(ids, 7)
+    assert llamacpp.render(target, [ASKED], TEMPLATE) == ["<|user|>\nx<|end|>\n<|assistant|>\n"]  # the server loads it
     wanted = expected(folder, ids, 7)
     assert got.shape == wanted.shape == (len(ids) - 7,)
     assert abs(got.mean() / wanted.mean() - 1) < 5e-4
