@@ -7,9 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN ?= runs/demo
+REAL_RUN ?= runs/demo-real
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help demo test check format test-cluster test-gpu bench clean
+.PHONY: help demo demo-real test check format test-cluster test-gpu bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +25,12 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## the whole road on the bundled sample: CPU, no network, a few minutes
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash jobs/demo.sh $(RUN)
+
+demo-real: $(READY) ## the same with SmolLM2-135M, which is downloaded once (93 MB): about 25 minutes on two cores
+	@$(BIN)/python -m jobs.fetch smollm2
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash jobs/demo.sh $(REAL_RUN) configs/smollm2.yaml \
+		"My card was stolen. How do I block it?" "I forgot my passcode. Can you send it to me?" \
+		"How long does a transfer to another bank take?" "How do I close my account?"
 
 test: $(READY) ## the default tests, the demo scaled down among them
 	@$(BIN)/python -m pytest -q

@@ -19,7 +19,8 @@ from typing import Any
 from pyarrow.fs import FileType
 from rich.console import Console
 
-from jobs import log, recorded
+from jobs import recorded
+from pipeline import job_log
 from pipeline.config import Project, load
 from pipeline.errors import InputError, SolotuneError, UserError
 from pipeline.run import Run
@@ -119,7 +120,7 @@ def one_line_errors(verb: str) -> Iterator[None]:
 
 def console() -> Console:
     """Returns the console of a job: as wide as the terminal, or as a log is."""
-    console = Console(highlight=False, record=True)
+    console = Console(highlight=False, record=True, emoji=False)
     if not console.is_terminal:
         console.width = LOG_WIDTH
     return console
@@ -203,7 +204,7 @@ def _parser(
 def _work(verb: Callable[[Job], None], job: Job, needs_ray: bool) -> None:
     """Calls the verb, with what it is started with and what it prints kept in the run folder."""
     job.run.write_bytes("config.yaml", recorded.text(job.project))
-    with log.kept(job.run, verb.__name__, job.console):
+    with job_log.kept(job.run, verb.__name__, job.console):
         if needs_ray:
             start_ray()
         verb(job)

@@ -11,7 +11,8 @@ def curate(job: Job) -> None:
     from pipeline.curation import curate  # spares `--help` the stages
 
     counts_table.counts(curate.curate(job.project, job.run, job.inputs, job.console, job.earlier), job.console)
-    job.console.print(f"data card: {job.run.full(curate.CARD)}   story of a row: python -m jobs.why RUN ROW")
+    text = f"data card: {job.run.full(curate.CARD)}   story of a row: python -m jobs.why RUN ROW"
+    job.console.print(text, markup=False)
 
 
 if __name__ == "__main__":

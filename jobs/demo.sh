@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # The whole story on the bundled sample: curate, synthesize, train, evaluate, export, serve, ask, report.
-# Usage: jobs/demo.sh [RUN] [CONFIG]     Starts a private Ray head with token auth; stops only what it started.
+# Usage: jobs/demo.sh [RUN] [CONFIG] [QUESTION ...]     Starts a private Ray head with token auth; stops only what it started.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p "${1:-runs/demo}"
 RUN=$(cd "${1:-runs/demo}" && pwd)
 CONFIG=$(realpath "${2:-configs/demo.yaml}")
+QUESTIONS=("${@:3}")
+[ "${#QUESTIONS[@]}" -gt 0 ] || QUESTIONS=("My card was stolen. How do I block it?" "Wie sperre ich meine Karte?")
 STARTED=$SECONDS
 
 say() { printf '\n\033[1m%s\033[0m  (%d s)\n' "$1" "$((SECONDS - STARTED))"; }
@@ -85,9 +87,11 @@ job serve
 
 URL=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["url"])' "$RUN/serve/endpoint.json")
 KEY=$(cat "$RUN/serve/api_key")
-QUESTION="My card was stolen. How do I block it?"
-say "7  ask: $QUESTION"
-BODY="{\"model\": \"pfennigo-demo\", \"messages\": [{\"role\": \"user\", \"content\": \"$QUESTION\"}], \"temperature\": 0}"
+say "7  ask: ${QUESTIONS[0]}"
+BODY=$(python -c 'import json, sys
+name, question = json.load(open(sys.argv[1]))["model"], sys.argv[2]
+print(json.dumps({"model": name, "messages": [{"role": "user", "content": question}], "temperature": 0}))' \
+    "$RUN/serve/endpoint.json" "${QUESTIONS[0]}")
 if command -v curl > /dev/null; then
     echo "curl $URL/v1/chat/completions"
     curl --silent --show-error --fail --noproxy '*' "$URL/v1/chat/completions" -H "Authorization: Bearer $KEY" \
@@ -102,17 +106,20 @@ print(urllib.request.urlopen(request).read().decode())' > "$HEAD/answer.json"
 fi
 python -c 'import json, sys; print("  " + json.load(open(sys.argv[1]))["choices"][0]["message"]["content"])' "$HEAD/answer.json"
 echo "the openai client, streaming"
-URL=$URL KEY=$KEY QUESTION="Wie sperre ich meine Karte?" python - <<'ASK'
+URL=$URL KEY=$KEY python - "${QUESTIONS[@]:1}" <<'ASK'
 import os
+import sys
 
 from openai import OpenAI
 
 client = OpenAI(base_url=os.environ["URL"] + "/v1", api_key=os.environ["KEY"])
-question = [{"role": "user", "content": os.environ["QUESTION"]}]
-print(f"  {os.environ['QUESTION']}\n  ", end="")
-for chunk in client.chat.completions.create(model=client.models.list().data[0].id, messages=question, stream=True, temperature=0):
-    print(chunk.choices[0].delta.content or "", end="", flush=True)
-print()
+model = client.models.list().data[0].id
+for question in sys.argv[1:]:
+    print(f"  {question}\n  ", end="")
+    messages = [{"role": "user", "content": question}]
+    for chunk in client.chat.completions.create(model=model, messages=messages, stream=True, temperature=0):
+        print(chunk.choices[0].delta.content or "", end="", flush=True)
+    print()
 ASK
 
 say "8  report"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 
 from jobs import Job, main
@@ -19,7 +20,7 @@ def export(job: Job) -> None:
     table.add_row("merged into", merge.BASES[metrics["chosen"]])
     table.add_row("merged against adapter", f"perplexity {shipped['change']:+.2%}, first choice {shipped['top1']:.2%}")
     table.add_row("template", f"SHA-256 {metrics['template_sha256'][:16]}...")
-    table.add_row("model", str(job.run.local(merge.MERGED)))
+    table.add_row("model", escape(str(job.run.local(merge.MERGED))))
     problem = None
     if job.project.export.gguf:
         files = gguf.export(job.project, job.run, job.console)

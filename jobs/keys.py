@@ -9,6 +9,7 @@ import argparse
 import os
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from jobs import console, one_line_errors
@@ -41,7 +42,7 @@ def main() -> None:
         else:
             table = Table("id", "name", "scopes", "created", "revoked", "requests/min", "tokens/min")
             for key in keys.read(args.file):
-                table.add_row(*key.cells())
+                table.add_row(*map(escape, key.cells()))
             console().print(table)
 
 

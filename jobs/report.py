@@ -8,7 +8,7 @@ from pipeline.report.page import write
 
 def report(job: Job) -> None:
     """Writes the page and prints where it is."""
-    job.console.print(write(job.project, job.run))
+    job.console.print(write(job.project, job.run), markup=False)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ def synthesize(job: Job) -> None:
     metrics = rephrase(job.project, job.run, job.console)
     rejected = "   ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in metrics["rejected"].items())
     job.console.print(f"asked {metrics['seeds']:,} questions   generated {metrics['generated']:,} variants")
-    job.console.print(f"kept {metrics['kept']:,}   rejected: {rejected or 'none'}")
+    job.console.print(f"kept {metrics['kept']:,}   rejected: {rejected or 'none'}", markup=False)
     for sample in metrics["samples"][:3]:
         job.console.print(f"  real:       {sample['parent']!r}\n  synthetic:  {sample['variant']!r}", markup=False)
 

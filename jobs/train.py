@@ -5,6 +5,7 @@ With `--preview [N]` it shows N rows as they would be trained, and trains nothin
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 
 from jobs import Job, main
@@ -25,7 +26,7 @@ def train(job: Job) -> None:
         table.add_row("validation perplexity", f"{evals[0]['perplexity']:.2f} -> {evals[-1]['perplexity']:.2f}")
     table.add_row("speed", f"{metrics['tokens_per_second']:,.0f} tokens/s on {metrics['device']}")
     table.add_row("time, peak memory", f"{metrics['seconds']:.0f} s, {metrics['peak_memory_gib']:.2f} GiB")
-    table.add_row("adapter", str(job.run.local("model/adapter")))
+    table.add_row("adapter", escape(str(job.run.local("model/adapter"))))
     job.console.print(table)
 
 

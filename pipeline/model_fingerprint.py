@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline import storage
+from pipeline.errors import StorageError
 
 SMALL = 1 << 20  # bytes: reading such a file takes no longer than asking the cache
 SETTLED = 2.0  # seconds: a change so soon after the last one may leave no trace in a file's times
@@ -56,20 +56,15 @@ def _digest(file: Path) -> str:
         digest = storage.sha256(file)
         if time.time() - max(status.st_mtime, status.st_ctime) < SETTLED:
             return digest
-        with contextlib.suppress(OSError, RuntimeError):  # without a home or space, this process remembers
-            storage.write_whole(_cache() / key, digest.encode())
+        with contextlib.suppress(OSError, StorageError):  # without a home or space, this process remembers
+            storage.write_whole(storage.cache_folder() / "digests" / key, digest.encode())
     _digests[key] = digest
     return digest
 
 
 def _cached(key: str) -> str | None:
     try:
-        digest = (_cache() / key).read_text(encoding="ascii")
-    except (OSError, RuntimeError, UnicodeDecodeError):
+        digest = (storage.cache_folder() / "digests" / key).read_text(encoding="ascii")
+    except (OSError, StorageError, UnicodeDecodeError):
         return None
     return digest if len(digest) == 64 else None
-
-
-def _cache() -> Path:
-    """Returns the folder of cached digests, one small file each; raises `RuntimeError` for a user without a home."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "solotune" / "digests"

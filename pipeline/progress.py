@@ -23,7 +23,8 @@ class Meter:
         self._done, self._reported, self._started, self._printed = 0, -1, time.monotonic(), time.monotonic()
         self._live: Progress | None = None
         if console.is_terminal:
-            columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            title_column = TextColumn("{task.description:<28}", markup=False)
+            columns = (title_column, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             self._live = Progress(*columns, console=console)
 
     def __enter__(self) -> Meter:
@@ -45,7 +46,8 @@ class Meter:
         seconds = max(self._printed - self._started, 1e-9)
         of = f"/{self._total:,}" if self._total is not None else ""
         rate = f"{self._done / seconds:,.0f} {self._unit}/s"
-        self._console.print(f"  {self._title:<34} {self._done:>9,}{of} {self._unit}  {seconds:6.1f} s  {rate}")
+        line = f"  {self._title:<34} {self._done:>9,}{of} {self._unit}  {seconds:6.1f} s  {rate}"
+        self._console.print(line, markup=False)
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         if self._live is not None:

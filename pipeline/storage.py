@@ -94,6 +94,14 @@ def _reason(error: OSError) -> str:
 # -- local files ------------------------------------------------------------------------------------------------------
 
 
+def cache_folder() -> Path:
+    """Returns this user's folder of what can be made again; raises `StorageError` for a user without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "solotune"
+    except RuntimeError as error:
+        raise StorageError("this user has no home folder: name a folder for caches as XDG_CACHE_HOME") from error
+
+
 def write_whole(target: Path, data: bytes | memoryview, private: bool = False) -> None:
     """Writes `data` to a local file, whole or not at all; it is on the disk when this returns.
 

@@ -70,7 +70,7 @@ def update(project: Project, run: Run, store: Path | None, console: Console) -> 
     try:
         url = app.deploy(project, run, store)
     except SolotuneError:
-        console.print(f"{run.uri} cannot be served: putting back {before[1].uri}")
+        console.print(f"{run.uri} cannot be served: putting back {before[1].uri}", markup=False)
         app.deploy(*before)
         raise
     _report(project, run, store, url, console)
@@ -80,10 +80,11 @@ def _report(project: Project, run: Run, store: Path, url: str, console: Console)
     with keys.passing(store, ["chat"]) as key:
         answer = app.ask(url, key, project.name)
     run.write_json("serve/endpoint.json", {"url": url, "model": project.name})
-    console.print(f"serve: {project.name} at {url}/v1")
-    console.print(f"probe: {answer['usage']['completion_tokens']} token generated in {answer['seconds']:.2f} s")
+    console.print(f"serve: {project.name} at {url}/v1", markup=False)
+    text = f"probe: {answer['usage']['completion_tokens']} token generated in {answer['seconds']:.2f} s"
+    console.print(text, markup=False)
     if project.serve.playground:
-        console.print(f"playground: {url}/playground")
+        console.print(f"playground: {url}/playground", markup=False)
 
 
 def stop(console: Console, ray_stays: bool = True) -> None:

@@ -51,3 +51,17 @@ def test_imports_point_down(package: str, never: tuple[str, ...]) -> None:
 def test_no_room_is_crowded() -> None:
     files = Counter(path.parent.relative_to(ROOT).as_posix() for path in FILES.values())
     assert {folder: count for folder, count in files.items() if count > 14} == {}
+
+
+def test_text_of_others_is_never_printed_as_markup() -> None:
+    """`[/INST]` in a row, an answer or a path is an error in rich's markup: what is no figure is escaped or plain."""
+    found = []
+    for module, path in FILES.items():
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(("console.print", "console().print")):
+                plain = any(word.arg == "markup" and ast.unparse(word.value) == "False" for word in call.keywords)
+                parts = [part for text in call.args if isinstance(text, ast.JoinedStr) for part in text.values]
+                values = [part for part in parts if isinstance(part, ast.FormattedValue) and part.format_spec is None]
+                if not plain and not all(ast.unparse(part.value).startswith("escape(") for part in values):
+                    found.append(f"{module}:{call.lineno}")
+    assert found == []

@@ -33,7 +33,9 @@ class Project(Settings):
         pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$",
         description="Name of the project and of the served model: letters, digits, `.`, `_` and `-`.",
     )
-    base_model: ModelName = Field(description="Model that is tuned: a name of the hub, a path, or a bundled model.")
+    base_model: ModelName = Field(
+        description="Model that is tuned: a name of the hub, a folder, a GGUF file, or a bundled model."
+    )
     chat_template: Literal["default"] | PathOrUri | None = Field(
         None,
         description="Jinja file; `default`: solotune's own, for a base model that has none; null: the model's own.",

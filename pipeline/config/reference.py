@@ -20,8 +20,8 @@ One YAML file describes one model project. Only `name` and `base_model` are requ
 
 A heading names a section: the settings of `train.lora` stand under `lora:` inside `train:`. Relative paths are relative
 to the configuration file. A model is, in this order: one that comes with solotune (`tiny-base`, `toxicity-small`,
-`ner-small`); a path, if it begins with `.`, `/` or `~` or leads to something; else a name of the Hugging Face hub, or
-of the library that the setting names.
+`ner-small`) or that `python -m jobs.fetch` fetches (`smollm2`); a path, if it begins with `.`, `/` or `~` or leads to
+something; else a name of the Hugging Face hub, or of the library that the setting names.
 """
 HEAD = "\n| setting | values | default | meaning |\n|---|---|---|---|\n"
 

@@ -12,11 +12,16 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
+from pipeline.storage import cache_folder
+
 ASSETS = Path(__file__).parent.parent.parent / "assets"
+FETCHED = {"smollm2"}  # models that `jobs.fetch` puts into this user's cache
 
 
 def model_path(name: str) -> str:
-    """Returns the folder of a model that comes with the project; any other name as it is."""
+    """Returns the folder of a model that comes with the project or is fetched; any other name as it is."""
+    if name in FETCHED:
+        return str(cache_folder() / "models" / name)
     bundled = ASSETS / name
     return str(bundled) if name and not set(name) & set("/.") and bundled.is_dir() else name
 
@@ -45,9 +50,10 @@ def _kind(words: str) -> Any:
 
 
 ModelName = Annotated[str, BeforeValidator(_model), _kind("model name or path")]
-"""In this order: the name of a model that comes with the project (`tiny-base`, `toxicity-small`, `ner-small`), which
-becomes its path; a path, which begins with `.`, `/` or `~` or leads to something when seen from the configuration
-file's folder; else a name of the hub (`org/model`) or of whatever the setting names."""
+"""In this order: the name of a model that comes with the project (`tiny-base`, `toxicity-small`, `ner-small`) or that
+`jobs.fetch` fetches (`smollm2`), which becomes its path; a path, which begins with `.`, `/` or `~` or leads to
+something when seen from the configuration file's folder; else a name of the hub (`org/model`) or of whatever the
+setting names."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]

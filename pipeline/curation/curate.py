@@ -82,7 +82,8 @@ def curate(
     """
     found = discover(inputs, project.curate.read)
     if found.ignored:
-        console.print(f"  {len(found.ignored)} files of other kinds are not read, the first: {found.ignored[0]}")
+        text = f"  {len(found.ignored)} files of other kinds are not read, the first: {found.ignored[0]}"
+        console.print(text, markup=False)
     secret = key_of(project.curate.pii, run)
     job = Curation(project, run, found.files, Earlier.of(project, run, earlier), secret, console)
     key = keys(job)

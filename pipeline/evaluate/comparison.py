@@ -2,7 +2,8 @@
 
 Output contract: a `Measure` holds a metric's row statistics of base and tuned. `summary` gives the scores, their paired
 bootstrap intervals, and the same for every label and language. Change is relative for perplexity and bits per byte,
-where lower is better, and a plain difference for all others.
+where lower is better, and a plain difference for all others. Where nothing was to be scored there is no score, and
+where only one row was there is no interval: the name is left out.
 This module runs no model.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,10 @@ NAMES = {
 LOWER_IS_BETTER = ("perplexity", "bits_per_byte")
 
 
+Chosen = np.ndarray[Any, np.dtype[np.bool_]]
+"""For each held-out row, whether it is looked at."""
+
+
 @dataclass(frozen=True)
 class Measure:
     """A metric on the first `len(base)` held-out rows; both statistics are of the same rows, in the same order."""
@@ -39,6 +45,11 @@ class Measure:
     base: Statistics
     tuned: Statistics
     score: Score
+
+    def on(self, chosen: Chosen | None) -> tuple[Statistics, Statistics]:
+        """Returns the statistics of base and tuned on all rows, or where `chosen` is true."""
+        rows = slice(None) if chosen is None else chosen[: len(self.base)]
+        return self.base[rows], self.tuned[rows]
 
     def change(self, base: float, tuned: float) -> float:
         """Returns the change from base to tuned: relative where lower is better, else the difference."""
@@ -55,20 +66,26 @@ def of_losses(base: Sequence[TokenScores], tuned: Sequence[TokenScores], answer_
 
     tokens = [len(row.losses) for row in base]
     return [
-        Measure("perplexity", counts(base, tokens), counts(tuned, tokens), lambda c: perplexity(c[0], int(c[1]))),
+        Measure(
+            "perplexity", counts(base, tokens), counts(tuned, tokens), lambda c: perplexity(float(c[0]), int(c[1]))
+        ),
         Measure(
             "bits_per_byte",
             counts(base, answer_bytes),
             counts(tuned, answer_bytes),
-            lambda c: bits_per_byte(c[0], int(c[1])),
+            lambda c: bits_per_byte(float(c[0]), int(c[1])),
         ),
     ]
 
 
 def of_answers(
-    references: Sequence[str], base: Sequence[str], tuned: Sequence[str], exact_match_words: int
+    references: Sequence[str],
+    base: Sequence[str],
+    tuned: Sequence[str],
+    langs: Sequence[str | None],
+    exact_match_words: int,
 ) -> list[Measure]:
-    """Returns ROUGE-L, BLEU, chrF and, where any reference is short enough for it, exact match."""
+    """Returns ROUGE-L, BLEU, chrF and exact match; `langs` are the references' ISO 639 codes."""
 
     def pair(counts: Callable[[Sequence[str], Sequence[str]], Statistics]) -> tuple[Statistics, Statistics]:
         return counts(references, base), counts(references, tuned)
@@ -76,17 +93,14 @@ def of_answers(
     measures = [Measure("rouge_l", *pair(text_metrics.rouge_l_counts), text_metrics.ratio)]
     for name in ("bleu", "chrf"):
         corpus = text_metrics.Sacre(name)
-        measures.append(Measure(name, *pair(corpus.counts), corpus.score))
-    exact = pair(lambda a, b: text_metrics.exact_counts(a, b, exact_match_words))
-    if exact[0][:, 1].any():
-        measures.append(Measure("exact_match", *exact, text_metrics.ratio))
-    return measures
+        measures.append(Measure(name, *pair(partial(corpus.counts, langs=langs)), corpus.score))
+    exact = pair(partial(text_metrics.exact_counts, most_words=exact_match_words))
+    return [*measures, Measure("exact_match", *exact, text_metrics.ratio)]
 
 
 def summary(measures: Sequence[Measure], rows: Sequence[dict[str, Any]], draws: int, seed: int) -> dict[str, Any]:
     """Returns `{base, tuned, intervals, groups}`; `rows` carry `label` and `lang`."""
-    whole = _scores(measures, None)
-    limits = {m.name: intervals(m.base, m.tuned, m.score, m.change, draws, seed) for m in measures}
+    limits = _limits(measures, None, draws, seed)
     groups = {}
     for field in ("label", "lang"):
         values = [row[field] for row in rows]
@@ -94,26 +108,32 @@ def summary(measures: Sequence[Measure], rows: Sequence[dict[str, Any]], draws: 
         chosen = sorted(counts, key=lambda value: (-counts[value], value))[:GROUPS]
         if chosen:
             groups[field] = {v: _group(measures, np.array([x == v for x in values]), draws, seed) for v in chosen}
-    return {**whole, "intervals": limits, "groups": groups}
+    return {**scores(measures), "intervals": limits, "groups": groups}
 
 
-def _scores(measures: Sequence[Measure], chosen: np.ndarray[Any, Any] | None) -> dict[str, dict[str, float]]:
-    """Returns the scores of both on all rows, or where `chosen` is true; a metric that saw no row is left out."""
-    scores: dict[str, dict[str, float]] = {"base": {}, "tuned": {}}
+def scores(measures: Sequence[Measure], chosen: Chosen | None = None) -> dict[str, dict[str, float]]:
+    """Returns `{base, tuned}` with the score of every metric on all rows, or where `chosen` is true."""
+    found: dict[str, dict[str, float]] = {"base": {}, "tuned": {}}
     for measure in measures:
-        rows = slice(None) if chosen is None else chosen[: len(measure.base)]
-        base, tuned = measure.base[rows], measure.tuned[rows]
-        if len(base):
-            scores["base"][measure.name] = measure.score(base.sum(0))
-            scores["tuned"][measure.name] = measure.score(tuned.sum(0))
-    return scores
+        base, tuned = (part.sum(0) for part in measure.on(chosen))
+        if base[1]:
+            found["base"][measure.name] = measure.score(base)
+            found["tuned"][measure.name] = measure.score(tuned)
+    return found
 
 
-def _group(measures: Sequence[Measure], chosen: np.ndarray[Any, Any], draws: int, seed: int) -> dict[str, Any]:
-    change = {}
+def _limits(
+    measures: Sequence[Measure], chosen: Chosen | None, draws: int, seed: int
+) -> dict[str, dict[str, list[float]]]:
+    """Returns the intervals on all rows, or where `chosen` is true."""
+    limits = {}
     for measure in measures:
-        rows = chosen[: len(measure.base)]
-        if rows.sum() > 1:
-            part = (measure.base[rows], measure.tuned[rows], measure.score, measure.change)
-            change[measure.name] = intervals(*part, draws, seed)["change"]
-    return {"rows": int(chosen.sum()), **_scores(measures, chosen), "change": change}
+        base, tuned = measure.on(chosen)
+        if found := intervals(base, tuned, measure.score, measure.change, draws, seed):
+            limits[measure.name] = found
+    return limits
+
+
+def _group(measures: Sequence[Measure], chosen: Chosen, draws: int, seed: int) -> dict[str, Any]:
+    change = {name: limits["change"] for name, limits in _limits(measures, chosen, draws, seed).items()}
+    return {"rows": int(chosen.sum()), **scores(measures, chosen), "change": change}

@@ -1,9 +1,9 @@
 """Base against tuned on the golden set.
 
 Output contract: `metrics/evaluate.json`: `{base, tuned}` with every metric's score, `intervals`, `groups` by label and
-language, how the base was `held`, `forgetting` on general text, `harness`, what was `skipped` and why, `rows`,
-`generated`, `samples`; committed as stage `evaluate`. Base and tuned are one loaded model with the adapter off and on,
-so they differ in nothing else.
+language, how the base was `held`, `forgetting` on general text, `harness`, what was `skipped` and why, `notes` on
+metrics, `rows`, `generated`, `samples`; committed as stage `evaluate`. Base and tuned are one loaded model with the
+adapter off and on, so they differ in nothing else.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from rich.console import Console
 from pipeline import batch
 from pipeline.config import Project
 from pipeline.errors import MissingModelError
-from pipeline.evaluate import bootstrap, comparison, general_text, harness, heldout
+from pipeline.evaluate import bertscore, bootstrap, comparison, general_text, harness, heldout
 from pipeline.evaluate.perplexity import TokenScores, answer_bytes, perplexity, score_all, score_tokens
 from pipeline.evaluate.text_metrics import ratio
 from pipeline.formats import FORMATS
 from pipeline.model_fingerprint import model_fingerprint
-from pipeline.models import generate, load, memory
+from pipeline.models import generate, load
 from pipeline.models.load import Base
 from pipeline.models.template import template_sha256
 from pipeline.progress import Meter
@@ -46,20 +46,28 @@ def evaluate(project: Project, run: Run, console: Console) -> dict[str, Any]:
     base = Base.trained(project, run)
     stage = run.begin("evaluate", key)
     metrics: dict[str, Any] = {}
+    notes: set[str] = set()
     with Meter(console, "base and tuned on the golden set", 2 * (len(rows) + len(chosen))) as meter:
         for step in batch.stream(lambda: _measure(project, base, run, rows, chosen)):
             meter.advance(step.get("rows", 0))
             metrics.update(step.get("metrics", {}))
+            notes.update(step.get("notes", ()))
+    for note in sorted(notes):
+        console.print(f"  {note}", markup=False)
     for name, sentence in metrics["skipped"].items():
-        console.print(f"  {comparison.NAMES.get(name, name)} skipped: {sentence}")
+        console.print(f"  {comparison.NAMES.get(name, name)} skipped: {sentence}", markup=False)
+    for name, sentence in metrics["notes"].items():
+        console.print(f"  {comparison.NAMES[name]}: {sentence}", markup=False)
     run.put_json(stage, METRICS, metrics)
     run.commit(stage, inputs=trained["key"], rows={"golden": len(rows)})
     return metrics
 
 
 def _measure(project: Project, base: Base, run: Run, rows: list[Any], chosen: list[Any]) -> Iterator[dict[str, Any]]:
-    """Runs where the hardware is; yields `{rows}` as they are done and `{metrics}` last."""
+    """Runs where the hardware is; yields `{rows}` as they are done, `{notes}` for people and `{metrics}` last."""
     settings = project.evaluate
+    with contextlib.suppress(MissingModelError):  # a layer that the encoder lacks is told before the work
+        bertscore.check(settings.bertscore, settings.bertscore_layer)
     model, tokenizer, precision = _load(project, base, run)
     examples = heldout.encode(project, tokenizer, rows)
     texts = general_text.pieces(project, tokenizer) if settings.general else []
@@ -81,11 +89,13 @@ def _measure(project: Project, base: Base, run: Run, rows: list[Any], chosen: li
                 tasks[name] = harness.scores(model, tokenizer, settings.lm_eval, settings.lm_eval_limit)
     references = [row["response"] for row in chosen]
     measures = comparison.of_losses(scored["base"], scored["tuned"], answer_bytes(tokenizer, examples))
-    skipped = {}
+    skipped: dict[str, str] = {}
+    notes: dict[str, str] = {}
     if chosen:
-        measures += comparison.of_answers(references, answers["base"], answers["tuned"], settings.exact_match_words)
+        langs, pair = [row["lang"] for row in chosen], (answers["base"], answers["tuned"])
+        measures += comparison.of_answers(references, *pair, langs, settings.exact_match_words)
         try:
-            measures += _bertscore(project, references, answers)
+            measures.append(_bertscore(project, references, answers, notes))
         except MissingModelError as error:
             skipped["bertscore"] = str(error)
     if settings.lm_eval and not harness.installed():
@@ -96,6 +106,7 @@ def _measure(project: Project, base: Base, run: Run, rows: list[Any], chosen: li
         "generated": len(chosen),
         "ended": ended,
         "skipped": skipped,
+        "notes": notes,
         "harness": tasks,
         "forgetting": _forgetting(project, remembered),
         "template": template_sha256(tokenizer),
@@ -108,7 +119,7 @@ def _measure(project: Project, base: Base, run: Run, rows: list[Any], chosen: li
 def _load(project: Project, base: Base, run: Run) -> tuple[Any, Any, str]:
     """Returns the base with the run's adapter, its tokenizer, and how the base is held: as on disk where that fits the
     device, else as training held it."""
-    quantise = None if memory.fits(base.folder, 2) else project.train.quantise
+    quantise = heldout.held(project, base)
     causal, tokenizer = base.load(quantise, load.device())
     return load.attach(causal, run.local(load.ADAPTER)), tokenizer, quantise or "whole"
 
@@ -118,28 +129,36 @@ def _answered(
 ) -> Generator[dict[str, Any], None, tuple[list[str], float]]:
     """Returns greedy answers in the order of the rows, and the share that the model ended by itself."""
     answers: dict[int, tuple[str, bool]] = {}
-    for part in generate.answers(model, tokenizer, [row["prompt"] for row in chosen], project.evaluate.max_new_tokens):
+    notes: list[str] = []
+    prompts = [row["prompt"] for row in chosen]
+    for part in generate.answers(model, tokenizer, prompts, project.evaluate.max_new_tokens, tell=notes.append):
         answers.update(part)
-        yield {"rows": len(part)}
+        yield {"rows": len(part), "notes": notes}
     ended = sum(whole for _, whole in answers.values())
     return [answers[index][0] for index in range(len(chosen))], ended / max(1, len(chosen))
 
 
-def _bertscore(project: Project, references: list[str], answers: dict[str, list[str]]) -> list[comparison.Measure]:
-    """Returns the measure; raises `MissingModelError` with the sentence to tell where there is no encoder."""
-    from pipeline.evaluate.bertscore import Encoder
-
+def _bertscore(
+    project: Project, references: list[str], answers: dict[str, list[str]], notes: dict[str, str]
+) -> comparison.Measure:
+    """Returns the measure, and notes how many texts the encoder cut; raises `MissingModelError` with the sentence to
+    tell where there is no encoder."""
     settings = project.evaluate
     if settings.bertscore is None:
         raise MissingModelError("name an encoder as evaluate.bertscore")
-    encoder = Encoder(settings.bertscore, settings.bertscore_layer, load.device())
+    encoder = bertscore.Encoder(settings.bertscore, settings.bertscore_layer, load.device())
     base, tuned = (encoder.counts(references, answers[name]) for name in ("base", "tuned"))
-    return [comparison.Measure("bertscore", base, tuned, ratio)]
+    texts = [*references, *answers["base"], *answers["tuned"]]
+    if longer := encoder.longer(texts):
+        notes["bertscore"] = (
+            f"{longer:,} of {len(texts):,} texts are compared up to the encoder's {encoder.longest} tokens"
+        )
+    return comparison.Measure("bertscore", base, tuned, ratio)
 
 
 def _forgetting(project: Project, scored: dict[str, list[TokenScores]]) -> dict[str, Any] | None:
     """Returns perplexity on general text of base and tuned, their change with its interval, and whether it is flagged;
-    None where no text was named."""
+    None where no text was named. A single piece has no interval."""
     if not scored["base"]:
         return None
     measure = comparison.of_losses(scored["base"], scored["tuned"], [1] * len(scored["base"]))[0]
@@ -155,7 +174,7 @@ def _forgetting(project: Project, scored: dict[str, list[TokenScores]]) -> dict[
         "base": base,
         "tuned": tuned,
         "change": change,
-        "interval": limits["change"],
+        "interval": limits and limits["change"],
         "gate": project.evaluate.forgetting_gate,
         "flagged": change > project.evaluate.forgetting_gate,
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
-from pipeline.models.template import IGNORED, Encoded
+from pipeline.models.template import IGNORED, Encoded, text_ids
 
 if TYPE_CHECKING:
     from pipeline.config import Project
@@ -38,8 +38,7 @@ def pieces(project: Project, tokenizer: Any) -> list[Encoded]:
     width = project.train.max_length - len(start)
     sequences = []
     for file in files(str(project.evaluate.general)):
-        for text in _texts(file):
-            ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        for ids in text_ids(tokenizer, list(_texts(file))):
             sequences += [start + ids[begin : begin + width] for begin in range(0, len(ids) - 1, width)]
     if not sequences:
         raise InputError(f"evaluate.general: the text at {project.evaluate.general} is empty")
@@ -52,12 +51,19 @@ def _texts(file: Path) -> Iterator[str]:
     if file.suffix in {".md", ".txt"}:
         yield file.read_text(encoding="utf-8", errors="replace")
         return
-    if file.suffix == ".jsonl":
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    else:
+    for number, row in enumerate(_rows(file), 1):
+        if not isinstance(row, dict) or "text" not in row:
+            raise InputError(f"evaluate.general: {file} has no column `text` in row {number}")
+        yield str(row["text"] or "")
+
+
+def _rows(file: Path) -> list[Any]:
+    try:
+        if file.suffix == ".jsonl":
+            lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+            return [json.loads(line) for line in lines if line.strip()]
         import pyarrow.parquet as pq
 
-        rows = pq.read_table(file).to_pylist()
-    if rows and "text" not in rows[0]:
-        raise InputError(f"evaluate.general: {file} has no column `text`")
-    yield from (str(row["text"]) for row in rows)
+        return list(pq.read_table(file).to_pylist())
+    except ValueError as error:  # pyarrow's, for what is no Parquet file, is one too
+        raise InputError(f"evaluate.general: {file} cannot be read: {error}") from error

@@ -27,7 +27,7 @@ def scores(model: Any, tokenizer: Any, tasks: Sequence[str], limit: int | None) 
     from lm_eval.tasks import TaskManager
 
     from pipeline.errors import InputError
-    from pipeline.models.generate import BATCH
+    from pipeline.generation.lock_step import BATCH
 
     manager = TaskManager()
     unknown = sorted(set(tasks) - set(manager.all_tasks))

@@ -2,19 +2,22 @@
 
 Output contract: golden rows, questions before documents, in an order that the project's seed and the rows' own ids
 decide, never their place in a file: the first so many are a sample. They are encoded exactly as training rows are.
+`held` says how a base is loaded to be measured on them, so that whoever measures it gets the same figure.
 This module measures nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline import schema
 from pipeline.errors import InputError
+from pipeline.models import memory
 from pipeline.models.template import Encoded, encode_batch
 
 if TYPE_CHECKING:
     from pipeline.config import Project
+    from pipeline.models.load import Base
     from pipeline.run import Run
 
 
@@ -34,3 +37,8 @@ def encode(project: Project, tokenizer: Any, golden: list[dict[str, Any]]) -> li
     """Returns the rows as the model sees them in training."""
     prompts, responses, kinds = ([row[name] for row in golden] for name in ("prompt", "response", "kind"))
     return encode_batch(tokenizer, prompts, responses, project.train.max_length, kinds)
+
+
+def held(project: Project, base: Base) -> Literal["nf4"] | None:
+    """Returns None, the base as it is on disk, where that fits the device, else how training holds it."""
+    return None if memory.fits(base.folder, 2) else project.train.quantise

@@ -2,7 +2,8 @@
 
 Output contract: the tokens scored are the very ones that training learns from, so base, adapter, merged model and
 quantised file are compared on the same ones. Rows are padded, not packed: the figures owe nothing to the training
-loop's packing. Losses are negative log-likelihoods in nats from float32 logits.
+loop's packing. Losses are negative log-likelihoods in nats from float32 logits. The bytes of bits per byte are those of
+the text that the scored tokens spell: of a row that was cut, up to the cut.
 This module does not load models and knows no threshold.
 """
 
@@ -78,6 +79,14 @@ def bits_per_byte(nats: float, utf8_bytes: int) -> float:
 
 
 def answer_bytes(tokenizer: Any, examples: Sequence[Encoded]) -> list[int]:
-    """Returns the UTF-8 bytes of each row's supervised text, special tokens left out."""
-    labels = [[token for token in row.labels if token != -100] for row in examples]
-    return [len(tokenizer.decode(row, skip_special_tokens=True).encode()) for row in labels]
+    """Returns the UTF-8 bytes of the text that each row's scored tokens spell.
+
+    The token that ends a whole row is no text; any other is, even if it looks like one: a customer may quote `</s>`.
+    """
+    return [len(_text(tokenizer, row).encode()) for row in examples]
+
+
+def _text(tokenizer: Any, row: Encoded) -> str:
+    scored = [token for token in row.labels if token != -100]
+    text = str(tokenizer.decode(scored if row.truncated else scored[:-1], clean_up_tokenization_spaces=False))
+    return text.rstrip("\ufffd") if row.truncated else text  # a cut may go through the bytes of a letter

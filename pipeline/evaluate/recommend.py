@@ -2,7 +2,8 @@
 
 Output contract: candidates are measured on the run's golden set, smallest first, until one is good enough; what was
 measured and which one that is goes to `metrics/recommend.json`. Each is asked with its own chat template, one without
-any with the default. On a GPU a candidate is quantised as it would be for training.
+any with the default. A candidate is held, asked and scored as `evaluate` does with a base: on the same rows both give
+the same figure. Bits per byte are of documents too, ROUGE-L of questions alone.
 This module trains nothing and knows nothing of licences or memory: `jobs.plan` without `--recommend` does.
 """
 
@@ -14,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import batch
 from pipeline.errors import ConfigError, InputError
-from pipeline.evaluate import heldout
+from pipeline.evaluate import comparison, heldout
 from pipeline.evaluate.comparison import LOWER_IS_BETTER
-from pipeline.evaluate.perplexity import bits_per_byte, score_all
-from pipeline.evaluate.text_metrics import rouge_l
+from pipeline.evaluate.perplexity import answer_bytes, score_all
 from pipeline.models import load, memory
 from pipeline.models.generate import answers
 from pipeline.models.load import find_folder
@@ -49,7 +49,7 @@ def recommend(project: Project, run: Run, console: Console) -> dict[str, Any]:
         asked = project.model_copy(update={"base_model": name, "chat_template": _template(project, name)})
         (step,) = batch.stream(lambda asked=asked: _measure(asked, rows))  # type: ignore[misc]
         good = reaches(step["value"], settings)
-        measured.append({"model": name, "parameters": sizes[name], "value": round(step["value"], 4), "reached": good})
+        measured.append({"model": name, "parameters": sizes[name], "value": step["value"], "reached": good})
         console.print(f"  {name}: {settings.metric} {step['value']:.4f}", markup=False)
         if good:
             chosen = name
@@ -79,8 +79,8 @@ def reaches(value: float, settings: Recommend) -> bool:
 
 
 def _golden(project: Project, run: Run) -> list[dict[str, Any]]:
-    rows = [row for row in heldout.golden_rows(project, run) if row["kind"] == "qa"]
-    if not rows:
+    rows = heldout.golden_rows(project, run)
+    if project.recommend.metric == "rouge_l" and not (rows := [row for row in rows if row["kind"] == "qa"]):
         raise InputError(f"{run.uri} has no golden questions: curate more rows, or set curate.split.golden higher")
     return rows[: project.recommend.rows]
 
@@ -97,19 +97,21 @@ def _template(project: Project, name: str) -> str | None:
 
 def _measure(project: Project, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Runs where the hardware is; yields the value."""
-    device = load.device()
-    quantise = project.train.quantise if device == "cuda" else None
-    causal, tokenizer = load.Base.of(project).load(quantise, device)
+    base = load.Base.of(project)
+    causal, tokenizer = base.load(heldout.held(project, base), load.device())
     if project.recommend.metric == "bits_per_byte":
         examples = heldout.encode(project, tokenizer, rows)
-        nats = sum(float(row.losses.sum()) for row in score_all(causal, examples, tokenizer.pad_token_id))
-        letters = sum(len(row["response"].encode()) for row in rows)
-        yield {"value": bits_per_byte(nats, letters)}
-        return
-    answered: dict[int, tuple[str, bool]] = {}
-    for part in answers(causal, tokenizer, [row["prompt"] for row in rows], project.evaluate.max_new_tokens):
-        answered.update(part)
-    yield {"value": rouge_l([row["response"] for row in rows], [answered[index][0] for index in range(len(rows))])}
+        scored = score_all(causal, examples, tokenizer.pad_token_id)
+        measures = comparison.of_losses(scored, scored, answer_bytes(tokenizer, examples))
+    else:
+        answered: dict[int, tuple[str, bool]] = {}
+        for part in answers(causal, tokenizer, [row["prompt"] for row in rows], project.evaluate.max_new_tokens):
+            answered.update(part)
+        texts, references = [answered[index][0] for index in range(len(rows))], [row["response"] for row in rows]
+        measures = comparison.of_answers(
+            references, texts, texts, [row["lang"] for row in rows], project.evaluate.exact_match_words
+        )
+    yield {"value": comparison.scores(measures)["base"][project.recommend.metric]}
 
 
 def sentence(result: dict[str, Any]) -> str:

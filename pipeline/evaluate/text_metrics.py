@@ -1,15 +1,18 @@
 """Text metrics.
 
 Output contract: ROUGE-L, exact match and BERTScore are plain floats in [0, 1], BLEU and chrF in [0, 100] as sacrebleu
-has them. Words are Unicode words in lower case: the stock ROUGE tokeniser keeps only a-z and 0-9 and would cut German
-words at every umlaut. The `*_counts` functions return what a metric counts in each row: added up over any set of rows
-they give that set's score.
+has them. The `*counts` functions return what a metric counts in each row: added up over any set of rows they give that
+set's score, and where the second count is 0 there is none. Texts are compared in Unicode's form NFC.
+Words are those of any script: the stock ROUGE tokeniser keeps only a-z and 0-9. Scripts without blanks between words
+(Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) count by the character, with its marks. A money sign is a word.
+BLEU cuts each row by its language, with sacrebleu's own tokenizers; those that need a package or a download more
+(MeCab, SentencePiece) are left out, so that figures owe nothing to what is installed.
 """
 
 from __future__ import annotations
 
 import functools
-import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,36 +20,51 @@ import numpy as np
 
 from pipeline.evaluate.bootstrap import Statistics
 
-_WORD = re.compile(r"\w+")
+_NO_BLANKS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
+_OTHER_SCRIPTS = "am ar as bn ckb dv fa gu he hi hy ka kn ko ml mr ne or pa ps sa sd si ta te ug ur yi"
+_TOKENIZERS = {  # of sacrebleu, by language: `13a` knows no punctuation but ASCII's
+    **dict.fromkeys(_OTHER_SCRIPTS.split(), "intl"),
+    **dict.fromkeys(("bo", "ja", "km", "lo", "my", "th"), "char"),
+    "zh": "zh",
+}
 
 
-def words(text: str) -> list[str]:
-    """Returns the lower-case words of a text."""
-    return _WORD.findall(text.lower())
-
-
-class _Split:
-    """The tokenizer that rouge-score is given: words that are already cut, joined by blanks."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return text.split(" ") if text else []
+def nfc(text: str) -> str:
+    """Returns a text in Unicode's form NFC: one code for a letter and its accents."""
+    return unicodedata.normalize("NFC", text)
 
 
 @functools.cache
-def _scorer() -> Any:
-    from rouge_score.rouge_scorer import RougeScorer
+def _word() -> Any:
+    import regex  # comes with sacrebleu; `re` takes the vowel signs of Hindi or Tamil for no letters
 
-    return RougeScorer(["rougeL"], tokenizer=_Split())
+    return regex.compile(rf"[[{_NO_BLANKS}]&&\w]\p{{M}}*|[\w--[{_NO_BLANKS}]]+|\p{{Sc}}|[%‰]", regex.VERSION1)
+
+
+def words(text: str) -> list[str]:
+    """Returns the lower-case words of a text, and its money and per cent signs."""
+    return list(_word().findall(nfc(text).lower()))
 
 
 def similarity(a: Sequence[str], b: Sequence[str]) -> float:
-    """Returns the ROUGE-L F-measure (Lin 2004, rouge-score) of two lists of words."""
-    return float(_scorer().score(" ".join(a), " ".join(b))["rougeL"].fmeasure)
+    """Returns the ROUGE-L F-measure (Lin 2004) of two lists of words, as rouge-score computes it."""
+    common = _longest_common(a, b)
+    if not common:
+        return 0.0
+    precision, recall = common / len(b), common / len(a)
+    return 2 * precision * recall / (precision + recall)
 
 
-def rouge_l(references: Sequence[str], predictions: Sequence[str]) -> float:
-    """Returns the mean ROUGE-L F-measure of predictions against references, pairwise."""
-    return ratio(rouge_l_counts(references, predictions).sum(0))
+def _longest_common(a: Sequence[str], b: Sequence[str]) -> int:
+    """Returns the length of the longest common subsequence, a bit for each word of `a` (Hyyrö 2004)."""
+    places: dict[str, int] = {}
+    for place, word in enumerate(a):
+        places[word] = places.get(word, 0) | 1 << place
+    full = row = (1 << len(a)) - 1
+    for word in b:
+        hits = row & places.get(word, 0)
+        row = (row + hits | row - hits) & full
+    return len(a) - row.bit_count()
 
 
 def rouge_l_counts(references: Sequence[str], predictions: Sequence[str]) -> Statistics:
@@ -71,18 +89,30 @@ def ratio(counts: Statistics) -> float:
 
 
 class Sacre:
-    """A corpus metric of sacrebleu (Post 2018): BLEU (13a tokens, exponential smoothing) or chrF (order 6, beta 2)."""
+    """A corpus metric of sacrebleu (Post 2018): BLEU (exponential smoothing) or chrF (order 6, beta 2)."""
 
     def __init__(self, name: str) -> None:
-        from sacrebleu.metrics import BLEU, CHRF
+        self._name = name
 
-        self._metric = {"bleu": BLEU, "chrf": CHRF}[name]()
+    def counts(self, references: Sequence[str], predictions: Sequence[str], langs: Sequence[str | None]) -> Statistics:
+        """Returns each pair's n-gram counts, which add up over a corpus; sacrebleu's own bootstrap uses them so.
 
-    def counts(self, references: Sequence[str], predictions: Sequence[str]) -> Statistics:
-        """Returns each pair's n-gram counts, which add up over a corpus; sacrebleu's own bootstrap uses them so."""
-        statistics = self._metric._extract_corpus_statistics(list(predictions), [list(references)])
-        return np.array(statistics, np.float64)
+        The second count is of the reference. `langs` are ISO 639 codes; `13a` cuts a row without one.
+        """
+        rows = []
+        for reference, prediction, lang in zip(references, predictions, langs, strict=True):
+            metric = _metric(self._name, _TOKENIZERS.get(lang or "", "13a"))
+            rows += metric._extract_corpus_statistics([nfc(prediction)], [[nfc(reference)]])
+        return np.array(rows, np.float64)
 
     def score(self, counts: Statistics) -> float:
         """Returns the corpus score of counts that are added up."""
-        return float(self._metric._compute_score_from_stats(counts.round().astype(int).tolist()).score)
+        metric = _metric(self._name, "13a")  # the score owes nothing to how texts were cut
+        return float(metric._compute_score_from_stats(counts.round().astype(int).tolist()).score)
+
+
+@functools.cache
+def _metric(name: str, tokenizer: str) -> Any:
+    from sacrebleu.metrics import BLEU, CHRF
+
+    return BLEU(tokenize=tokenizer) if name == "bleu" else CHRF()

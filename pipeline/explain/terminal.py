@@ -11,7 +11,8 @@ from pipeline.explain.story import Story
 
 def story(row_story: Story, console: Console) -> None:
     """Prints the verdict on a row, then a table with a line per stage, where the story has them."""
-    console.print(f"\n[bold]{escape(row_story.name)}[/]  {row_story.id}\n{escape(row_story.verdict)}")
+    console.print(f"\n[bold]{escape(row_story.name)}[/]  {escape(row_story.id)}")
+    console.print(row_story.verdict, markup=False)
     if not row_story.steps:
         return
     table = Table("stage", "what happened", "score", "threshold")
@@ -22,4 +23,5 @@ def story(row_story: Story, console: Console) -> None:
         table.add_row(step.stage, escape(step.happened), *numbers)
     console.print(table)
     for name, text in zip(("question", "answer"), row_story.text or (), strict=False):
-        console.print(f"[bold]{name}[/]\n{escape(text)}\n")
+        console.print(name, style="bold")
+        console.print(text, end="\n\n", markup=False)

@@ -1,9 +1,10 @@
 """The stage `gguf`: the merged model as files for llama.cpp, each proven before it counts.
 
 Output contract: `model/gguf/NAME-KIND.gguf` for every kind of `export.gguf` that passed, and `metrics/gguf.json` about
-all of them. A file passes when llama.cpp loads it, gives rendered conversations the token ids that training gave them,
-and reaches the merged model's perplexity on the same golden rows within the kind's gate, from llama.cpp's own logits.
-One that fails is deleted and told, each time the job is run: nothing is published that was not measured.
+all of them. A file passes when llama.cpp loads it, renders conversations as training does and gives them the same token
+ids (a token that a message quotes is text), and reaches the merged model's perplexity on the same golden rows within
+the kind's gate, from llama.cpp's own logits. One that fails is deleted and told, each time the job is run: nothing is
+published that was not measured.
 This module does not merge, and does not serve.
 """
 
@@ -11,15 +12,16 @@ from __future__ import annotations
 
 import math
 import shutil
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import IntegrityError
+from pipeline.errors import ConfigError, IntegrityError
 from pipeline.evaluate import heldout
 from pipeline.evaluate.perplexity import perplexity
-from pipeline.export import gguf_convert, llamacpp, merge
+from pipeline.export import gguf_architectures, gguf_convert, gguf_template, gguf_vocabulary, llamacpp, merge
 from pipeline.formats import FORMATS
 from pipeline.models import template
 from pipeline.models.load import Base
@@ -37,14 +39,7 @@ if TYPE_CHECKING:
 STAGE = "gguf"
 FOLDER = "model/gguf"
 METRICS = "metrics/gguf.json"
-PROBES = (  # what tokenizers disagree about
-    "Größe, Straße, Öl und Übermut; naïve café; “quotes” – dashes … €5",
-    "emoji 😀👍🏽👩‍👩‍👧 and 日本語 русский عربى",
-    "def f(x):\n\treturn x  ** 2   # two  blanks\r\n\n\n\nif a>=b: pass",
-    "3.14159 1,234,567 IBAN DE89 3704 0044 0532 0130 00 2026-11-24T10:00",
-    "it's we'll I'M don't <EMAIL_ADDRESS> [INST] </s> <s> trailing  ",
-    "a\u00a0b\u200bc\tTAB e\u0301 \u00e9 ﬁ",
-)
+BLANK = dict.fromkeys(("perplexity", "change", "rendered", "unlike", "gate", "problem"))
 
 
 def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
@@ -82,26 +77,69 @@ def problems(facts: dict[str, Any]) -> str | None:
 def _make(project: Project, run: Run, folder: Path, console: Console) -> dict[str, Any]:
     """Fills the folder with the files that pass; returns the facts about all."""
     source = run.local(merge.MERGED)
-    tokenizer = Base.of(project, str(source)).tokenizer()
+    tokenizer = Base.at(source).tokenizer()
     golden = heldout.golden_rows(project, run)[: project.export.rows]
     examples = heldout.encode(project, tokenizer, golden)
     exported = run.read_json(merge.METRICS)
     reference = exported["bases"][exported["chosen"]]["perplexity"]
+    before, chat_template, _ = _prove(source, tokenizer)
     paths = {kind: folder / f"{project.name}-{kind}.gguf" for kind in ("f16", *project.export.gguf)}
-    gguf_convert.convert(source, paths["f16"], tokenizer, project.name)
+    gguf_convert.convert(source, paths["f16"], tokenizer, project.name, chat_template)
     files: list[dict[str, Any]] = []
     for kind in project.export.gguf:
-        started, target = time.monotonic(), paths[kind]
-        if kind != "f16":
-            llamacpp.quantise(paths["f16"], target, kind)
-        report: dict[str, Any] = {"kind": kind, "bytes": target.stat().st_size, "types": types(target)}
-        report |= measure(target, tokenizer, golden, examples, reference, getattr(project.export.gguf_gates, kind))
+        started, gate = time.monotonic(), getattr(project.export.gguf_gates, kind)
+        report: dict[str, Any] = {"kind": kind, "bytes": None, "types": None, **BLANK, "gate": gate}
+        try:
+            if kind != "f16":
+                llamacpp.quantise(paths["f16"], paths[kind], kind)
+            report |= {"bytes": paths[kind].stat().st_size, "types": types(paths[kind])}
+            report |= measure(paths[kind], tokenizer, golden, examples, reference, gate)
+        except IntegrityError as error:
+            report["problem"] = str(error)
         report["seconds"] = round(time.monotonic() - started, 1)
-        console.print(f"gguf: {kind}: {report['problem'] or _praise(report)}")
+        console.print(f"gguf: {kind}: {report['problem'] or _praise(report)}", markup=False)
         files.append(report)
     for kind in paths.keys() - {file["kind"] for file in files if not file["problem"]}:
-        paths[kind].unlink()
-    return {"merged_perplexity": reference, "rows": len(golden), "runtime": llamacpp.version(), "files": files}
+        paths[kind].unlink(missing_ok=True)
+    return {
+        "merged_perplexity": reference,
+        "rows": len(golden),
+        "template": {"before": before, "conversations": len(gguf_template.conversations())},
+        "runtime": llamacpp.version(),
+        "files": files,
+    }
+
+
+def check(project: Project, base: Base) -> None:
+    """Raises `ConfigError`, before anything is trained, for a base of which no GGUF file could be published: by its
+    architecture, widths, tokenizer or template. Needs its configuration and tokenizer, no weights."""
+    if not project.export.gguf:
+        return
+    llamacpp.require()
+    gguf_architectures.check(gguf_convert.text_config(base.folder), project.export.gguf)
+    _, _, fault = _prove(base.folder, base.tokenizer())
+    if fault:
+        raise ConfigError(f"export.gguf: {fault}")
+
+
+def _prove(source: Path, tokenizer: Any) -> tuple[list[str], str, str | None]:
+    """Returns what stands before the template, the template, and why no file with a folder's vocabulary and this
+    template could be published, None where one could; reads no weights."""
+    with tempfile.TemporaryDirectory() as place:
+        sample = Path(place, "sample.gguf")
+        gguf_vocabulary.sample(sample, source, tokenizer, gguf_convert.text_config(source).vocab_size)
+        before, chat_template, otherwise = gguf_template.choose(sample, tokenizer)
+        fault = gguf_template.fault(otherwise)
+        if not fault:
+            with llamacpp.Runtime(sample, llamacpp.BATCH) as runtime:
+                fault = _fault(_unlike(runtime, tokenizer, []))
+    return before, chat_template, fault
+
+
+def _fault(unlike: list[str]) -> str | None:
+    if not unlike:
+        return None
+    return f"{len(unlike)} texts have other token ids in llama.cpp than in training, such as {unlike[0]}"
 
 
 def types(path: Path) -> dict[str, int]:
@@ -112,50 +150,52 @@ def types(path: Path) -> dict[str, int]:
 
 
 def _praise(report: dict[str, Any]) -> str:
-    return f"perplexity {report['perplexity']:.4g} ({report['change']:+.2%}), same token ids"
+    return f"perplexity {report['perplexity']:.4g} ({report['change']:+.2%}), same token ids, same template"
 
 
 def measure(
     path: Path, tokenizer: Any, golden: list[dict[str, Any]], examples: list[Encoded], reference: float, gate: float
 ) -> dict[str, Any]:
-    """Returns a file's `perplexity`, its `change` against `reference`, `unlike` (texts with other token ids) and the
-    `problem` for which it must not be published, None without one."""
-    blank: dict[str, Any] = {"perplexity": None, "change": None, "unlike": None, "gate": gate}
-    try:
-        with llamacpp.Runtime(path, max(len(row.input_ids) for row in examples)) as runtime:
-            unlike = _unlike(runtime, tokenizer, golden)
-            if unlike:
-                fault = f"{len(unlike)} texts have other token ids than in training, such as {unlike[0]}"
-                return {**blank, "unlike": len(unlike), "problem": fault}
-            nats, tokens = 0.0, 0
-            for row in examples:
-                first = next((position for position, label in enumerate(row.labels) if label != template.IGNORED), None)
-                if first is not None:
-                    losses = runtime.losses(row.input_ids, first)
-                    nats, tokens = nats + float(losses.sum()), tokens + len(losses)
-    except IntegrityError as error:
-        return {**blank, "problem": str(error)}
-    ppl = perplexity(nats, tokens)
+    """Returns a file's `perplexity`, its `change` against `reference`, how many conversations are `rendered` and how
+    many texts cut into token ids (`unlike`) otherwise than in training, and the `problem` for which it must not be
+    published; None for what was not reached, and without a problem. Raises `IntegrityError` for a file that llama.cpp
+    does not load."""
+    facts = dict(BLANK, gate=gate)
+    otherwise = gguf_template.differing(path, tokenizer)
+    facts |= {"rendered": len(otherwise), "problem": gguf_template.fault(otherwise)}
+    if otherwise:
+        return facts
+    with llamacpp.Runtime(path, max(len(row.input_ids) for row in examples)) as runtime:
+        unlike = _unlike(runtime, tokenizer, golden)
+        facts |= {"unlike": len(unlike), "problem": _fault(unlike)}
+        if unlike:
+            return facts
+        ppl = _perplexity(runtime, examples)
     change = ppl / reference - 1
     fault = f"perplexity {ppl:.4g} is {change:+.2%} off the merged model's {reference:.4g}, and {gate:.1%} is allowed"
     passed = math.isfinite(ppl) and abs(change) <= gate
-    return {
-        "perplexity": ppl,
-        "change": change,
-        "unlike": 0,
-        "gate": gate,
-        "problem": None if passed else fault,
-    }
+    return {**facts, "perplexity": ppl, "change": change, "problem": None if passed else fault}
+
+
+def _perplexity(runtime: llamacpp.Runtime, examples: list[Encoded]) -> float:
+    nats, tokens = 0.0, 0
+    for row in examples:
+        first = next((position for position, label in enumerate(row.labels) if label != template.IGNORED), None)
+        if first is not None:
+            losses = runtime.losses(row.input_ids, first)
+            nats, tokens = nats + float(losses.sum()), tokens + len(losses)
+    return perplexity(nats, tokens)
 
 
 def _unlike(runtime: llamacpp.Runtime, tokenizer: Any, golden: list[dict[str, Any]]) -> list[str]:
     """Returns which conversations llama.cpp cuts into other tokens: ids of rows, numbers of probes; never text."""
-    texts = {f"probe {number}": text for number, text in enumerate(PROBES)}
-    texts |= {f"row {row['id']}": f"{row['prompt']}\n{row['response']}" for row in golden}
-    differing = []
-    for name, text in texts.items():
-        asked = [{"role": "user", "content": text}]
-        rendered = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
-        if runtime.tokenize(rendered) != template.chat_prompt(tokenizer, asked):
-            differing.append(name)
-    return differing
+    texts = {f"row {row['id']}": f"{row['prompt']}\n{row['response']}" for row in golden}
+    asked = {name: [{"role": "user", "content": text}] for name, text in texts.items()}
+    asked |= {f"conversation {number}": messages for number, messages in enumerate(gguf_template.conversations())}
+    asked = {name: gguf_template.without_added(tokenizer, messages) for name, messages in asked.items()}
+    return [
+        name
+        for name, messages in asked.items()
+        if gguf_template.rendered(tokenizer, messages) is not None
+        and gguf_template.token_ids(runtime, tokenizer, messages) != template.chat_prompt(tokenizer, messages)
+    ]

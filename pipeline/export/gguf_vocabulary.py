@@ -2,33 +2,28 @@
 
 Output contract: `write` puts into the file's metadata what llama.cpp needs to make the same token ids: tokens with
 their types, merges and the name of the word splitter (byte-level BPE), or scores (SentencePiece BPE), the special
-tokens and the chat template. `tokenizer.json` alone is read: it is what training used. A tokenizer that llama.cpp has
+tokens and the chat template. `sample` writes a file with that and the smallest model there can be, for llama.cpp to
+load before there are weights. `tokenizer.json` alone is read: it is what training used. A tokenizer that llama.cpp has
 no equal for is a `ConfigError`.
 This module does not prove that the ids are equal: `gguf` compares them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
+from pipeline.models.gguf_tokenizer import SPLITTERS
 from pipeline.models.template import stop_token, template_text
 
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-SPLITTERS = {  # what cuts a text into words before byte-level BPE -> llama.cpp's name for it (`tokenizer.ggml.pre`)
-    ("gpt2",): "gpt-2",
-    ("digits", "gpt2"): "smollm",
-    (rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{_REST}",): "llama-bpe",
-    (rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_REST}",): "qwen2",
-}
-# not here: tekken, whose marks (e + combining acute) llama.cpp cuts elsewhere (ggml 0.12)
+_WIDTH = 32  # of a sample's layer
 _NEVER = -1e9  # score of a token that no merge makes
 
 
-def write(writer: Any, folder: Path, tokenizer: Any, size: int) -> None:
+def write(writer: Any, folder: Path, tokenizer: Any, size: int, chat_template: str) -> None:
     """Adds the tokenizer of a model folder to a `gguf.GGUFWriter`; `size` is the number of the model's embeddings.
 
     Raises `ConfigError` for a kind of tokenizer or a word splitter that llama.cpp is not known to have.
@@ -53,6 +48,31 @@ def write(writer: Any, folder: Path, tokenizer: Any, size: int) -> None:
         writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]])
     writer.add_token_types(types)
     _specials(writer, tokenizer)
+    writer.add_chat_template(chat_template)
+
+
+def sample(target: Path, folder: Path, tokenizer: Any, size: int) -> None:
+    """Writes a file with a model folder's vocabulary and template, and a model of zeros, one layer, 32 wide."""
+    import gguf
+    import numpy as np
+
+    writer = gguf.GGUFWriter(target, "llama")
+    for name in ("embedding_length", "feed_forward_length", "rope_dimension_count"):
+        getattr(writer, f"add_{name}")(_WIDTH)
+    for name in ("block_count", "head_count"):
+        getattr(writer, f"add_{name}")(1)
+    writer.add_context_length(512)
+    writer.add_layer_norm_rms_eps(1e-5)
+    write(writer, folder, tokenizer, size, template_text(tokenizer))
+    writer.add_tensor("token_embd.weight", np.zeros((size, _WIDTH), np.float16))
+    for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
+        writer.add_tensor(f"blk.0.{name}.weight", np.zeros((_WIDTH, _WIDTH), np.float32))
+    for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
+        writer.add_tensor(f"{name}.weight", np.zeros(_WIDTH, np.float32))
+    with contextlib.closing(writer):
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
 
 
 def _tokens(rules: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
@@ -120,4 +140,3 @@ def _specials(writer: Any, tokenizer: Any) -> None:
         writer.add_eot_token_id(stop)
     writer.add_add_bos_token(False)
     writer.add_add_eos_token(False)
-    writer.add_chat_template(template_text(tokenizer))

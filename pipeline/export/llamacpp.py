@@ -1,14 +1,19 @@
-"""llama.cpp as a quantiser and as the runtime that measures what will be served (package `cyllama`, a prebuilt wheel).
+"""llama.cpp as a quantiser and as the runtime that measures what will be served (prebuilt wheels: cyllama, xllamacpp).
 
 Output contract: `quantise` writes a GGUF file with llama.cpp's own `llama_model_quantize`; a `Runtime` is a file that
 llama.cpp has loaded, and answers with token ids and with the negative log-likelihood (nats) of given tokens, computed
-from llama.cpp's logits on the CPU. What llama.cpp writes to stderr is kept quiet.
+from llama.cpp's logits on the CPU; `render` asks llama-server's own code what a conversation looks like. What
+llama.cpp writes to stderr is kept quiet.
 This module does not convert, does not generate and knows no threshold.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +25,7 @@ from pipeline.errors import IntegrityError, MissingModelError
 
 BATCH = 512  # tokens that one call decodes
 TYPES = {"f16": 1, "q8_0": 7, "q4_k_m": 15}  # `enum llama_ftype` in llama.h
+_NEEDED = "export.gguf needs llama.cpp: `pip install 'solotune[gguf]'`, or leave `gguf` out of `export`"
 
 
 def require() -> Any:
@@ -27,9 +33,7 @@ def require() -> Any:
     try:
         from cyllama.llama import llama_cpp
     except ImportError as error:
-        raise MissingModelError(
-            "export.gguf needs llama.cpp: `pip install 'solotune[gguf]'`, or leave `gguf` out of `export`"
-        ) from error
+        raise MissingModelError(_NEEDED) from error
     llama_cpp.disable_logging()
     return llama_cpp
 
@@ -59,6 +63,46 @@ def quantise(source: Path, target: Path, kind: str) -> None:
         bindings.model_quantize(str(source), str(target), params)
     except RuntimeError as error:
         raise IntegrityError(f"llama.cpp could not quantise {source.name} as {kind}: {error}") from error
+
+
+def render(path: Path, conversations: Sequence[list[dict[str, str]]], template: str = "") -> list[str | None]:
+    """Returns each conversation as llama-server renders it for a client that sets nothing, None where it refuses.
+
+    `template` stands in for the file's own. Raises `IntegrityError` for a file that does not load, or whose template
+    llama.cpp cannot read.
+    """
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise MissingModelError(_NEEDED) from error
+    key = secrets.token_urlsafe(32)
+    params = xllamacpp.CommonParams()
+    params.model.path, params.chat_template, params.use_jinja = str(path), template, True
+    params.n_ctx, params.n_parallel, params.n_gpu_layers, params.warmup = 64, 1, 0, False
+    params.no_extra_bufts = True  # no weight is copied into another layout
+    params.hostnames, params.port, params.api_keys = ["127.0.0.1"], 0, [key]
+    params.ui, params.endpoint_slots, params.endpoint_metrics = False, False, True
+    params.offline, params.verbosity = True, 0
+    try:
+        server = xllamacpp.Server(params)
+        server.handle_metrics()  # answered once its loop runs: ended before, it never ends (xllamacpp 2026.10)
+    except Exception as error:
+        raise IntegrityError(f"llama.cpp does not load {path.name} with its chat template: {error}") from error
+    return [
+        (post(server.listening_address, key, "/apply-template", {"messages": messages}) or {}).get("prompt")
+        for messages in conversations
+    ]
+
+
+def post(address: str, key: str, route: str, body: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns what a llama-server on this machine answers, None where it refuses."""
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+    request = urllib.request.Request(f"{address}{route}", json.dumps(body).encode(), headers)
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:
+            return dict(json.load(response))
+    except urllib.error.HTTPError:
+        return None
 
 
 def _model(bindings: Any) -> Any:
@@ -97,9 +141,9 @@ class Runtime:
         self._context.close()
         self._model.close()
 
-    def tokenize(self, text: str) -> list[int]:
-        """Returns the ids of a rendered conversation: its special tokens count as such, and none is added."""
-        return list(self._vocabulary.tokenize(text, add_special=False, parse_special=True))
+    def tokenize(self, text: str, special: bool = True) -> list[int]:
+        """Returns the ids of a text; none is added. Unless `special`, a control token that it quotes is text."""
+        return list(self._vocabulary.tokenize(text, add_special=False, parse_special=special))
 
     def losses(self, ids: Sequence[int], first: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Returns -log p of the tokens `ids[first:]`, each given all before it; `first` is at least 1."""

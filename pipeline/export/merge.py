@@ -87,7 +87,7 @@ def _temporary(run: Run, name: str) -> Path:
 
 def _best(project: Project, base: Base, run: Run, console: Console) -> tuple[dict[str, Any], str]:
     """Builds and measures a merge into each base; returns the facts, and whose merge is left in its folder."""
-    tokenizer = Base.of(project, str(run.local(ADAPTER))).tokenizer()
+    tokenizer = base.tokenizer()
     examples = heldout.encode(project, tokenizer, heldout.golden_rows(project, run)[: project.export.rows])
     measured: dict[str, dict[str, Any]] = {}
     facts: dict[str, Any] = {}
@@ -97,9 +97,9 @@ def _best(project: Project, base: Base, run: Run, console: Console) -> tuple[dic
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         facts, expected = _build(project, base, run, name, folder, examples, tokenizer.pad_token_id)
-        got = _scored(Base.of(project, str(folder)), examples, tokenizer.pad_token_id)
+        got = _scored(Base.at(folder), examples, tokenizer.pad_token_id)
         result = measured[name] = compare(expected, got, project)
-        console.print(f"export: merged into {BASES[name]}: {result['sentence']}")
+        console.print(f"export: merged into {BASES[name]}: {result['sentence']}", markup=False)
         if result["passed"] and (best is None or result["perplexity"] < measured[best]["perplexity"]):
             best = name
     for name in measured:
@@ -210,7 +210,8 @@ def _merge(project: Project, model: Base, run: Run, target: Path, weigh: Weigh) 
             shutil.copyfile(adapter / name, target / name)
     for licence in sorted(base.glob("LICENSE*")):
         shutil.copyfile(licence, target / licence.name)
-    tokenizer = _generation(base, adapter, target)
+    tokenizer = model.tokenizer()
+    generation_config(base, tokenizer).save_pretrained(target)
     return {
         "parameters": writer.parameters,
         "tensors": writer.tensors,
@@ -226,17 +227,29 @@ def _in_float32(config: dict[str, Any]) -> dict[str, Any]:
     return {**whole, "text_config": _in_float32(config["text_config"])} if "text_config" in config else whole
 
 
-def _generation(base: Path, adapter: Path, target: Path) -> Any:
-    """Writes the base's generation configuration with this tokenizer's stop and pad tokens; returns the tokenizer."""
-    from transformers import AutoTokenizer, GenerationConfig
+def generation_config(base: Path, tokenizer: Any) -> Any:
+    """Returns the base's generation configuration with this tokenizer's stop and pad tokens.
 
-    tokenizer = AutoTokenizer.from_pretrained(adapter)
-    base_generation = base / "generation_config.json"
-    generation = GenerationConfig.from_pretrained(base) if base_generation.is_file() else GenerationConfig()
-    generation.eos_token_id = template.stop_ids(tokenizer, generation)
-    generation.pad_token_id = tokenizer.pad_token_id
-    generation.save_pretrained(target)
-    return tokenizer
+    Many published ones name a temperature or a top-p and leave sampling off, which transformers does not save: what
+    they name is meant, so sampling is on. Raises `ConfigError` for one that cannot be saved even so.
+    """
+    from transformers import GenerationConfig
+
+    own = (base / "generation_config.json").is_file()
+    try:
+        generation = GenerationConfig.from_pretrained(base) if own else GenerationConfig()
+        generation.eos_token_id = template.stop_ids(tokenizer, generation)
+        generation.pad_token_id = tokenizer.pad_token_id
+        try:
+            generation.validate(strict=True)
+        except ValueError:
+            generation.do_sample = True
+            generation.validate(strict=True)
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{base / 'generation_config.json'} cannot be used: {' '.join(str(error).split())}"
+        ) from error
+    return generation
 
 
 class Deltas:

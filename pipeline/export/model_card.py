@@ -33,7 +33,7 @@ def adapter(project: Project, run: Run, facts: dict[str, Any]) -> str:
 
 def _card(project: Project, run: Run, what: str, library: str, extra: list[str]) -> str:
     base = find_folder(project.base_model)
-    name = Path(project.base_model).name if Path(project.base_model).is_dir() else project.base_model
+    name = Path(project.base_model).name if Path(project.base_model).exists() else project.base_model
     licence = licence_of(base)
     languages = "".join(f"- {language}\n" for language in project.curate.languages)
     sections = [
@@ -94,21 +94,24 @@ def _quality(run: Run) -> str:
     for name, title in NAMES.items():
         if name in scores["base"]:
             base, tuned = scores["base"][name], scores["tuned"][name]
-            low, high = scores["intervals"][name]["change"]
-            change = (
-                f"{tuned / base - 1:+.1%} ({low:+.1%} to {high:+.1%})"
-                if name in LOWER_IS_BETTER
-                else f"{tuned - base:+.3f} ({low:+.3f} to {high:+.3f})"
-            )
+            lower, limits = name in LOWER_IS_BETTER, scores["intervals"].get(name, {}).get("change")
+            change = f"{tuned / base - 1:+.1%}" if lower else f"{tuned - base:+.3f}"
+            change += f" ({_span(limits, '.1%' if lower else '.3f')})" if limits else ""
             lines.append(f"| {title} | {base:.4g} | {tuned:.4g} | {change} |")
+    lines += [f"\n{NAMES[name]}: {sentence}." for name, sentence in scores.get("notes", {}).items()]
     if forgetting := scores["forgetting"]:
-        low, high = forgetting["interval"]
+        limits = forgetting["interval"]
+        within = f", {_span(limits, '.1%')}" if limits else ""
         lines.append(
             f"\nOn general text its perplexity is {forgetting['tuned']:.4g}, the base's {forgetting['base']:.4g} "
-            f"({forgetting['change']:+.1%}, {low:+.1%} to {high:+.1%})"
+            f"({forgetting['change']:+.1%}{within})"
             + (": it has forgotten some of what the base knew." if forgetting["flagged"] else ".")
         )
     return "\n".join(lines) + "\n"
+
+
+def _span(limits: list[float], form: str) -> str:
+    return " to ".join(f"{limit:+{form}}" for limit in limits)
 
 
 def _merge(facts: dict[str, Any]) -> str:

@@ -14,14 +14,16 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline.config.values import model_path
 from pipeline.errors import ConfigError, MissingModelError, MissingStageError
 from pipeline.model_fingerprint import model_fingerprint
-from pipeline.models.template import prepare_tokenizer
+from pipeline.models import architectures, gguf_base
+from pipeline.models.template import prepare_tokenizer, template_sha256, template_text
 
 if TYPE_CHECKING:
     from pipeline.config import Project
@@ -48,13 +50,18 @@ def release() -> None:
 
 
 def find_folder(name: str) -> Path:
-    """Returns the local folder of a model: the path itself, or the hub's snapshot in this machine's cache.
+    """Returns the local folder of a model: the path itself, what a GGUF file becomes, or the hub's snapshot in this
+    machine's cache.
 
     Raises `MissingModelError` for a path that is not there, and for a hub name that is neither cached nor reachable.
     """
     path = Path(name)
     if path.is_absolute() and path.is_dir():
         return path
+    if path.suffix == ".gguf" and path.is_file():
+        return gguf_base.folder_of(path)
+    if path.is_absolute() and model_path(path.name) == name:
+        raise MissingModelError(f"{path.name} is not on this machine yet: run `python -m jobs.fetch {path.name}`")
     if path.is_absolute() or name.startswith("."):
         raise MissingModelError(f"no model folder at {name}: put the weights there or name another model")
     if name.count("/") != 1:
@@ -90,35 +97,46 @@ class Base:
     """A language model that was looked up once: where it is and how conversations are rendered for it. Picklable."""
 
     name: str  # as the configuration or a person calls it
-    folder: Path  # weights, configuration and tokenizer
-    chat_template: str | None  # a Jinja file, `default`, or None: the model's own
-    embedded: Path  # whose configuration says how many tokens have an embedding: of an adapter the base model's folder
+    folder: Path  # weights and configuration
+    chat_template: str | None  # a Jinja file, `default`, or None: the one beside the tokenizer
+    words: Path  # the tokenizer: the same folder, or that of an adapter
 
     @classmethod
     def of(cls, project: Project, name: str | None = None) -> Base:
-        """Returns the project's base model, or another one or an adapter, rendered with the project's template.
+        """Returns the project's base model, another one, or an adapter of it, rendered with the project's template.
 
         Raises what `find_folder` raises.
         """
-        folder = find_folder(name or project.base_model)
-        whole = name is None or (folder / "config.json").is_file()
-        embedded = folder if whole else find_folder(project.base_model)
-        return cls(name or project.base_model, folder, project.chat_template, embedded)
+        words = find_folder(name or project.base_model)
+        whole = name is None or (words / "config.json").is_file()
+        folder = words if whole else find_folder(project.base_model)
+        return cls(name or project.base_model, folder, project.chat_template, words)
+
+    @classmethod
+    def at(cls, folder: Path) -> Base:
+        """Returns the model in a folder, rendered as the folder says: a merged one."""
+        return cls(str(folder), folder, None, folder)
 
     @classmethod
     def trained(cls, project: Project, run: Run) -> Base:
-        """Returns the base model that the run's adapter was trained on.
+        """Returns the base model that the run's adapter was trained on, with the tokenizer and the template that the
+        training left beside the adapter.
 
-        Raises `MissingStageError` before `train`, and `ConfigError` where the project's base has other content than
-        the one the training recorded.
+        Raises `MissingStageError` before `train`, and `ConfigError` where the project's base or its `chat_template` has
+        other content than the training had.
         """
         base, recorded = cls.of(project), run.require("train")["inputs"].get("base")
-        if recorded not in (None, base.fingerprint):
+        trained = replace(base, chat_template=None, words=run.local(ADAPTER))
+        changed = "base" if recorded not in (None, base.fingerprint) else None
+        if project.chat_template is not None and changed is None:
+            same = template_sha256(base.tokenizer()) == template_sha256(trained.tokenizer())
+            changed = None if same else "chat template"
+        if changed is not None:
             raise ConfigError(
-                f"the adapter in {run.uri} was trained on another base than {base.name} is now: name that one as "
-                "base_model, or run `jobs.train` again"
+                f"the adapter in {run.uri} was trained with another {changed} than {base.name} has now: name that one, "
+                "or run `jobs.train` again"
             )
-        return base
+        return trained
 
     @cached_property
     def fingerprint(self) -> str:
@@ -142,16 +160,23 @@ class Base:
         """
         from transformers import AutoTokenizer
 
-        size = _embeddings(self.embedded)
-        tokenizer = AutoTokenizer.from_pretrained(self.folder)
-        beyond = {number: text for text, number in tokenizer.get_vocab().items() if number >= size}
-        if beyond:
+        size = embeddings(self.folder)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.words)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{self.words} holds no tokenizer that can be loaded: {one_line(error)}") from error
+        unused = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+        unused -= set(tokenizer.special_tokens_map.values())
+        prepared = prepare_tokenizer(tokenizer, self.chat_template)
+        unused = {token for token in unused if token not in template_text(prepared)}  # nothing can write it
+        beyond = {number: text for text, number in prepared.get_vocab().items() if number >= size}
+        if needed := [number for number, text in sorted(beyond.items()) if text not in unused]:
             raise ConfigError(
-                f"the tokenizer of {self.name} has tokens without an embedding, such as `{beyond[min(beyond)]}` (id "
-                f"{min(beyond)}, the model has {size} embeddings): take them out of its files or name a model that has "
+                f"the tokenizer of {self.name} has tokens without an embedding, such as `{beyond[needed[0]]}` (id "
+                f"{needed[0]}, the model has {size} embeddings): take them out of its files or name a model that has "
                 "them"
             )
-        return prepare_tokenizer(tokenizer, self.chat_template)
+        return prepared
 
     def load(
         self,
@@ -172,14 +197,41 @@ class Base:
         tokenizer = self.tokenizer()
         dtype = dtype or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
         options = {} if quantise is None else {"quantization_config": _nf4(dtype)}
-        options |= {"dtype": dtype, "device_map": {"": device}, "attn_implementation": attention}
+        options |= {"dtype": dtype, "device_map": {"": device}, "attn_implementation": attention, **self._text_alone()}
         logging.disable_progress_bar()
+        level = logging.get_verbosity()
+        logging.set_verbosity_error()  # a table of the eyes and ears that a text part lacks
         try:
-            model = AutoModelForCausalLM.from_pretrained(self.folder, local_files_only=True, **options)
+            model, info = AutoModelForCausalLM.from_pretrained(
+                self.folder, local_files_only=True, output_loading_info=True, **options
+            )
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{self.name} cannot be loaded as a causal language model: {error}") from error
+            raise ConfigError(f"{self.name} cannot be loaded as a causal language model: {one_line(error)}") from error
+        finally:
+            logging.set_verbosity(level)
+        if lacking := sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}):
+            raise ConfigError(
+                f"the weights of {self.name} lack {len(lacking)} tensors of the model in its config.json, or have them "
+                f"in other shapes, such as {lacking[0]}: download it again"
+            )
         _never_repack(model)
         return model.eval(), tokenizer
+
+    def _text_alone(self) -> dict[str, Any]:
+        """Returns what makes transformers load the text part alone, of a model that also sees or hears."""
+        from transformers import AutoConfig
+
+        whole = AutoConfig.from_pretrained(self.folder)
+        text = whole.get_text_config()
+        if text is whole:
+            return {}
+        text.tie_word_embeddings = bool(architectures.text_part(self.config).get("tie_word_embeddings"))
+        return {"config": text, "key_mapping": architectures.TEXT_NAMES}
+
+
+def one_line(error: Exception) -> str:
+    """Returns what an error says, without line breaks."""
+    return " ".join(str(error).split())
 
 
 def _config_file(folder: Path) -> Path:
@@ -189,7 +241,7 @@ def _config_file(folder: Path) -> Path:
     return path
 
 
-def _embeddings(folder: Path) -> int:
+def embeddings(folder: Path) -> int:
     """Returns how many tokens a model folder's configuration has embeddings for."""
     from transformers import AutoConfig
 

@@ -1,10 +1,11 @@
 """The chat template: how a question and its answer become tokens, in training, evaluation, synthesis and serving alike.
 
 Output contract: a row of kind qa is rendered as [user, assistant]; the tokens of the answer and the stop token that
-ends it are supervised, everything before is not. The question's rendering must be a prefix of the whole one, so the
-model sees in training what it will see when asked. A template with a thinking mode is rendered without it. The template
-alone decides about BOS: tokenisation never adds one. A row of kind document is its plain text between BOS (where the
-model has one in use) and eos, all of it supervised but the first token.
+ends it are supervised, everything before is not. The token ids that serving asks with are the first ids of the row, so
+the model sees in training what it will see when asked: a template that cannot do that is mended or refused. Control
+tokens that a message quotes are text. A template with a thinking mode is rendered without it. The template alone
+decides about BOS: tokenisation never adds one. A row of kind document is its plain text between BOS (where the model
+has one in use) and eos, all of it supervised but the first token.
 This module holds no conversation of more than one turn as a training row, and loads no weights.
 """
 
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
+from pipeline.models import mend_template
+from pipeline.models.plain_text import Quoted, Rendered, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +32,12 @@ DEFAULT = "default"
 """The value of `chat_template` that stands for our own, for base models that have none."""
 
 _PROBE = "\u2042probe\u2042"  # content that no template of ours or others' looks at
+_TURNS = [{"role": "user", "content": _PROBE}, {"role": "assistant", "content": _PROBE}]
 _PADS = (  # what pretrained vocabularies reserve for padding or never write in text, best first
     *("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endofpad|>", "<|vision_pad|>", "<|fim_pad|>"),
     *("<|endoftext|>", "<unk>", "<|unk|>", "[UNK]"),
 )
+_UNSET = {"bos_token": "''", "tools": "[]"}  # what a template may take for granted, and what it means without
 
 
 @dataclass(frozen=True)
@@ -73,11 +78,39 @@ def prepare_tokenizer(tokenizer: Any, chat_template: str | None) -> Any:
     template_text(tokenizer)
     if not tokenizer.is_fast:
         raise ConfigError(f"{_name(tokenizer)} has no `tokenizer.json`: save it as a fast tokenizer first")
+    _mend(tokenizer)
     pad = _pad_token(tokenizer)
     if pad != tokenizer.pad_token:
         tokenizer.add_special_tokens({"pad_token": pad})
     tokenizer.padding_side = "left"
     return tokenizer
+
+
+def _mend(tokenizer: Any) -> None:
+    """Sets a template that training and serving can share; raises `ConfigError` where there is none."""
+
+    def render(messages: list[dict[str, str]], ask: bool) -> str:
+        return _render(tokenizer, messages, ask)
+
+    def ending(text: str) -> int | None:
+        controls = quoted(tokenizer, template_text(tokenizer)).controls
+        return min((text.index(token) + len(token) for token in controls if token in text), default=None)
+
+    own = template_text(tokenizer)
+    unset = [f"{{%- set {name} = {name} or {value} -%}}" for name, value in _UNSET.items() if name in own]
+    try:
+        _render(tokenizer, [{"role": "user", "content": _PROBE}], ask=True)
+    except ConfigError:
+        tokenizer.chat_template = "".join([*unset, own])
+    for _ in range(2):  # the second time it must be fine
+        try:
+            mended = mend_template.mended(render, ending, tokenizer.eos_token)
+        except ConfigError as error:
+            raise ConfigError(f"the chat template of {_name(tokenizer)} cannot be used: {error}") from error
+        if mended is None:
+            return
+        tokenizer.chat_template = mended
+    raise ConfigError(f"the chat template of {_name(tokenizer)} cannot be used: {mend_template.REWRITES}")
 
 
 def _pad_token(tokenizer: Any) -> str:
@@ -88,7 +121,7 @@ def _pad_token(tokenizer: Any) -> str:
     """
     vocabulary = tokenizer.get_vocab()
     stops = {stop_token(tokenizer).id, tokenizer.eos_token_id}
-    written = template_text(tokenizer) + _rendered(tokenizer, _PROBE, _PROBE)[0]
+    written = template_text(tokenizer) + _render(tokenizer, _TURNS)
     special = [token.content for _, token in sorted(tokenizer.added_tokens_decoder.items()) if token.special]
     unused = [token for token in reversed(special) if token not in written and token != tokenizer.bos_token]
     for token in (tokenizer.pad_token, *_PADS, tokenizer.unk_token, *unused, tokenizer.bos_token):
@@ -114,27 +147,37 @@ def template_sha256(tokenizer: Any) -> str:
     return hashlib.sha256(template_text(tokenizer).encode()).hexdigest()
 
 
-def _render(tokenizer: Any, messages: list[dict[str, str]], ask: bool = False, think: bool = False) -> str:
+def _render(tokenizer: Any, messages: Sequence[dict[str, str]], ask: bool = False, think: bool = False) -> str:
     """Renders messages. `enable_thinking` is what Qwen3 and its kin call it; other templates do not look at it."""
     options = {} if think else {"enable_thinking": False}
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, **options))
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask, **options))
+    except Exception as error:  # a template is a program that comes with the model: it may raise anything
+        raise ConfigError(
+            f"it fails with {type(error).__name__}: {error}; set `chat_template` to a Jinja file, or to `{DEFAULT}`"
+        ) from error
 
 
-def _rendered(tokenizer: Any, prompt: str, response: str) -> tuple[str, int]:
-    """Returns the whole text, and where in it (characters) the answer begins.
+def _hidden(controls: Quoted, messages: Sequence[dict[str, str]], held: dict[str, str]) -> list[dict[str, str]]:
+    """Returns messages without the control tokens that they quote. An answer may bring thinking and tool calls of its
+    own: the tokens that are not special count as such."""
+    return [
+        {**message, "content": controls.hide(message["content"], held, message["role"] == "assistant")}
+        for message in messages
+    ]
 
-    An answer that brings its own thinking begins before it: the template writes no empty thinking block then.
-    """
-    question = [{"role": "user", "content": prompt}]
-    whole = _render(tokenizer, [*question, {"role": "assistant", "content": response}])
-    for ask, think in ((True, False), (True, True), (False, False)):
-        asked = _render(tokenizer, question, ask, think)
+
+def _rendered(tokenizer: Any, controls: Quoted, prompt: str, response: str) -> Rendered:
+    """Returns the whole text; an answer that brings its own thinking begins before it, with no empty thinking block."""
+    held: dict[str, str] = {}
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+    question, answer = _hidden(controls, turns, held)
+    whole = _render(tokenizer, [question, answer])
+    for think in (False, True):
+        asked = _render(tokenizer, [question], ask=True, think=think)
         if whole.startswith(asked):
-            return whole, len(asked)
-    raise ConfigError(
-        f"the chat template of {_name(tokenizer)} renders a question differently once it is answered: "
-        "set `chat_template` to a Jinja file in which each message only adds text"
-    )
+            return Rendered(whole, held, len(asked))
+    raise ConfigError(f"the chat template of {_name(tokenizer)} cannot be used: {mend_template.REWRITES}")
 
 
 def special_ids(tokenizer: Any) -> set[int]:
@@ -152,11 +195,10 @@ def stop_token(tokenizer: Any) -> Stop:
 
 @lru_cache(maxsize=8)
 def _stop_token(tokenizer: Any, _template: str) -> Stop:
-    whole, _ = _rendered(tokenizer, _PROBE, _PROBE)
-    after = whole[whole.rindex(_PROBE) + len(_PROBE) :]
-    special = special_ids(tokenizer)
+    after = _render(tokenizer, _TURNS).rpartition(_PROBE)[2]
+    added = {number for number, token in tokenizer.added_tokens_decoder.items() if str(token).strip()}
     for token in tokenizer(after, add_special_tokens=False).input_ids:
-        if token in special:
+        if token in added | set(tokenizer.all_special_ids):
             return Stop(token, tokenizer.convert_ids_to_tokens(token), appended=False)
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"{_name(tokenizer)} has no end-of-sequence token, and its template ends an answer with none")
@@ -177,12 +219,28 @@ def stop_ids(tokenizer: Any, generation: Any) -> list[int]:
 
 def chat_text(tokenizer: Any, messages: Sequence[dict[str, str]]) -> str:
     """Returns a conversation as the template writes it, up to where the assistant's answer begins."""
-    return _render(tokenizer, list(messages), ask=True)
+    return _render(tokenizer, messages, ask=True)
 
 
 def chat_prompt(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
-    """Returns the token ids of `chat_text`."""
-    return list(tokenizer(chat_text(tokenizer, messages), add_special_tokens=False, verbose=False).input_ids)
+    """Returns the token ids of `chat_text`; control tokens that a message quotes are text.
+
+    Raises `ConfigError` where the template refuses the messages.
+    """
+    controls, held = quoted(tokenizer, template_text(tokenizer)), dict[str, str]()
+    asked = _render(tokenizer, _hidden(controls, messages, held), ask=True)
+    return controls.tokens([Rendered(asked, held)])[0][0]
+
+
+def text_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Returns the token ids of plain texts, all of which is text."""
+    controls = quoted(tokenizer, template_text(tokenizer))
+    return [ids for ids, _ in controls.tokens([_plain(controls, text) for text in texts])]
+
+
+def _plain(controls: Quoted, text: str) -> Rendered:
+    held: dict[str, str] = {}
+    return Rendered(controls.hide(text, held), held)
 
 
 def encode(tokenizer: Any, prompt: str, response: str, max_length: int, kind: str = "qa") -> Encoded:
@@ -203,26 +261,18 @@ def encode_batch(
     The last supervised token of a row that was not cut is the stop token, of a document eos. Raises `ConfigError` for a
     template that cannot be supervised, or that writes nothing before an answer.
     """
-    stop = stop_token(tokenizer)
-    texts, starts = [], []
-    for prompt, response, kind in zip(prompts, responses, kinds or ["qa"] * len(prompts), strict=True):
-        if kind == "document":
-            texts.append(f"{prompt}\n\n{response}".strip())
-            starts.append(-1)
-            continue
-        whole, start = _rendered(tokenizer, prompt, response)
-        texts.append(whole + stop.text if stop.appended else whole)
-        starts.append(start)
-    if not texts:
-        return []
-    batch = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    rows = zip(batch["input_ids"], batch["offset_mapping"], starts, strict=True)
+    stop, controls = stop_token(tokenizer), quoted(tokenizer, template_text(tokenizer))
+    documents = [kind == "document" for kind in kinds or ["qa"] * len(prompts)]
+    rows = [
+        _plain(controls, f"{prompt}\n\n{response}".strip())
+        if document
+        else _rendered(tokenizer, controls, prompt, response)
+        for prompt, response, document in zip(prompts, responses, documents, strict=True)
+    ]
     frame = _frame(tokenizer)
     return [
-        _document(frame[0] + ids + frame[1], max_length)
-        if start < 0
-        else _supervise(ids, offsets, start, stop.id, max_length)
-        for ids, offsets, start in rows
+        _document(frame[0] + ids + frame[1], max_length) if document else _supervise(ids, first, stop, max_length)
+        for (ids, first), document in zip(controls.tokens(rows), documents, strict=True)
     ]
 
 
@@ -240,11 +290,12 @@ def _document(ids: list[int], max_length: int) -> Encoded:
     return Encoded(ids[:max_length], labels[:max_length], truncated=len(ids) > max_length)
 
 
-def _supervise(ids: list[int], offsets: list[tuple[int, int]], start: int, stop: int, max_length: int) -> Encoded:
-    first = next((i for i, (_, end) in enumerate(offsets) if end > start), len(ids))
+def _supervise(ids: list[int], first: int, stop: Stop, max_length: int) -> Encoded:
     if first == 0:
         raise ConfigError("the chat template writes nothing before an answer: there is nothing to answer to")
-    last = len(ids) - 1 - ids[::-1].index(stop)  # what the template writes after the stop token is never generated
+    if stop.appended:
+        ids = [*ids, stop.id]
+    last = len(ids) - 1 - ids[::-1].index(stop.id)  # what the template writes after the stop token is never generated
     ids = ids[: last + 1]
     labels = [IGNORED] * first + ids[first:]
     return Encoded(ids[:max_length], labels[:max_length], truncated=len(ids) > max_length)

@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, MissingModelError
+from pipeline.models.load import find_folder
 from pipeline.plan.presets import PRESETS
 from pipeline.plan.shape import Shape, shape_in
 
 
 def folder_of(name: str) -> Path | None:
-    """Returns the folder of a model that is on this machine, None for another; downloads nothing."""
+    """Returns the folder of a model that is on this machine, None for another; downloads nothing.
+
+    Raises what `find_folder` raises for a path.
+    """
     if Path(name).is_absolute():
-        return Path(name) if (Path(name) / "config.json").is_file() else None
+        folder = find_folder(name)
+        return folder if (folder / "config.json").is_file() else None
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(name, "config.json") if name.count("/") == 1 else None

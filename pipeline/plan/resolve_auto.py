@@ -75,9 +75,11 @@ def resolve_auto(project: Project, base: Base, run: Run, console: Console) -> tu
         return _with(project, row, 0 if settings.recompute == "auto" else settings.recompute), None
     chosen = _choose(project, run, shape, card)
     if chosen.total_gib > card.gib:
-        console.print(f"plan: these settings may not fit: {chosen.total_gib:.1f} of {card.gib:.1f} GiB predicted")
+        text = f"plan: these settings may not fit: {chosen.total_gib:.1f} of {card.gib:.1f} GiB predicted"
+        console.print(text, markup=False)
     if card.assumed:
-        console.print(f"plan: {card.name} is not in the table of cards: speed is predicted as for {card.assumed}")
+        text = f"plan: {card.name} is not in the table of cards: speed is predicted as for {card.assumed}"
+        console.print(text, markup=False)
     return _with(project, chosen.pack_tokens, chosen.recompute), chosen
 
 

@@ -39,8 +39,8 @@ def counts(metrics: Mapping[str, Any], console: Console) -> None:
             *(f"{number:,}" if number else "" for number in numbers),
         )
     console.print(table)
-    console.print("   ".join(f"{name} {count:,}" for name, count in metrics["splits"].items()))
+    console.print("   ".join(f"{name} {count:,}" for name, count in metrics["splits"].items()), markup=False)
     personal = "   ".join(f"{kind} {count:,}" for kind, count in metrics["pii"].items())
-    console.print(f"personal data replaced: {personal or 'none found'}")
+    console.print(f"personal data replaced: {personal or 'none found'}", markup=False)
     for sentence in findings.audits(metrics):
-        console.print(escape(sentence))
+        console.print(sentence, markup=False)

@@ -12,6 +12,7 @@ from pipeline.evaluate.comparison import LOWER_IS_BETTER, NAMES
 from pipeline.report.elements import box, folded, paragraph, section, table
 from pipeline.wording import language
 
+NO_INTERVAL = "none: too few rows"
 _SHOWN = ("perplexity", "rouge_l", "chrf", "exact_match")  # of a group
 
 
@@ -22,8 +23,10 @@ def change(name: str, base: float, tuned: float) -> str:
     return f"{tuned - base:+.3g}"
 
 
-def span(name: str, limits: list[float]) -> str:
+def span(name: str, limits: list[float] | None) -> str:
     """Returns the interval of a change in words."""
+    if limits is None:
+        return NO_INTERVAL
     form = "+.1%" if name in LOWER_IS_BETTER else "+.3g"
     return f"{limits[0]:{form}} to {limits[1]:{form}}"
 
@@ -40,7 +43,7 @@ def scores(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
             f"{base[name]:,.4g}",
             f"{tuned[name]:,.4g}",
             change(name, base[name], tuned[name]),
-            span(name, metrics["intervals"][name]["change"]),
+            span(name, metrics["intervals"].get(name, {}).get("change")),
         )
         for name, title in NAMES.items()
         if name in base
@@ -61,6 +64,7 @@ def evaluation(scored: dict[str, Any]) -> str:
             f"Of its answers the base ended {ended['base']:.0%} by itself, the tuned model {ended['tuned']:.0%}."
         )
     notes += [f"{NAMES.get(name, name)} skipped: {reason}." for name, reason in scored["skipped"].items()]
+    notes += [f"{NAMES[name]}: {sentence}." for name, sentence in scored.get("notes", {}).items()]
     boxes = [box("Base against tuned", table(HEAD, scores(scored)) + paragraph(notes), "wide")]
     for field, title in (("lang", "language"), ("label", "label")):
         if field in scored["groups"]:
@@ -89,13 +93,13 @@ def _group_change(name: str, group: dict[str, Any]) -> str:
 
 def _forgetting(drift: dict[str, Any]) -> str:
     rows = [("perplexity", f"{drift['base']:.4g}", f"{drift['tuned']:.4g}", f"{drift['change']:+.1%}")]
-    low, high = drift["interval"]
+    limits = "no interval, too few pieces" if drift["interval"] is None else span("perplexity", drift["interval"])
     sentence = (
         "It has forgotten some of what the base knew: mix in general text, or train less."
         if drift["flagged"]
         else "It has kept what the base knew."
     )
-    note = f"{drift['pieces']:,} pieces, {drift['tokens']:,} tokens; change {low:+.1%} to {high:+.1%}, flagged above"
+    note = f"{drift['pieces']:,} pieces, {drift['tokens']:,} tokens; change {limits}, flagged above"
     return table(("", "base", "tuned", "change"), rows) + paragraph([f"{note} {drift['gate']:+.0%}.", sentence])
 
 

@@ -24,6 +24,7 @@ from pipeline import batch, schema
 from pipeline.config import Project
 from pipeline.evaluate.text_metrics import words
 from pipeline.formats import FORMATS
+from pipeline.generation import Sampling
 from pipeline.models.generate import complete
 from pipeline.models.load import Base, device
 from pipeline.progress import Meter
@@ -103,18 +104,23 @@ def _drafts(project: Project, run: Run, key: str, base: Base, seeds: pa.Table, c
         def work(position: int) -> Iterator[batch.Summary]:
             number = missing[position]
             rows = seeds.slice(number * BATCH, BATCH).to_pylist()
-            table = draft(project, rows, generate(rows, number))
+            notes: list[str] = []
+            table = draft(project, rows, generate(rows, notes.append))
             for stage in stages:
                 table = stage(table)
             run.write_table(f"{folder}/{number:05d}.parquet", table)
-            yield {"rows": table.num_rows}
+            yield {"rows": table.num_rows, "note": " ".join(notes)}
 
         return work
 
+    notes = set()
     with Meter(console, f"rephrase {seeds.num_rows:,} questions", seeds.num_rows * settings.variants) as meter:
         if missing:
             for done in batch.spread(make, len(missing), on_gpu=True):
                 meter.advance(done["rows"])
+                notes.add(done["note"])
+    for note in sorted(notes - {""}):
+        console.print(f"  {note}", markup=False)
     parts = [run.read_table(f"{folder}/{number:05d}.parquet") for number in range(units)]
     return pa.concat_tables([schema.WORKING.empty_table(), *parts])
 
@@ -129,20 +135,24 @@ def _screens(project: Project, run: Run) -> Sequence[batch.RowStage]:
     return [*screen.build(project.curate, KnownEntities(), key), ToxicityStage(project.curate.toxicity)]
 
 
-def _generator(project: Project, base: Base) -> Callable[[list[dict[str, Any]], int], Texts]:
-    """Returns a function from (rows, unit number) to `variants` continuations per row, in row order."""
-    import torch
-
+def _generator(project: Project, base: Base) -> Callable[[list[dict[str, Any]], Callable[[str], None]], Texts]:
+    """Returns a function from rows to `variants` continuations per row, in row order, and one that takes a sentence."""
     settings = project.synthesize
     model, tokenizer = base.load(device=device())
 
-    def generate(rows: list[dict[str, Any]], number: int) -> Texts:
-        torch.manual_seed(project.seed * 1_000_003 + number)
+    def generate(rows: list[dict[str, Any]], tell: Callable[[str], None]) -> Texts:
         asked = [settings.prompts[row["lang"]].format(question=row["prompt"]) for row in rows]
         asked = [text for text in asked for _ in range(settings.variants)]
-        return complete(model, tokenizer, asked, settings.max_new_tokens, settings.temperature, settings.top_p)
+        seeds = [seed_of(project.seed, row["id"], variant) for row in rows for variant in range(settings.variants)]
+        sampling = Sampling(settings.temperature, settings.top_p, seeds) if settings.temperature else None
+        return complete(model, tokenizer, asked, settings.max_new_tokens, sampling, tell)
 
     return generate
+
+
+def seed_of(seed: int, parent: str, variant: int) -> int:
+    """Returns the seed of one variant: a number of 63 bits, whatever else is asked with it."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{parent}:{variant}".encode(), digest_size=8).digest()) >> 1
 
 
 def draft(project: Project, parents: list[dict[str, Any]], texts: Texts) -> pa.Table:

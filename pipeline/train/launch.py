@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,15 +122,16 @@ def _planned(run: Run) -> dict[str, Any] | None:
 def teller(steps: int, planned: dict[str, Any] | None, console: Console) -> Callable[[Line], None]:
     """Returns what prints lines of the event log: every evaluation and event, and a step now and then."""
     told = seconds = tokens = count = 0.0
+    say = partial(console.print, markup=False)  # an answer may hold `[/INST]`
 
     def tell(line: Line) -> None:
         nonlocal told, seconds, tokens, count
         place = f"  step {line['step']:>5}/{steps}"
         if "event" in line:
-            console.print(f"{place}  {line['text']}")
+            say(f"{place}  {line['text']}")
         elif "eval_loss" in line:
             loss, perplexity = _number(line["eval_loss"]), _number(line["perplexity"], 2)
-            console.print(f"{place}  validation loss {loss}, perplexity {perplexity}")
+            say(f"{place}  validation loss {loss}, perplexity {perplexity}")
         else:
             seconds, tokens, count = seconds + line["seconds"], tokens + line["tokens"], count + 1
             if line["step"] in {1, steps} or time.monotonic() - told >= 5:
@@ -138,7 +140,7 @@ def teller(steps: int, planned: dict[str, Any] | None, console: Console) -> Call
                 rate = tokens / max(seconds, 1e-9)
                 share = resolve_auto.mfu(planned, rate) if planned is not None else None
                 speed = f"{rate:,.0f} tokens/s" + (f", {share:.0%} of the peak" if share else "")
-                console.print(f"{place}  loss {_number(line['loss'])}  {speed}  {left} left")
+                say(f"{place}  loss {_number(line['loss'])}  {speed}  {left} left")
 
     return tell
 

@@ -69,7 +69,7 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     stage = run.begin(STAGE, key)
     planned = resolve_auto.facts(given, project, chosen, counts)
     run.put_json(stage, resolve_auto.PLAN, planned)
-    console.print(resolve_auto.sentence(planned))
+    console.print(resolve_auto.sentence(planned), markup=False)
     steps = total_steps(counts["packed_rows"], project.train)
     facts = launch.fit(work, {"project": project, "base": base, "run": run, "key": key}, steps, console)
     summary = _summary(run, facts)
@@ -141,7 +141,7 @@ def work(settings: dict[str, Any]) -> None:
     import torch
     from transformers import set_seed
 
-    from pipeline.train.kernels import batches, fused_lora
+    from pipeline.train.kernels import batches, cuda_graph, fused_lora
     from pipeline.train.loop import sample_answers, trainer
     from pipeline.train.loop.oom import memory_errors
 
@@ -158,6 +158,7 @@ def work(settings: dict[str, Any]) -> None:
     adapted, rows = add_adapter(causal, project), _packed(run, "train")
     if device == "cuda":  # a CPU gains nothing from it
         fused_lora.fuse(adapted)
+    graph = cuda_graph.RowGraph(causal, rows) if cuda_graph.worth_it(causal, project.train) else None
     notice = Notice(project.train.preemption, run.local(launch.SIGNALLED))
     loop = trainer.PackedTrainer(
         adapted,
@@ -170,9 +171,13 @@ def work(settings: dict[str, Any]) -> None:
         run.local(LINES),
         fallback=_oom_fallback(adapted, project, trainer.longest(rows)),
         notice=notice.given,
+        graph=graph,
     )
-    if project.train.samples:
-        loop.add_callback(sample_answers.Sampler(tokenizer, _questions(run, project.train.samples), loop.event_log))
+    wanted = project.train.samples
+    if wanted and (questions := _questions(run, wanted)):
+        loop.add_callback(sample_answers.Sampler(tokenizer, questions, loop.event_log))
+    elif wanted and resumed is None:
+        loop.event_log.event(0, "no_samples", "train.samples: the validation set has no question to answer")
     with notice.watching(), memory_errors():
         loop.run(resumed)
     ended = loop.callback.ended

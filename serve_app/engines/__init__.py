@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from pipeline.errors import SolotuneError
+from pipeline.generation import Logprob as Logprob
 from serve_app.engines.codec import Codec
 
 FinishReason = Literal["stop", "length"]
@@ -74,14 +75,6 @@ class Generation:
     def penalised(self) -> bool:
         """Whether a penalty other than 0 is asked for."""
         return bool(self.frequency_penalty or self.presence_penalty)
-
-
-@dataclass(frozen=True)
-class Logprob:
-    """Natural logarithm of a token's probability, before temperature and penalties; `top` by falling probability."""
-
-    value: float
-    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)

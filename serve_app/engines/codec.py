@@ -1,6 +1,6 @@
 """Text to token ids and back: rendering messages, encoding, decoding, the bytes of a single token.
 
-Output contract: `render` equals the training's own `chat_prompt`. The joined `piece`s of a text's tokens are the text's
+Output contract: `render` is the training's own `chat_prompt`. The joined `piece`s of a text's tokens are the text's
 UTF-8 for byte-level BPE; for other tokenizers but for spaces that decoding strips. Code Llama's `<FILL_ME>` is text.
 This module loads no tokenizer and keeps no state of a request.
 """
@@ -19,7 +19,8 @@ class Codec(Protocol):
     size: int  # ids are below it
 
     def render(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        """Returns a conversation's ids up to where the answer begins; raises jinja2's `TemplateError`."""
+        """Returns a conversation's ids up to where the answer begins; raises `ConfigError` where the template refuses
+        it."""
 
     def encode(self, text: str) -> list[int]:
         """Returns the ids of a text to be continued."""
@@ -48,9 +49,9 @@ class HfCodec:
 
     def render(self, messages: Sequence[dict[str, str]]) -> list[int]:
         """See `Codec`."""
-        from pipeline.models.template import chat_text
+        from pipeline.models.template import chat_prompt
 
-        return list(self._backend.encode(chat_text(self.tokenizer, messages), add_special_tokens=False).ids)
+        return chat_prompt(self.tokenizer, messages)
 
     def encode(self, text: str) -> list[int]:
         """See `Codec`."""

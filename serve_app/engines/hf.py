@@ -21,10 +21,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from pipeline.config import Project
+from pipeline.generation.batching import Request, Tokens
 from pipeline.run import Run
 from serve_app.engines import Chunk, EngineError, FinishReason, Generation, Option, exported
 from serve_app.engines.codec import HfCodec
-from serve_app.engines.hf_process import Cancel, Model, Request, Tokens
+from serve_app.engines.hf_process import Cancel, Model
 
 GREEDY_BELOW = 1e-3  # temperatures: smaller ones are greedy but for rounding
 ENDING = 5.0  # seconds that the process gets to end by itself
@@ -47,7 +48,7 @@ class HfEngine:
         self._process, self._wire = _start()
         stops, pad = sorted(self.stop_ids), model.tokenizer.pad_token_id
         try:
-            self._wire.send(Model(project, str(model.folder), model.max_context, stops, pad))
+            self._wire.send(Model(model.folder, project.serve.concurrency, model.max_context, stops, pad))
             answer = self._wire.recv()
         except (EOFError, OSError) as error:
             raise EngineError(f"the model's process ended with {self._process.wait()} while loading") from error
@@ -152,7 +153,7 @@ def _start() -> tuple[subprocess.Popen[bytes], Connection]:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", f"from {Request.__module__} import main; main()", str(theirs.fileno())],
+            [sys.executable, "-P", "-c", f"from {Model.__module__} import main; main()", str(theirs.fileno())],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 
-from jinja2 import TemplateError
-
 from pipeline.config import Serve
+from pipeline.errors import ConfigError
 from serve_app import errors
 from serve_app.engines import Engine, Generation, Prompt
 from serve_app.generation.answer import Job
@@ -34,7 +33,7 @@ def chat(engine: Engine, settings: Serve, request: ChatRequest, gives_logprobs: 
     if engine.codec is not None:
         try:
             ids = engine.codec.render(messages)
-        except TemplateError as error:
+        except ConfigError as error:
             message = "This model's chat template does not take messages in these roles and this order."
             raise errors.bad_request(message, "messages") from error
     prompt = Prompt(ids, messages=messages)

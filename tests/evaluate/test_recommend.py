@@ -12,9 +12,10 @@ from rich.console import Console
 from pipeline import batch, schema
 from pipeline.config import Project, Recommend
 from pipeline.errors import ConfigError, InputError, MissingModelError
-from pipeline.evaluate import recommend
+from pipeline.evaluate import evaluate, recommend
 from pipeline.models import memory
 from pipeline.run import Run
+from tests.export.test_merge import trained
 from tests.small_model import make_model, make_rows, make_tokenizer
 
 QUIET = Console(quiet=True)
@@ -93,6 +94,25 @@ def test_a_model_without_a_template_is_asked_with_the_default(models: tuple[Path
     assert recommend._template(asked, str(models[1])) == DEFAULT
     own = asked.model_copy(update={"chat_template": "/x.jinja"})
     assert recommend._template(own, str(models[0])) == "/x.jinja"
+
+
+@pytest.mark.parametrize("metric", ["bits_per_byte", "rouge_l"])
+def test_a_base_has_the_same_figure_here_and_in_an_evaluation(
+    models: tuple[Path, Path], run: Run, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "fits", lambda *_: False)  # both hold it as training does
+    rows = make_rows("golden", 8)
+    rows[3] |= {"kind": "document"}
+    rows[4] |= {"response": "limit fee " * 100, "lang": "de"}  # is cut
+    rows[5] |= {"response": "信用卡 </s> 20 €", "lang": "zh"}
+    stage = run.begin("curate", "key")
+    run.put(stage, "data/golden/00000.parquet", pa.Table.from_pylist(rows, schema=schema.RECORD))
+    run.commit(stage, {}, {})
+    asked = project(models[:1], metric=metric, target=1e-9 if "bits" in metric else 1e9, rows=50)
+    told = recommend.recommend(asked, run, QUIET)["measured"][0]["value"]
+    scored = evaluate.evaluate(asked, trained(run, asked), QUIET)
+    assert scored["held"] == "nf4"
+    assert scored["base"][metric] == told
 
 
 def test_what_is_missing_is_a_sentence(models: tuple[Path, Path], run: Run, tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.export import gguf, gguf_vocabulary, llamacpp
+from pipeline.export import gguf_template, gguf_vocabulary, llamacpp
 from tests.small_model import SPECIAL, TEMPLATE, sentence
 
 TEXTS = [
-    *gguf.PROBES,
+    *gguf_template.TEXTS,
     "Wie sperre ich meine Karte? Größe 12345, it's 3.50 Euro!  two blanks",
     "hello\n\nworld\n   indented",
     "I'LL you've THEY'RE CamelCaseWords HTTPServer snake_case",
@@ -26,7 +26,7 @@ TEXTS = [
 
 def corpus() -> list[str]:
     draw = random.Random(5)
-    return [sentence(draw, 20) for _ in range(50)] + TEXTS * 5
+    return [sentence(draw, 20) for _ in range(50)] + [text for text in TEXTS if "<|im" not in text] * 5
 
 
 def steps(kind: tuple[str, ...]) -> list[Any]:
@@ -91,30 +91,8 @@ def wrap(core: Any, template: str) -> Any:
 
 
 def vocabulary_only(place: Path, tokenizer: Any) -> Path:
-    """A file that llama.cpp loads: the vocabulary and the smallest model there can be."""
-    import numpy as np
-    from gguf import GGUFWriter
-
     tokenizer.save_pretrained(place)
-    size = len(tokenizer)
-    writer = GGUFWriter(place / "v.gguf", "llama")
-    for name, value in (("context_length", 512), ("embedding_length", 32), ("block_count", 1), ("head_count", 1)):
-        getattr(writer, f"add_{name}")(value)
-    writer.add_feed_forward_length(32)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(32)
-    gguf_vocabulary.write(writer, place, tokenizer, size)
-    zeros = np.zeros((32, 32), np.float32)
-    writer.add_tensor("token_embd.weight", np.zeros((size, 32), np.float32))
-    writer.add_tensor("output_norm.weight", zeros[0])
-    for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
-        writer.add_tensor(f"blk.0.{name}.weight", zeros)
-    for name in ("attn_norm", "ffn_norm"):
-        writer.add_tensor(f"blk.0.{name}.weight", zeros[0])
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    gguf_vocabulary.sample(place / "v.gguf", place, tokenizer, len(tokenizer))
     return place / "v.gguf"
 
 
@@ -162,4 +140,4 @@ def test_an_unknown_tokenizer_is_one_sentence(tmp_path: Path, change: dict[str, 
     from gguf import GGUFWriter
 
     with pytest.raises(ConfigError, match=message):
-        gguf_vocabulary.write(GGUFWriter(tmp_path / "v.gguf", "llama"), tmp_path, tokenizer, len(tokenizer))
+        gguf_vocabulary.write(GGUFWriter(tmp_path / "v.gguf", "llama"), tmp_path, tokenizer, len(tokenizer), "")

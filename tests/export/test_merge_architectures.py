@@ -50,6 +50,7 @@ def test_the_text_part_of_a_model_that_sees_is_merged_and_its_eyes_are_kept(
     config = AutoConfig.for_model(model_type, **SEEING[model_type])
     torch.manual_seed(0)
     AutoModelForImageTextToText.from_config(config).to(torch.bfloat16).save_pretrained(base)
+    make_tokenizer().save_pretrained(base)
     project = make_project(base=base, train={"quantise": None}, export={"dtype": "float32"})
     adapted = qlora.add_adapter(_text_part(base), project)
     for name, parameter in adapted.named_parameters():
@@ -71,7 +72,4 @@ def test_the_text_part_of_a_model_that_sees_is_merged_and_its_eyes_are_kept(
 
 
 def _text_part(folder: Path) -> Any:
-    config = AutoConfig.from_pretrained(folder).get_text_config()
-    return AutoModelForCausalLM.from_pretrained(
-        folder, config=config, key_mapping=architectures.TEXT_NAMES, dtype=torch.float32
-    ).eval()
+    return load.Base.at(folder).load()[0]

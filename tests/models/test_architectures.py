@@ -115,7 +115,13 @@ def test_every_architecture_is_one_that_transformers_loads_as_a_language_model()
         assert text in architectures.ARCHITECTURES
 
 
-SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4, "vocab_size": 99}
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "vocab_size": 420,
+}
 TEXT = {**SIZES, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 EYES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 16}
 NETS = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
@@ -132,7 +138,7 @@ SEEING: dict[str, dict[str, Any]] = {
     },
     "gemma3": {"text_config": TEXT, "vision_config": {**EYES, "image_size": 28, "patch_size": 14}},
     "gemma4": {
-        "text_config": {**TEXT, "global_head_dim": 16, "vocab_size_per_layer_input": 99, "num_kv_shared_layers": 0},
+        "text_config": {**TEXT, "global_head_dim": 16, "vocab_size_per_layer_input": 420, "num_kv_shared_layers": 0},
         "vision_config": {**EYES, "num_key_value_heads": 2},
         "audio_config": None,
     },

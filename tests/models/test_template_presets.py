@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ def sentencepiece(more: tuple[str, ...] = (), pad: str | None = None) -> Any:
     byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
     trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=special + byte_tokens, show_progress=False)
     core.train_from_iterator(CORPUS, trainer)
+    rules = json.loads(core.to_str())
+    rules["added_tokens"] = [token for token in rules["added_tokens"] if token["content"] not in byte_tokens]
+    core = Tokenizer.from_str(json.dumps(rules))  # bytes are ordinary vocabulary, as published ones have them
     core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     made = PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token=pad

@@ -15,6 +15,7 @@ from rich.console import Console
 import jobs
 from jobs import Job
 from jobs import serve as job
+from pipeline import job_log
 from pipeline.errors import IntegrityError, UserError
 from pipeline.run import Run
 from serve_app import app, deploy, keys
@@ -99,7 +100,7 @@ def test_no_key_is_shown_or_kept_in_a_log(
     run: Run, cluster: list[Any], capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     shown = jobs.console()
-    with jobs.log.kept(run, "serve", shown):
+    with job_log.kept(run, "serve", shown):
         deploy.start(make_project(), run, None, shown)
         deploy.update(make_project(), run, None, shown)
         deploy.write(make_project(), run, None, tmp_path / "deploy.yaml")

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from rich.console import Console
 
-from pipeline import waiting
+from pipeline import schema, waiting
 from pipeline.config import Project
 from pipeline.errors import DivergedError, PreemptedError, WorkerLostError
 from pipeline.plan import resolve_auto
@@ -20,6 +21,7 @@ from pipeline.report.page import page
 from pipeline.run import Run
 from pipeline.train import launch, qlora
 from pipeline.train.loop import trainer
+from tests.small_model import make_rows
 
 Once = Callable[..., BaseException | None]
 
@@ -151,3 +153,18 @@ def test_another_setting_begins_anew_and_says_so(curated: Run, make: Callable[..
     assert told["text"].startswith(
         "began anew; step-00000004 passed over: it belongs to other data, settings or formats"
     )
+
+
+def test_samples_of_a_validation_set_of_documents_are_one_sentence(curated: Run, make: Callable[..., Project]) -> None:
+    stage = curated.begin("curate", "of documents")
+    for split in ("train", "val", "golden"):
+        rows = [{**row, "kind": "document"} for row in make_rows(split, 12)]
+        curated.put(stage, f"data/{split}/00000.parquet", pa.Table.from_pylist(rows, schema=schema.RECORD))
+    curated.commit(stage, {}, {})
+    said = io.StringIO()
+    metrics = qlora.train(make(samples=2), curated, Console(file=said, width=120))
+    (told,) = metrics["events"]
+    assert told["text"] == "train.samples: the validation set has no question to answer"
+    assert told["text"] in said.getvalue()
+    assert told["text"] in page("demo", {"train": metrics})
+    assert metrics["evals"]

@@ -21,7 +21,7 @@ import pyarrow as pa
 from pipeline.batch import each
 from pipeline.errors import ConfigError, InputError, UserError
 from pipeline.formats import FORMATS
-from pipeline.models import architectures, template
+from pipeline.models import architectures, prompt_check, template
 from pipeline.run import fingerprint, outputs
 from pipeline.train.data import general_rows
 
@@ -37,6 +37,9 @@ SUMMARY = f"stages/{STAGE}/summary.json"
 SHARD_TOKENS = 4 << 20
 SMALL = 10_000
 """Up to so many rows the job's own process tokenises: quicker than starting workers that import transformers (8 s)."""
+
+CHECKED = 100
+"""Training rows in which the prompt's tokens are compared with those that serving asks with."""
 
 ENCODED = pa.schema(
     [
@@ -97,11 +100,12 @@ def pack(project: Project, base: Base, run: Run, console: Console) -> dict[str, 
     )
     finished = run.manifest(STAGE, key)
     if finished is not None:
-        console.print(f"pack: finished before, {finished['rows']['train']} packed rows")
+        console.print(f"pack: finished before, {finished['rows']['train']:,} packed rows")
         return finished
     stage = run.begin(STAGE, key)
     sources = {split: outputs(curated, f"data/{split}") for split in ("train", "val")}
     sources["train"] += outputs(made, "data/synthetic") if made else []
+    prompt_check.check(tokenise.tokenizer, _first_pairs(run, sources["train"]))
     few = sum(curated["rows"].values()) + (sum(made["rows"].values()) if made else 0) <= SMALL
     encoded = {split: _encoded(run, paths, tokenise, here=few) for split, paths in sources.items()}
     encoded["train"], mixed = _mix(project, run, stage, encoded["train"], tokenise)
@@ -119,6 +123,12 @@ def pack(project: Project, base: Base, run: Run, console: Console) -> dict[str, 
     rows_of = {split: summary[split]["packed_rows"] for split in summary}
     console.print(_line(summary["train"]))
     return run.commit(stage, inputs, rows_of)
+
+
+def _first_pairs(run: Run, paths: list[str]) -> list[tuple[str, str]]:
+    """Returns question and answer of the first training rows."""
+    rows = run.read_table(paths[0], _COLUMNS).slice(0, CHECKED).to_pylist() if paths else []
+    return [(row["prompt"], row["response"]) for row in rows if row["kind"] == "qa"]
 
 
 def _line(train: dict[str, Any]) -> str:

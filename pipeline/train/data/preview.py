@@ -79,6 +79,7 @@ def show(project: Project, run: Run, count: int, console: Console) -> None:
         console.print(f"{row['id']}  {row['kind']}, {len(encoded.input_ids)} tokens, {learnt} learnt", markup=False)
         if encoded.truncated:
             lost = "; nothing is left to learn, the row is skipped" if not learnt else ""
-            console.print(f"cut at train.max_length, {project.train.max_length} tokens{lost}", style="yellow")
+            text = f"cut at train.max_length, {project.train.max_length} tokens{lost}"
+            console.print(text, style="yellow", markup=False)
         console.print(styled(spans(tokenizer, encoded), colour), end="\n\n")
     console.print(f"{min(count, len(chosen)):,} of {len(chosen):,} curated training rows")

@@ -9,7 +9,7 @@ This module does not score.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ from pipeline.models import generate
 from pipeline.train.loop.event_log import EventLog
 
 NEW_TOKENS = 96
-BATCH = 8
 
 
 class Sampler(TrainerCallback):  # type: ignore[misc]
@@ -27,22 +26,25 @@ class Sampler(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, tokenizer: Any, prompts: Sequence[str], event_log: EventLog) -> None:
         self.tokenizer, self.prompts, self.event_log = tokenizer, list(prompts), event_log
+        self._told: set[str] = set()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:
         """Answers the questions and writes them to the event log."""
-        texts = answers(model, self.tokenizer, self.prompts)
+        texts = answers(model, self.tokenizer, self.prompts, lambda note: self._tell(state.global_step, note))
         first = " ".join(texts[0].split())[:80]
         text = f"answers to {len(texts)} validation questions are in the event log; the first begins: {first}"
         self.event_log.event(state.global_step, "samples", text, questions=self.prompts, answers=texts)
 
+    def _tell(self, step: int, note: str) -> None:
+        if note not in self._told:
+            self._told.add(note)
+            self.event_log.event(step, "note", note)
 
-def answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str]:
+
+def answers(model: Any, tokenizer: Any, prompts: Sequence[str], tell: Callable[[str], None]) -> list[str]:
     """Returns greedy answers of a model in training (adapter on, packed attention), of `NEW_TOKENS` tokens at most."""
-    answered: dict[int, tuple[str, bool]] = {}
     with _asked(model):
-        for part in generate.answers(model, tokenizer, prompts, NEW_TOKENS, BATCH):
-            answered.update(part)
-    return [answered[index][0] for index in range(len(prompts))]
+        return generate.complete(model, tokenizer, prompts, NEW_TOKENS, tell=tell)[0]
 
 
 @contextlib.contextmanager

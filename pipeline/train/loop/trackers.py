@@ -147,7 +147,8 @@ def _guarded(name: str, trackers: dict[str, Tracker], console: Console) -> Itera
         yield trackers[name]
     except Exception as error:
         del trackers[name]
-        console.print(f"train: {name} has stopped: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        text = f"train: {name} has stopped: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        console.print(text, markup=False)
 
 
 def numbers(line: Line) -> Numbers:

@@ -21,12 +21,13 @@ import torch
 import uvloop
 
 from pipeline.errors import IntegrityError, MissingStageError
+from pipeline.generation import batching
+from pipeline.generation.batching import BatchError, Request, Tokens
 from pipeline.models.template import chat_prompt
 from pipeline.run import Run
 from serve_app.engines import EngineError, Generation, Prompt, hf_process
 from serve_app.engines.hf import HfEngine
-from serve_app.engines.hf_process import Model, Request, Tokens, start
-from serve_app.engines.sampler import GREEDY, Draw, mix, uniform
+from serve_app.engines.hf_process import Model, start
 
 QUESTIONS = ["How do I block my card?", "Open an account, please.", "x", "How " * 300]
 
@@ -122,26 +123,6 @@ def test_a_tiny_temperature_or_top_p_is_greedy(engine: HfEngine, temperature: fl
     assert greedy == narrow
 
 
-def test_draws_follow_the_softmax() -> None:
-    logits = torch.tensor([2.0, 1.0, 0.0, -1.0, float("-inf")])
-    seeds = torch.tensor([mix(11, position) for position in range(20_000)], dtype=torch.int32)
-    drawn = Draw()(logits.repeat(len(seeds), 1), seeds).argmax(dim=1)
-    expected = logits.softmax(0)[:4] * len(seeds)
-    counts = torch.bincount(drawn, minlength=5)
-    assert counts[4] == 0
-    assert float(((counts[:4] - expected) ** 2 / expected).sum()) < 16.3  # chi-square, 3 degrees, p = 0.001
-
-
-def test_uniform_numbers_are_uniform_and_strictly_inside() -> None:
-    numbers = uniform(torch.tensor([1, 2, 2**31 - 1], dtype=torch.int32), 50_000)
-    assert numbers.min() > 0
-    assert numbers.max() < 1
-    assert abs(float(numbers.mean()) - 0.5) < 0.004
-    assert abs(float(torch.corrcoef(numbers)[0, 1])) < 0.02
-    assert abs(float(torch.corrcoef(torch.stack([numbers[0, 1:], numbers[0, :-1]]))[0, 1])) < 0.02
-    assert mix(3, 4) != mix(3, 5) != GREEDY
-
-
 def test_closing_early_cancels_and_leaves_nothing(engine: HfEngine) -> None:
     ids = prompt(engine, QUESTIONS[0])
 
@@ -158,7 +139,7 @@ def test_closing_early_cancels_and_leaves_nothing(engine: HfEngine) -> None:
 
 def test_a_batch_keeps_nothing_of_what_is_over_or_forgotten(exported: Run, module_project: Any) -> None:
     came: queue.Queue[Tokens] = queue.Queue()
-    shape = Model(module_project, str(exported.local("model/merged")), 400, [399], 0)
+    shape = Model(exported.local("model/merged"), module_project.serve.concurrency, 400, [399], 0)
     batch = start(shape, lambda step: [came.put(tokens) for tokens in step] and None)
     try:
         batch.add(Request("long", [5, 6], 300, [399], settings={"logprobs": 2}))
@@ -180,18 +161,6 @@ def test_a_batch_keeps_nothing_of_what_is_over_or_forgotten(exported: Run, modul
         batch.stop()
 
 
-def test_this_version_of_transformers_is_known() -> None:
-    assert hf_process.known_transformers(), (
-        "run tests/serve_app/engines (and tests/gpu on a card) with this version, then raise hf_process.NEWEST"
-    )
-
-
-@pytest.mark.parametrize("other", ["5.16.2", "5.24.0.dev0", "6.0.0rc1"])
-def test_another_version_of_transformers_is_unknown(other: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hf_process, "version", lambda package: other)
-    assert not hf_process.known_transformers()
-
-
 def test_an_unknown_version_samples_and_attends_as_transformers_does(
     engine: HfEngine,
     exported: Run,
@@ -199,9 +168,9 @@ def test_an_unknown_version_samples_and_attends_as_transformers_does(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(hf_process, "version", lambda package: "6.0.0")
+    monkeypatch.setattr(batching, "version", lambda package: "6.0.0")
     came: queue.Queue[Tokens] = queue.Queue()
-    shape = Model(module_project, str(exported.local("model/merged")), 400, [2, 6], 0)
+    shape = Model(exported.local("model/merged"), module_project.serve.concurrency, 400, [2, 6], 0)
     batch = start(shape, lambda step: [came.put(tokens) for tokens in step] and None)
     try:
         assert batch.options == frozenset()
@@ -223,7 +192,7 @@ def test_a_model_that_an_unknown_version_does_not_load_names_the_known_ones(monk
     def broken(shape: Model, send: Any) -> Any:
         raise AttributeError("no output_router")
 
-    monkeypatch.setattr(hf_process, "version", lambda package: "6.0.0")
+    monkeypatch.setattr(batching, "version", lambda package: "6.0.0")
     monkeypatch.setattr(hf_process, "start", broken)
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
@@ -283,7 +252,7 @@ def test_a_model_that_cannot_be_loaded_is_an_error(exported: Run, module_project
 
 def test_a_cache_that_does_not_fit_is_an_error(exported: Run, module_project: Any) -> None:
     serve = module_project.serve.model_copy(update={"concurrency": 10**9})
-    with pytest.raises(EngineError, match="did not start"):
+    with pytest.raises(BatchError, match="did not start"):
         HfEngine(module_project.model_copy(update={"serve": serve}), exported)
 
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from jobs import console, log
-from pipeline import storage
+from jobs import console
+from pipeline import job_log, storage
 from pipeline.errors import GateError, StorageError
 from pipeline.run import Run
 
@@ -27,21 +27,21 @@ def run(tmp_path: Path) -> Run:
 
 def test_it_holds_what_was_shown(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     shown = console()
-    with log.kept(run, "train", shown):
+    with job_log.kept(run, "train", shown):
         shown.print("Größe 1/2")
     (path,) = run.local("logs").iterdir()
     assert path.name.startswith("train-")
     assert path.name.endswith(".log.zst")
     assert text(path) == "Größe 1/2\n"
     assert capsys.readouterr().out == "Größe 1/2\n"
-    with log.kept(run, "train", shown):
+    with job_log.kept(run, "train", shown):
         pass
     assert len(list(run.local("logs").iterdir())) == 2
 
 
 def test_on_an_object_store_it_is_compressed_once(store: Any) -> None:
     run, shown = Run.open(store.uri("bucket/run")), console()
-    with log.kept(run, "train", shown):
+    with job_log.kept(run, "train", shown):
         shown.print("packed")
     (path,) = run.list("logs")
     filesystem, place = storage.filesystem(run.full(path))
@@ -52,7 +52,7 @@ def test_on_an_object_store_it_is_compressed_once(store: Any) -> None:
 
 
 def failing(run: Run, shown: Console) -> None:
-    with log.kept(run, "export", shown):
+    with job_log.kept(run, "export", shown):
         shown.print("merging")
         raise GateError("not published")
 
@@ -72,5 +72,5 @@ def test_an_error_of_the_job_counts_more_than_one_of_its_log(run: Run, monkeypat
     monkeypatch.setattr(Run, "write_bytes", full)
     with pytest.raises(GateError):
         failing(run, console())
-    with pytest.raises(StorageError), log.kept(run, "export", console()):
+    with pytest.raises(StorageError), job_log.kept(run, "export", console()):
         pass

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from serve_app.engines import cpu_attention
+from pipeline.generation import cpu_attention
 
 SHAPE = {
     "vocab_size": 97,

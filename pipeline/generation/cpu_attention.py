@@ -6,7 +6,7 @@ memory grow with the square of the number of requests. Here the requests that re
 the longest; a step with a prompt takes the requests one after the other.
 Output contract: the output equals that of `sdpa` with transformers' mask but for rounding, sliding windows included.
 Models that transformers does not run with `sdpa` stay unchanged.
-The arguments of a packed attention are private to transformers: see `hf_process.known_transformers`.
+The arguments of a packed attention are private to transformers: see `batching.known_transformers`.
 """
 
 from __future__ import annotations

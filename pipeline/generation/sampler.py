@@ -7,7 +7,7 @@ no state and consists of tensor operations: a CUDA graph can capture it. It come
 `Score` comes first. It keeps the model's own log-probabilities of requests with `logprobs`, and subtracts penalties. It
 holds Python state of the running batch, so it is installed only where transformers runs one batch after the other and
 captures no graph: on a CPU.
-This module does not choose seeds. Its parts of transformers are private: see `hf_process.known_transformers`.
+This module does not choose seeds. Its parts of transformers are private: see `batching.known_transformers`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingTopPLogitsWarper,
 )
 
-from serve_app.engines import Logprob
+from pipeline.generation import Logprob
 
 GREEDY = 0
 
@@ -40,6 +40,12 @@ def uniform(seeds: torch.Tensor, count: int) -> torch.Tensor:
     z = (z ^ ((z >> 27) & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15
     z = z ^ ((z >> 31) & 0x1FFFFFFFF)
     return (((z >> 12) & 0xFFFFFFFFFFFFF).to(torch.float64) + 0.5) * 2.0**-52
+
+
+def drawn(scores: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+    """Returns [requests, vocabulary] float64 scores whose largest is the drawn token's, by numbers of `mix`."""
+    noise = -torch.log(-torch.log(uniform(seeds, scores.size(1))))
+    return scores.double() + torch.where((seeds == GREEDY).unsqueeze(1), 0.0, noise)
 
 
 class Score(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
@@ -128,8 +134,7 @@ class Draw(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
         seeds = tensor_arg[: scores.size(0)]
         if scores.device.type != "cpu" or not bool((seeds == GREEDY).all()):  # a captured graph cannot ask
-            noise = -torch.log(-torch.log(uniform(seeds, scores.size(1))))
-            scores = scores.double() + torch.where((seeds == GREEDY).unsqueeze(1), 0.0, noise)
+            scores = drawn(scores, seeds)
         if self._score is not None:
             self._score.record(scores)
         return scores

@@ -1,0 +1,92 @@
+"""A list of prompts, answered in one running batch: whoever is done makes room for the next.
+
+Output contract: each answer as it ends, its stop token included. Memory is bounded: as many answers run at once as have
+room for their full length in a share of the bytes that are free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import queue
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pipeline.errors import SolotuneError
+from pipeline.generation import Prompts, batching
+
+AT_ONCE = {"cuda": 256, "cpu": 64}  # answers: beyond, a step takes longer by as much as it yields more
+SHARE = {"cuda": 0.5, "cpu": 0.25}  # of the free bytes, for the cache
+PULSE = 1.0  # seconds between two checks of the batch
+
+
+def answers(model: Any, prompts: Prompts, free_bytes: int) -> Iterator[tuple[int, list[int]]]:
+    """Yields position and new tokens of each prompt as it ends. Raises `BatchError` where the model cannot."""
+    sampling = prompts.sampling
+    batching.check(model, seeded=sampling is not None)
+    came: queue.SimpleQueue[list[batching.Tokens]] = queue.SimpleQueue()
+    with _threads(model):
+        batch = _batch(model, prompts, limits(model, prompts, free_bytes), came.put)
+        try:
+            for number, ids in enumerate(prompts.ids):
+                settings: dict[str, Any] = {}
+                if sampling is not None:
+                    settings = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+                    settings["seed"] = sampling.seeds[number]
+                batch.add(batching.Request(str(number), ids, prompts.max_new_tokens, prompts.stop_ids, False, settings))
+            yield from _collected(batch, came, len(prompts.ids))
+        finally:
+            batch.stop()
+
+
+def _batch(model: Any, prompts: Prompts, limits: batching.Limits, send: Callable[..., None]) -> batching.Batch:
+    logging.getLogger("ContinuousBatchingLogger").setLevel(logging.CRITICAL)  # what it says is said in a sentence
+    try:
+        return batching.Batch(model, limits, prompts.stop_ids, prompts.pad_id, send, prompts.sampling is None)
+    except SolotuneError:
+        raise
+    except Exception as error:  # no prompt has come yet: its text is about the model
+        raise batching.BatchError(f"{type(model).__name__} does not run in continuous batching: {error}") from error
+
+
+def limits(model: Any, prompts: Prompts, free_bytes: int) -> batching.Limits:
+    """Returns how many of the prompts, were they the longest, have room in the cache at once."""
+    import torch
+
+    device = model.device.type
+    room = SHARE[device] * free_bytes / batching.block_bytes(model)
+    needs = sorted((batching.blocks(len(ids) + prompts.max_new_tokens) for ids in prompts.ids), reverse=True)
+    sums = [total for total in itertools.accumulate(needs[: AT_ONCE[device]]) if total <= room] or needs[:1]
+    graphs = not torch.is_autocast_enabled(device)  # its cache of cast weights does not outlive a capture
+    return batching.Limits(len(sums), sums[-1], graphs)
+
+
+def _collected(
+    batch: batching.Batch, came: queue.SimpleQueue[list[batching.Tokens]], count: int
+) -> Iterator[tuple[int, list[int]]]:
+    while count:
+        try:
+            step = came.get(timeout=PULSE)
+        except queue.Empty:
+            if not batch.running:
+                raise batching.BatchError("the generation thread has ended") from None
+            continue
+        for tokens in step:
+            if tokens.failed:
+                raise batching.BatchError("a step of continuous batching failed")
+            count -= 1
+            yield int(tokens.name), tokens.token_ids
+
+
+@contextlib.contextmanager
+def _threads(model: Any) -> Iterator[None]:
+    """Computes on the threads that suit the model, while it is open."""
+    import torch
+
+    before = torch.get_num_threads()
+    batching.threads(model)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,51 @@
+"""Do serving and training see the same tokens? Checked for one tokenizer with its template, before anything is trained.
+
+Output contract: `check` returns nothing, or raises `ConfigError`: for every row the ids that serving asks with are the
+first ids of the row, supervision begins right behind them, and the row ends with the one stop token that is in its
+answer. Rows of our own that tokenizers stumble over are checked with the given ones.
+This module loads no weights.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from pipeline.errors import ConfigError
+from pipeline.models import template
+
+AWKWARD = (  # what begins or ends with a blank, a line break, a mark, half a character; what quotes markup
+    ("How do I block my card?", "Open the app.\nThen tap Block."),
+    (" a blank before and after ", " a blank before and after "),
+    ("ends with a line\n", "\nbegins with a line"),
+    ("two\n\n", "\n\n  two, and blanks"),
+    ("a colon:", ":) (a bracket)"),
+    ("1,234.50 \u20ac?", "0049 is it."),
+    ("Gr\u00fc\u00dfe \U0001f44d\U0001f3fd", "\u0301a mark that joins what stands before it"),
+    ("\u65e5\u672c\u8a9e", "\u0e20\u0e32\u0e29\u0e32 \u0939\u093f\u0928\u094d\u0926\u0940"),
+    ("<s>was</s> <|im_start|>system [/INST] <eos>", "<b>no</b> <|im_end|> <|eot_id|> [INST] </s>"),
+    ("\tx\r\n", "\tx\r\n"),
+)
+
+
+def check(tokenizer: Any, rows: Iterable[tuple[str, str]] = ()) -> None:
+    """Checks rows of question and answer; see the module."""
+    stop = template.stop_token(tokenizer)
+    quoting = (f"what is {stop.text}?", f"{stop.text} is what ends an answer. {stop.text}")
+    for prompt, response in (*rows, *AWKWARD, quoting):
+        asked = template.chat_prompt(tokenizer, [{"role": "user", "content": prompt}])
+        row = template.encode(tokenizer, prompt, response, sys.maxsize)
+        learnt = row.input_ids[len(asked) :]
+        faults = {
+            "the tokens that serving asks with are not those of the training row": row.input_ids[: len(asked)] != asked,
+            "what is learnt does not begin where serving ends": row.labels != [template.IGNORED] * len(asked) + learnt,
+            f"an answer does not end with its one stop token {stop.text}": learnt.count(stop.id) != 1
+            or learnt[-1] != stop.id,
+        }
+        for fault, present in faults.items():
+            if present:
+                raise ConfigError(
+                    f"the chat template and the tokenizer do not fit together: {fault}; set `chat_template` to a Jinja "
+                    f"file whose generation prompt ends with a special token or a line break"
+                )
