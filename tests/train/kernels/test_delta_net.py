@@ -60,3 +60,9 @@ def test_only_models_with_such_layers_are_told_of_bounds() -> None:
     assert "seq_idx" not in batches.arguments(tiny_models.make("olmo3", packed_attention.register()), row)
     given = batches.arguments(tiny_models.make("qwen3_5", packed_attention.register()), row)
     assert given["seq_idx"].tolist() == [[0, 0, 0, 1, 1, 1, 1]]
+
+
+def test_a_graph_is_captured_only_where_no_kernel_hangs_on_a_rows_bounds() -> None:
+    assert batches.is_one_graph(tiny_models.make("gemma4", packed_attention.register()))
+    assert not batches.is_one_graph(tiny_models.make("gemma4", packed_attention.register(), global_head_dim=512))
+    assert not batches.is_one_graph(tiny_models.make("qwen3_5", packed_attention.register()))
