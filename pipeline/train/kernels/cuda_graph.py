@@ -27,7 +27,8 @@ def worth_it(causal: Any, settings: Train) -> bool:
     """Tells whether a model's steps are bound by launches, and can be captured: nothing random, nothing recomputed."""
     small = sum(parameter.numel() for parameter in causal.parameters()) < LARGEST
     plain = not (settings.neftune_alpha or settings.lora.dropout or settings.lora.dora or settings.recompute)
-    return small and plain and causal.device.type == "cuda" and batches.is_packed(causal)
+    packed = batches.is_packed(causal) and batches.is_one_graph(causal)
+    return small and plain and causal.device.type == "cuda" and packed
 
 
 class RowGraph:
