@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from bench.outcome.cells import KEPT, MIXED
 from pipeline import schema
+from pipeline.errors import UserError
 from pipeline.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,27 +28,23 @@ QUESTIONS = ["Issue", "Issues", "Problem", "Description", "Symptoms", "Question"
 ANSWERS = ["Solution", "Solutions", "Possible solution", "Possible solutions", "Workaround", "Fix", "Patch", "Steps"]
 TABLE = {"match": "*.csv", "columns": {"prompt": "instruction", "response": "response", "label": "intent"}}
 READ = {"tables": [TABLE], "markdown": {"questions": QUESTIONS, "answers": ANSWERS}}
-INPUTS = {
-    "support_qa": "support_qa",
-    "support_kb": "support_kb/en",  # the base knows English alone, and the German pages are the same ones
-    "wiki": "wiki/v26.04",  # another release has the same sections in other words: golden ones would be known
+INPUTS = {  # a set's folder below the data, and the share of its rows that stay golden
+    "support_qa": ("support_qa", 0.05),
+    "support_kb": ("support_kb/en", 0.15),  # the base knows English alone, and the German pages are the same ones
+    "wiki": ("wiki/v26.04", 0.15),  # the other release has the same sections in other words: golden ones were known
 }
 BOOK = "general/rust_book"
 
 
 def prepare(data: Path, model: Path, out: Path) -> None:
-    """Fills the folder; what it holds already is replaced."""
-    shutil.rmtree(out, ignore_errors=True)
-    settings = {
-        "name": "outcome",
-        "base_model": str(model.absolute()),
-        "curate": {"languages": ["en"], "read": READ},
-    }
+    """Fills an empty folder; raises `UserError` for another."""
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty: name another folder")
     with tempfile.TemporaryDirectory(prefix="solotune-outcome-") as scratch:
-        config = Path(scratch, "outcome.yaml")
-        config.write_text(json.dumps(settings))
-        for name, folder in INPUTS.items():
-            place = Path(scratch, name)
+        for name, (folder, golden) in INPUTS.items():
+            config, place = Path(scratch, f"{name}.yaml"), Path(scratch, name)
+            curate = {"languages": ["en"], "read": READ, "split": {"golden": golden}}
+            config.write_text(json.dumps({"name": name, "base_model": str(model.absolute()), "curate": curate}))
             _job("curate", config, "--input", str((data / folder).absolute()), "--run", str(place))
             if _few(Run.open(str(place)), Run.open(str(out / name))):
                 _job("synthesize", config, "--run", str(out.absolute() / name))
