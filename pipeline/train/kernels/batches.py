@@ -24,9 +24,11 @@ def implementation(packs: Literal["always", "gpu", "never"], device: str) -> str
 
 
 def prepare(causal: Any) -> None:
-    """Readies a model that was loaded with an `implementation` for its rows."""
+    """Readies a model that was loaded with an `implementation` for its rows; raises `ConfigError` for one whose kernels
+    do not keep examples apart."""
     if is_packed(causal) and delta_net.used_by(causal):
         delta_net.keep_apart(causal)
+        delta_net.check(causal)
 
 
 def is_packed(causal: Any) -> bool:
