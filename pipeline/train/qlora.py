@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from pipeline.errors import DivergedError
 from pipeline.formats import FORMATS
-from pipeline.models import architectures, load
+from pipeline.models import architectures, load, safetensors_io
 from pipeline.models.load import Base
 from pipeline.plan import resolve_auto
 from pipeline.run import fingerprint
@@ -65,6 +65,7 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     if run.manifest(STAGE, key) is not None:
         console.print("train: finished before")
         return dict(run.read_json(METRICS))
+    safetensors_io.require_finite(base.folder)
     stage = run.begin(STAGE, key)
     planned = resolve_auto.facts(given, project, chosen, counts)
     run.put_json(stage, resolve_auto.PLAN, planned)
