@@ -139,7 +139,7 @@ def work(settings: dict[str, Any]) -> None:
     import torch
     from transformers import set_seed
 
-    from pipeline.train.kernels import batches, fused_lora
+    from pipeline.train.kernels import batches, cuda_graph, fused_lora
     from pipeline.train.loop import sample_answers, trainer
     from pipeline.train.loop.oom import memory_errors
 
@@ -156,6 +156,7 @@ def work(settings: dict[str, Any]) -> None:
     adapted, rows = add_adapter(causal, project), _packed(run, "train")
     if device == "cuda":  # a CPU gains nothing from it
         fused_lora.fuse(adapted)
+    graph = cuda_graph.RowGraph(causal, rows) if cuda_graph.worth_it(causal, project.train) else None
     notice = Notice(project.train.preemption, run.local(launch.SIGNALLED))
     loop = trainer.PackedTrainer(
         adapted,
@@ -168,6 +169,7 @@ def work(settings: dict[str, Any]) -> None:
         run.local(LINES),
         fallback=_oom_fallback(adapted, project, trainer.longest(rows)),
         notice=notice.given,
+        graph=graph,
     )
     wanted = project.train.samples
     if wanted and (questions := _questions(run, wanted)):
