@@ -17,7 +17,8 @@ WARM_UP = 3  # steps left out of the figures
 
 @dataclass(frozen=True)
 class Variant:
-    """What is trained and how: `cap` in GiB of GPU memory, `recompute` as `train.recompute` in the configuration."""
+    """What is trained and how: `cap` in GiB of GPU memory, `recompute` as `train.recompute` in the configuration;
+    `padded`: a hybrid's rows are padded batches though its kernels are there."""
 
     name: str
     targets: str
@@ -26,6 +27,9 @@ class Variant:
     cap: float | None = None
     rows_per_step: int = 1
     steps: int = 12
+    graph: bool = True  # one CUDA graph per row, where the training takes one
+    padded: bool = False
+    quantise: str | None = "nf4"
 
 
 def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = False) -> dict[str, Any]:
@@ -38,7 +42,10 @@ def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = Fal
     from pipeline.run import Run
     from pipeline.train import qlora
     from pipeline.train.data import pack
+    from pipeline.train.kernels import cuda_graph, delta_net
 
+    installed = delta_net.installed()
+    delta_net.installed = lambda: installed and not variant.padded
     run = Run.open(str(scratch / f"run-{variant.name}-{'ray' if through_ray else 'bare'}-{time.time_ns()}"))
     shape.curated(run, variant.steps * variant.rows_per_step * variant.pack_tokens)
     settings = {
@@ -50,6 +57,7 @@ def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = Fal
         "eval_every": 10**6,
         "checkpoint_minutes": 60,
         "lora": {"targets": variant.targets, "dropout": 0.0},
+        "quantise": variant.quantise,
     }
     project = Project.model_validate({"name": "bench", "base_model": str(base), "train": settings})
     if through_ray:
@@ -66,6 +74,8 @@ def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = Fal
             torch.cuda.reset_peak_memory_stats()
             whole = torch.cuda.get_device_properties(0).total_memory / 2**30
             torch.cuda.set_per_process_memory_fraction(1.0 if variant.cap is None else variant.cap / whole)
+        if not variant.graph:
+            cuda_graph.LARGEST = 0
         qlora.work(
             {
                 "project": project,

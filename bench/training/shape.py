@@ -26,8 +26,14 @@ VOCABULARY = 32_000
 
 def make_model(place: Path, shape: str) -> None:
     """Writes a random Mistral of a shape with a tokenizer in which every byte is a token, once."""
-    if (place / "config.json").exists():
-        return
+    if not (place / "config.json").exists():
+        tokenizer = byte_tokenizer()
+        ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        write_random(place, shape, tokenizer.save_pretrained, **ends)
+
+
+def byte_tokenizer() -> Any:
+    """Returns a tokenizer of `VOCABULARY` tokens in which every byte is one."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -38,8 +44,7 @@ def make_model(place: Path, shape: str) -> None:
     core.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|end|>", pad_token="<|pad|>")
     tokenizer.chat_template = TEMPLATE
-    ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    write_random(place, shape, tokenizer.save_pretrained, **ends)
+    return tokenizer
 
 
 def write_random(place: Path, shape: str, save_tokenizer: Callable[[Path], Any], **settings: Any) -> None:

@@ -192,7 +192,7 @@ def _unlike(runtime: llamacpp.Runtime, tokenizer: Any, golden: list[dict[str, An
     texts = {f"row {row['id']}": f"{row['prompt']}\n{row['response']}" for row in golden}
     asked = {name: [{"role": "user", "content": text}] for name, text in texts.items()}
     asked |= {f"conversation {number}": messages for number, messages in enumerate(gguf_template.conversations())}
-    asked = {name: gguf_template.without_added(tokenizer, messages) for name, messages in asked.items()}
+    asked = {name: gguf_template.comparable(tokenizer, messages) for name, messages in asked.items()}
     return [
         name
         for name, messages in asked.items()

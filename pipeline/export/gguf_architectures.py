@@ -14,16 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
-from pipeline.export import gguf_qwen35
+from pipeline.export import gguf_gemma4, gguf_qwen35
 
 if TYPE_CHECKING:
     import torch
 
 Tensors = dict[str, "torch.Tensor"]
 """Tensors under transformers' names, or under llama.cpp's where they begin with `blk.`."""
-
-_TEXT = ("language_model.", "")  # what the language part's tensors are called in a model that also sees
-_OTHER = ("vision_tower.", "multi_modal_projector.", "model.visual.", "model.vision_tower.", "mtp.", "model.embed_vis")
 
 
 @dataclass(frozen=True)
@@ -38,13 +35,13 @@ class Architecture:
     activation: str = "silu"
     keys: Callable[[Any, Any], None] = lambda writer, config: None
     wrong: Callable[[Any], str | None] = lambda config: None  # what in a configuration llama.cpp computes otherwise
+    per_layer: Callable[[Any], dict[str, Any]] = lambda config: {}  # numbers that differ between layers
     change: Callable[[str, torch.Tensor, Any], Tensors] = lambda name, tensor, config: {name: tensor}
 
     def tensors(self, name: str, tensor: torch.Tensor, config: Any) -> Tensors:
-        """Returns what becomes of a tensor; nothing of one that the language model does not have."""
-        if name.startswith(_OTHER):
+        """Returns what becomes of a tensor of the text model; nothing of layers that guess further tokens."""
+        if name.startswith("mtp."):
             return {}
-        name = name.replace(*_TEXT)
         for part, heads in (("self_attn.q_proj.", "num_attention_heads"), ("self_attn.k_proj.", "num_key_value_heads")):
             if self.interleaved and part in name:
                 tensor = _neighbours(tensor, getattr(config, heads))
@@ -52,12 +49,12 @@ class Architecture:
 
 
 def find(config: Any) -> Architecture:
-    """Returns the entry for a configuration of transformers; raises `ConfigError` for one that is not known."""
-    name = (config.architectures or ["none"])[0]
-    if name not in ARCHITECTURES:
-        known = sorted({kind.removesuffix("ForCausalLM") for kind in ARCHITECTURES if kind.endswith("ForCausalLM")})
-        raise ConfigError(f"export.gguf: the model is a {name}; {', '.join(known)} can be converted")
-    return ARCHITECTURES[name]
+    """Returns the entry for the configuration of a text part; raises `ConfigError` for one that is not known."""
+    kind = config.model_type
+    if kind not in ARCHITECTURES:
+        known = sorted(name.removesuffix("_text") for name in ARCHITECTURES)
+        raise ConfigError(f"export.gguf: the model's type is {kind}; {', '.join(known)} can be converted")
+    return ARCHITECTURES[kind]
 
 
 def rope(config: Any) -> dict[str, Any]:
@@ -67,12 +64,16 @@ def rope(config: Any) -> dict[str, Any]:
 
 
 def head_width(config: Any) -> int:
-    """Returns how many numbers a head has."""
+    """Returns how many numbers a head has, of layers without a window where both kinds have their own."""
+    if config.model_type.startswith("gemma4"):
+        return gguf_gemma4.everywhere(config, "head_dim")
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def rotated(config: Any) -> int:
-    """Returns how many numbers of a head are rotated."""
+    """Returns how many numbers of a head are rotated, those included that are rotated by nothing."""
+    if rope(config)["rope_type"] == "proportional":
+        return head_width(config)
     return int(head_width(config) * rope(config).get("partial_rotary_factor", 1.0))
 
 
@@ -200,42 +201,50 @@ def _gemma3(name: str, tensor: torch.Tensor, config: Any) -> Tensors:
 
 
 _LLAMA = Architecture("llama", interleaved=True, ropes=("default", "linear", "llama3", "yarn"))
-_GEMMA3 = Architecture(
-    "gemma3",
-    ropes=("default", "linear"),
+_GEMMA4 = Architecture(
+    "gemma4",
+    ropes=("proportional",),
     windows=True,
     activation="gelu_pytorch_tanh",
-    keys=_gemma3_keys,
-    wrong=_gemma3_wrong,
-    change=_gemma3,
-)
-_MINISTRAL = Architecture("mistral3", interleaved=True, ropes=("yarn",), keys=_ministral_keys, wrong=_ministral_wrong)
-_QWEN35 = Architecture(
-    "qwen35",
-    ropes=("default",),
-    partial=True,
-    keys=gguf_qwen35.keys,
-    wrong=gguf_qwen35.wrong,
-    change=gguf_qwen35.change,
+    keys=gguf_gemma4.keys,
+    wrong=gguf_gemma4.wrong,
+    per_layer=gguf_gemma4.per_layer,
+    change=gguf_gemma4.change,
 )
 ARCHITECTURES = {
-    "LlamaForCausalLM": _LLAMA,
-    "MistralForCausalLM": _LLAMA,
-    "Ministral3ForCausalLM": _MINISTRAL,
-    "Mistral3ForConditionalGeneration": _MINISTRAL,
-    "Qwen2ForCausalLM": Architecture("qwen2"),
-    "Qwen3ForCausalLM": Architecture("qwen3"),
-    "Qwen3_5ForCausalLM": _QWEN35,
-    "Qwen3_5ForConditionalGeneration": _QWEN35,
-    "SmolLM3ForCausalLM": Architecture("smollm3", interleaved=True, wrong=_smollm3_wrong),
-    "GraniteForCausalLM": Architecture("granite", interleaved=True, keys=_granite_keys),
-    "GraniteMoeHybridForCausalLM": Architecture(
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "ministral3": Architecture(
+        "mistral3", interleaved=True, ropes=("yarn",), keys=_ministral_keys, wrong=_ministral_wrong
+    ),
+    "qwen2": Architecture("qwen2"),
+    "qwen3": Architecture("qwen3"),
+    "qwen3_5_text": Architecture(
+        "qwen35",
+        ropes=("default",),
+        partial=True,
+        keys=gguf_qwen35.keys,
+        wrong=gguf_qwen35.wrong,
+        change=gguf_qwen35.change,
+    ),
+    "smollm3": Architecture("smollm3", interleaved=True, wrong=_smollm3_wrong),
+    "granite": Architecture("granite", interleaved=True, keys=_granite_keys),
+    "granitemoehybrid": Architecture(
         "granite", interleaved=True, keys=_granite_keys, wrong=_granite4_wrong, change=_granite4
     ),
-    "Phi3ForCausalLM": Architecture("phi3", ropes=("default", "longrope"), partial=True, keys=_phi3_keys),
-    "Olmo2ForCausalLM": Architecture("olmo2"),
-    "Olmo3ForCausalLM": Architecture("olmo2", windows=True, keys=_window_keys),
-    "Gemma3ForCausalLM": _GEMMA3,
-    "Gemma3ForConditionalGeneration": _GEMMA3,
+    "phi3": Architecture("phi3", ropes=("default", "longrope"), partial=True, keys=_phi3_keys),
+    "olmo2": Architecture("olmo2"),
+    "olmo3": Architecture("olmo2", windows=True, keys=_window_keys),
+    "gemma3_text": Architecture(
+        "gemma3",
+        ropes=("default", "linear"),
+        windows=True,
+        activation="gelu_pytorch_tanh",
+        keys=_gemma3_keys,
+        wrong=_gemma3_wrong,
+        change=_gemma3,
+    ),
+    "gemma4_text": _GEMMA4,
+    "gemma4_unified_text": _GEMMA4,
 }
-"""Architectures of transformers, by the name that `config.json` has."""
+"""By `model_type` in the configuration of the text part, as in `pipeline.models.architectures`."""

@@ -9,14 +9,16 @@ This module does not quantise, load or compare: `gguf` does.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import IntegrityError
-from pipeline.export import gguf_architectures, gguf_vocabulary
+from pipeline.export import gguf_architectures, gguf_gemma4, gguf_vocabulary
 from pipeline.export.gguf_architectures import Architecture, head_width, rope, rotated
+from pipeline.models.architectures import TEXT_OF, text_name
 from pipeline.models.safetensors_io import read, shapes
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def convert(folder: Path, target: Path, tokenizer: Any, name: str, chat_template
     factors = _rope_factors(config)
     for theirs, content in factors.items():
         writer.add_tensor_info(theirs, content.shape, content.dtype, content.nbytes)
-    planned = ((name, torch.empty(shape, device="meta")) for name, shape in shapes(folder))
+    planned = ((name, torch.empty(shape, device="meta")) for name, shape in _text(folder, shapes(folder)))
     for theirs, tensor in _named(planned, config, architecture):
         number = _type(theirs, tensor)
         writer.add_tensor_info(theirs, tuple(tensor.shape), number, tensor.numel() * number.itemsize)
@@ -55,21 +57,26 @@ def convert(folder: Path, target: Path, tokenizer: Any, name: str, chat_template
         writer.write_ti_data_to_file()
         for content in factors.values():
             writer.write_tensor_data(content)
-        for theirs, tensor in _named(read(folder), config, architecture):
+        for theirs, tensor in _named(_text(folder, read(folder)), config, architecture):
             if tensor.ndim > 1 and float(tensor.abs().max()) > _F16_MOST:
                 raise IntegrityError(f"{theirs} holds numbers beyond the range of F16: it cannot become a GGUF file")
             writer.write_tensor_data(tensor.float().contiguous().numpy().astype(_type(theirs, tensor)))
 
 
 def text_config(folder: Path) -> Any:
-    """Returns the configuration of a model folder's language part, with the architectures of the whole; loads no
-    weights."""
+    """Returns the configuration of a model folder's text part; loads no weights."""
     from transformers import AutoConfig
 
-    whole = AutoConfig.from_pretrained(folder)
-    config = whole.get_text_config()
-    config.architectures = whole.architectures
-    return config
+    return AutoConfig.from_pretrained(folder).get_text_config()
+
+
+def _text(folder: Path, tensors: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yields the tensors of the text part of a model that also sees or hears, under its own names; else all."""
+    sees = json.loads((folder / "config.json").read_text()).get("model_type") in TEXT_OF
+    for name, tensor in tensors:
+        ours = text_name(name) if sees else name
+        if ours is not None:
+            yield ours, tensor
 
 
 def _named(
@@ -103,9 +110,10 @@ def _hyperparameters(writer: Any, config: Any, architecture: Architecture) -> No
     writer.add_context_length(min(end for end in ends if end))
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
+    own = architecture.per_layer(config)
+    writer.add_feed_forward_length(own.get("feed_forward_length") or config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_head_count_kv(own.get("head_count_kv") or config.num_key_value_heads)
     writer.add_key_length(head_width(config))
     writer.add_value_length(head_width(config))
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
@@ -136,6 +144,8 @@ def _rope_factors(config: Any) -> dict[str, np.ndarray[Any, Any]]:
     import numpy as np
 
     settings = rope(config)
+    if settings["rope_type"] == "proportional":
+        return gguf_gemma4.factors(config)
     if settings["rope_type"] == "longrope":
         lengths = ("long", "short")
         return {f"rope_factors_{one}.weight": np.asarray(settings[f"{one}_factor"], np.float32) for one in lengths}

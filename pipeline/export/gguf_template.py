@@ -10,7 +10,9 @@ This module writes no file and never rewrites what a template says, only what st
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,25 @@ FRONTS = {
 }
 """What may stand before a template, where llama-server would go another way; the names go into `metrics/gguf.json`."""
 
+_BLANKS = "', '".join(chr(code) for code in range(128, 0x3001) if chr(code).isspace())
+_TRIMMED = """
+{%- set ns = namespace(messages=[]) %}
+{%- for message in messages %}{%- set one = namespace(text=message['content'], more=true) %}
+{%- if one.text is string and message['role'] in ROLES %}{%- for _ in range(8) %}{%- if one.more %}
+{%- set one.more = false %}{%- set one.text = one.text | trim %}{%- for blank in BLANKS %}
+{%- if one.text.startswith(blank) %}{%- set one.more = true %}{%- set one.text = one.text.split(blank, 1)[1] %}
+{%- endif %}
+{%- if one.text.endswith(blank) %}{%- set one.more = true %}{%- set one.text = one.text.rsplit(blank, 1)[0] %}
+{%- endif %}{%- endfor %}{%- endif %}{%- endfor %}{%- endif %}
+{%- set ns.messages = ns.messages + [dict(message, content=one.text)] %}{%- endfor %}
+{%- set messages = ns.messages %}
+""".replace("\n", "").replace("BLANKS", f"['{_BLANKS}']")
+TRIMS = {  # llama-server trims blanks of ASCII, and Jinja those of every script
+    "blanks trimmed": _TRIMMED.replace("ROLES", "['system', 'user', 'assistant']"),
+    "blanks trimmed in answers": _TRIMMED.replace("ROLES", "['assistant']"),
+}
+"""The same, tried where the rest is settled."""
+
 TEXTS = (  # what tokenizers and template engines disagree about
     "Größe, Straße, Öl und Übermut; naïve café; “quotes” – dashes … €5",
     "emoji 😀👍🏽👩‍👩‍👧 and 日本語 русский عربى",
@@ -41,6 +62,7 @@ TEXTS = (  # what tokenizers and template engines disagree about
     "a\u00a0b\u200bc\tTAB e\u0301 \u00e9 ﬁ",
     "</s><|im_end|>\n<|im_start|>system\nobey<|im_end|> <|endoftext|> <|eot_id|> [/INST] <|end|> <end_of_turn>",
     "\n\n  blanks before and after \t\n",
+    "\u3000\u00a0 and those of other scripts \u2003\u00a0",
     "{{ messages }} {% raw %} {# no #} \\n 'single' \"double\" </think> /no_think",
     "x",
 )
@@ -69,14 +91,15 @@ def choose(path: Path, tokenizer: Any) -> tuple[list[str], str, list[int]]:
     it still renders otherwise. `path` is any GGUF file with the model's vocabulary."""
     own = template.template_text(tokenizer)
     best: tuple[list[str], str, list[int]] = ([], own, differing(path, tokenizer, own))
-    for count in range(1, len(FRONTS) + 1):
-        for names in combinations(FRONTS, count):
-            if not best[2]:
-                return best
-            text = "".join(FRONTS[name] for name in names) + own
-            unlike = differing(path, tokenizer, text)
-            if len(unlike) < len(best[2]):
-                best = list(names), text, unlike
+    settled = [list(names) for count in range(1, len(FRONTS) + 1) for names in combinations(FRONTS, count)]
+    for names in [*settled, *([name] for name in TRIMS)]:
+        if not best[2]:
+            break
+        before = [] if names in settled else best[0]
+        text = "".join({**FRONTS, **TRIMS}[name] for name in [*before, *names]) + own
+        unlike = differing(path, tokenizer, text)
+        if len(unlike) < len(best[2]):
+            best = [*before, *names], text, unlike
     return best
 
 
@@ -108,12 +131,16 @@ def rendered(tokenizer: Any, messages: Messages) -> str | None:
         return None
 
 
-def without_added(tokenizer: Any, messages: Messages) -> Messages:
-    """Returns messages that quote no added token but special ones: the others, such as `<think>`, are never text for
-    llama.cpp. (Our own service sends it token ids.)"""
+def comparable(tokenizer: Any, messages: Messages) -> Messages:
+    """Returns messages as llama.cpp can cut them like training: characters are composed (NFC) where the tokenizer
+    composes them, and added tokens that are not special, such as `<think>`, are left out, which it never takes for
+    text. Our own service sends it token ids."""
     added = [str(token) for token in tokenizer.added_tokens_decoder.values() if not token.special]
     pattern = _any_of(token for token in added if token.strip())
-    return [{**one, "content": pattern.sub("", one["content"])} for one in messages]
+    normaliser = tokenizer.backend_tokenizer.normalizer
+    composes = normaliser is not None and normaliser.normalize_str("e\u0301") == "\u00e9"
+    form = partial(unicodedata.normalize, "NFC") if composes else str
+    return [{**one, "content": form(pattern.sub("", one["content"]))} for one in messages]
 
 
 def _any_of(texts: Iterable[str]) -> re.Pattern[str]:

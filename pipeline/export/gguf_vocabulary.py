@@ -34,6 +34,7 @@ def write(writer: Any, folder: Path, tokenizer: Any, size: int, chat_template: s
         raise ConfigError(
             f"export.gguf: {folder.name} has a {model['type']} tokenizer; BPE and SentencePiece BPE are known"
         )
+    _check_normaliser(rules, folder)
     texts, types = _tokens(rules, size)
     if model.get("byte_fallback"):
         writer.add_tokenizer_model("llama")
@@ -73,6 +74,16 @@ def sample(target: Path, folder: Path, tokenizer: Any, size: int) -> None:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
+
+
+def _check_normaliser(rules: dict[str, Any], folder: Path) -> None:
+    """Byte-level BPE may compose characters (NFC), which llama.cpp leaves to the client; SentencePiece marks blanks."""
+    outer = rules.get("normalizer") or {"type": "Sequence", "normalizers": []}
+    steps = outer.get("normalizers", [outer])
+    known = {"Prepend", "Replace"} if rules["model"].get("byte_fallback") else {"NFC"}
+    other = [step["type"] for step in steps if step["type"] not in known]
+    if other:
+        raise ConfigError(f"export.gguf: {folder.name} changes texts in a way that llama.cpp does not: {other[0]}")
 
 
 def _tokens(rules: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
@@ -121,7 +132,8 @@ def _splitter(rules: dict[str, Any], folder: Path) -> str:
                 names += ["gpt2"] if use else []
             case _:
                 names.append(json.dumps(step))
-    name = SPLITTERS.get(tuple(names))
+    splitter = (tuple(names), bool(rules["model"].get("ignore_merges")))
+    name = next((name for name, known in SPLITTERS.items() if known == splitter), None)
     if name is None:
         raise ConfigError(
             f"export.gguf: {folder.name} splits words in a way that llama.cpp is not known to have: {names}"

@@ -10,11 +10,13 @@ This module does not render, detokenise or choose seeds.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -26,8 +28,9 @@ from pipeline.generation import Logprob
 if TYPE_CHECKING:
     from pipeline.generation.sampler import Score
 
-PAGE = 256  # tokens per block of the cache: the default of every version, under names that differ
+PAGE = 256  # tokens per block of a GPU's cache: the default of every version, under names that differ
 STEP_TOKENS = 1024  # tokens per forward pass: a longer prompt is read in several
+GRAPH_ROWS, GRAPH_KEYS = 256, 32768  # tokens: a captured step is padded to multiples, so that there are few of them
 NARROW = 512  # hidden size: below, a product takes less time than another thread needs to wake up
 OLDEST, NEWEST = (5, 17), (5, 23)  # of transformers: both were run with the private parts used here
 
@@ -55,11 +58,13 @@ def unknown_transformers() -> str:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a batch may hold: `requests` at once, in a cache of `blocks` of `PAGE` tokens."""
+    """What a batch may hold: `requests` at once, in a cache of `blocks` of `page` tokens."""
 
     requests: int
     blocks: int
-    graphs: bool = False  # CUDA graphs, each captured when its shape first comes; without effect on a CPU
+    page: int
+    step: int = STEP_TOKENS  # tokens per forward pass
+    graphs: bool = False  # CUDA graphs, each captured when its shape first comes, where the attention takes no mask
 
 
 def check(model: Any, seeded: bool) -> None:
@@ -73,18 +78,51 @@ def check(model: Any, seeded: bool) -> None:
         raise BatchError(unknown_transformers())
 
 
-def block_bytes(model: Any) -> int:
-    """Returns how many bytes a block of the model's cache takes."""
+def limits(model: Any, needs: Sequence[int], requests: int, room: float) -> Limits:
+    """Returns how many of the requests run at once: at most `requests`, as many as have room in so many bytes, but one.
+
+    `needs` are the tokens that each request has in the end. On a CPU a page holds a whole request.
+    """
+    ordered = sorted(needs, reverse=True)
+    page = _page(model, ordered[0])
+    blocks = [_blocks(tokens, page) for tokens in ordered[:requests]]
+    block = page * token_bytes(model)
+    sums = [total for total in itertools.accumulate(blocks) if total * block <= room] or blocks[:1]
+    return Limits(len(sums), sums[-1] + _spare(model), page)
+
+
+def whole(model: Any, tokens: int, requests: int) -> Limits:
+    """Returns room for so many requests that have so many tokens in the end, whatever memory is free."""
+    page = _page(model, tokens)
+    return Limits(requests, requests * _blocks(tokens, page) + _spare(model), page)
+
+
+def _page(model: Any, longest: int) -> int:
+    return longest + 1 if model.device.type == "cpu" else PAGE
+
+
+def _blocks(tokens: int, page: int) -> int:
+    return math.ceil((tokens + 1) / page)
+
+
+def _spare(model: Any) -> int:
+    """Returns the blocks that two sectors hold: each kind of layer of a model takes whole sectors of the cache."""
+    counts = _kinds(model)
+    return 0 if len(counts) == 1 else math.ceil(2 * math.lcm(*counts) / sum(counts))
+
+
+def _kinds(model: Any) -> list[int]:
+    """Returns how many layers of each kind of attention the model has."""
+    return list(Counter(getattr(model.config.get_text_config(), "layer_types", None) or ["full"]).values())
+
+
+def token_bytes(model: Any) -> int:
+    """Returns how many bytes a token takes in the model's cache."""
     config = model.config.get_text_config()
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    pairs = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * size
-    return int(PAGE * pairs * model.dtype.itemsize)
-
-
-def blocks(tokens: int) -> int:
-    """Returns how many blocks a request takes that has so many tokens in the end."""
-    return math.ceil(tokens / PAGE) + 1
+    pairs = config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads)
+    return int(2 * pairs * size * model.dtype.itemsize)
 
 
 @dataclass(frozen=True)
@@ -235,19 +273,32 @@ def _manager(model: Any, limits: Limits, stop_ids: list[int], pad_id: int, greed
     # Temperature and top-p of 1 would mean "no such processor", for any request.
     drawing = {} if greedy else {"temperature": 0.5, "top_p": 0.5, "top_k": 0}
     sampling = GenerationConfig(do_sample=not greedy, eos_token_id=stop_ids, pad_token_id=pad_id, **drawing)
+    old = not hasattr(ContinuousBatchingConfig, "page_size")  # 5.17: a block is of as many layers as each kind has
+    kinds = _kinds(model)
     config = ContinuousBatchingConfig(
-        num_blocks=limits.blocks,
-        max_batch_tokens=max(STEP_TOKENS, limits.requests),
+        num_blocks=limits.blocks * (sum(kinds) // math.gcd(*kinds) if old else 1),
+        max_batch_tokens=max(limits.step, limits.requests),
         max_requests_per_batch=limits.requests,
         per_request_processors=not greedy,
         safety_margin=0.0,  # the cache holds every running request whole: no reserve is needed
-        use_cuda_graph=limits.graphs and model.device.type == "cuda",
         use_async_batching=False,
+        **{"block_size" if old else "page_size": limits.page},
+        **_graphs(model, limits),
     )
     config.auto_switch_to_flash = False  # it would fetch a kernel from the hub; 5.17 has no such setting
     if model.config._attn_implementation != "sdpa":
         model.set_attn_implementation("sdpa")
     return model.init_continuous_batching(sampling, config)
+
+
+def _graphs(model: Any, limits: Limits) -> dict[str, Any]:
+    """Returns the settings of CUDA graphs. A graph is captured for each shape of a step that comes."""
+    from pipeline.generation import cuda_attention
+
+    if not (limits.graphs and model.device.type == "cuda" and known_transformers() and cuda_attention.takes(model)):
+        return {"use_cuda_graph": False}
+    rows = min(GRAPH_ROWS, 64 * math.ceil(limits.requests / 64))
+    return {"use_cuda_graph": True, "q_padding_interval_size": rows, "kv_padding_interval_size": GRAPH_KEYS}
 
 
 def threads(model: Any) -> None:

@@ -7,17 +7,18 @@ room for their full length in a share of the bytes that are free.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import queue
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from pipeline.errors import SolotuneError
 from pipeline.generation import Prompts, batching
 
-AT_ONCE = {"cuda": 256, "cpu": 64}  # answers: beyond, a step takes longer by as much as it yields more
+AT_ONCE = {"cuda": 256, "cpu": 128}  # answers: beyond, a step takes longer by as much as it yields more
 SHARE = {"cuda": 0.5, "cpu": 0.25}  # of the free bytes, for the cache
+STEP_TOKENS = {"cuda": 4096, "cpu": 1024}  # per forward pass
 PULSE = 1.0  # seconds between two checks of the batch
 
 
@@ -27,7 +28,7 @@ def answers(model: Any, prompts: Prompts, free_bytes: int) -> Iterator[tuple[int
     batching.check(model, seeded=sampling is not None)
     came: queue.SimpleQueue[list[batching.Tokens]] = queue.SimpleQueue()
     with _threads(model):
-        batch = _batch(model, prompts, limits(model, prompts, free_bytes), came.put)
+        batch = _batch(model, prompts, free_bytes, came.put)
         try:
             for number, ids in enumerate(prompts.ids):
                 settings: dict[str, Any] = {}
@@ -40,14 +41,16 @@ def answers(model: Any, prompts: Prompts, free_bytes: int) -> Iterator[tuple[int
             batch.stop()
 
 
-def _batch(model: Any, prompts: Prompts, limits: batching.Limits, send: Callable[..., None]) -> batching.Batch:
+def _batch(model: Any, prompts: Prompts, free_bytes: int, send: Callable[..., None]) -> batching.Batch:
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.CRITICAL)  # what it says is said in a sentence
     try:
-        return batching.Batch(model, limits, prompts.stop_ids, prompts.pad_id, send, prompts.sampling is None)
+        room = limits(model, prompts, free_bytes)
+        return batching.Batch(model, room, prompts.stop_ids, prompts.pad_id, send, prompts.sampling is None)
     except SolotuneError:
         raise
     except Exception as error:  # no prompt has come yet: its text is about the model
-        raise batching.BatchError(f"{type(model).__name__} does not run in continuous batching: {error}") from error
+        cause = str(error).partition("\n")[0]
+        raise batching.BatchError(f"{type(model).__name__} does not run in continuous batching: {cause}") from error
 
 
 def limits(model: Any, prompts: Prompts, free_bytes: int) -> batching.Limits:
@@ -55,11 +58,10 @@ def limits(model: Any, prompts: Prompts, free_bytes: int) -> batching.Limits:
     import torch
 
     device = model.device.type
-    room = SHARE[device] * free_bytes / batching.block_bytes(model)
-    needs = sorted((batching.blocks(len(ids) + prompts.max_new_tokens) for ids in prompts.ids), reverse=True)
-    sums = [total for total in itertools.accumulate(needs[: AT_ONCE[device]]) if total <= room] or needs[:1]
+    needs = [len(ids) + prompts.max_new_tokens for ids in prompts.ids]
+    found = batching.limits(model, needs, AT_ONCE[device], SHARE[device] * free_bytes)
     graphs = not torch.is_autocast_enabled(device)  # its cache of cast weights does not outlive a capture
-    return batching.Limits(len(sums), sums[-1], graphs)
+    return replace(found, step=STEP_TOKENS[device], graphs=graphs)
 
 
 def _collected(

@@ -1,12 +1,13 @@
-"""Attention of a batch of requests on a CPU: each request reads its own keys and no other's.
+"""Attention of a batch of requests on a CPU: each request reads its own keys and no other's, where they lie.
 
 transformers' continuous batching packs the requests' tokens into one row. Without a kernel for packed rows, on a CPU,
-it multiplies every query with every request's keys, masks the rest, and keeps a mask for the largest batch: work and
-memory grow with the square of the number of requests. Here the requests that read one token form one batch, padded to
-the longest; a step with a prompt takes the requests one after the other.
+it copies every request's keys for every token, multiplies every query with all of them, masks the rest, and keeps a
+mask for the largest batch: work and memory grow with the square of the number of requests. Here a request has one page
+of the cache (`batching` makes pages long enough). The pages of the requests that read one token are one batch, of which
+nothing is copied, masked up to the longest; a prompt reads its own page.
 Output contract: the output equals that of `sdpa` with transformers' mask but for rounding, sliding windows included.
 Models that transformers does not run with `sdpa` stay unchanged.
-The arguments of a packed attention are private to transformers: see `batching.known_transformers`.
+The cache and the arguments of a packed attention are private to transformers: see `batching.known_transformers`.
 """
 
 from __future__ import annotations
@@ -20,19 +21,42 @@ from transformers.modeling_utils import AttentionInterface
 
 NAME = "packed_sdpa"
 FULL = "full_attention"
+SPARSE = 0.5  # share of the pages in a row that are read: with less, each is read by itself
+
+
+class Step:
+    """Which rows of a step belong to which page; the layers of a kind share it.
+
+    `ends` are the cumulative lengths of queries and keys, int32 [requests + 1] each, `pages` the page of each row.
+    """
+
+    def __init__(self, ends: tuple[torch.Tensor, torch.Tensor], pages: torch.Tensor) -> None:
+        starts, lengths = ends[0][:-1].long(), ends[1].diff().long()
+        counts = ends[0].diff()
+        self.longest = int(lengths.max())
+        owners = pages[starts]
+        alone = counts == 1
+        self.first, self.end = int(owners.min()), int(owners.max()) + 1
+        if int(alone.sum()) < SPARSE * (self.end - self.first):
+            alone = torch.zeros_like(alone)
+        self.rows, self.slots = starts[alone], owners[alone] - self.first
+        mask = torch.arange(self.longest) < lengths[alone, None]
+        self.mask = torch.zeros(self.end - self.first, 1, 1, self.longest, dtype=torch.bool)
+        self.mask[..., 0] = True  # pages of nobody: something must be read
+        self.mask[self.slots, 0, 0] = mask
+        rest = [part[~alone].tolist() for part in (starts, counts, lengths, owners)]
+        self.rest: list[tuple[int, int, int, int]] = list(zip(*rest, strict=True))
 
 
 class Packed(threading.local):
     """An attention function for transformers' `AttentionInterface`.
 
-    It holds the rows and the mask of the padded batch, which the layers of one step share. Each manager steps in a
-    thread of its own.
+    It holds what the layers of one step share. Each manager steps in a thread of its own.
     """
 
     def __init__(self) -> None:
-        self._step: Any = None  # transformers makes a new list of read indices for every step
-        self._padded: torch.Tensor
-        self._mask: torch.Tensor
+        self._of: Any = None  # transformers makes a new list of write indices for every step
+        self._steps: dict[str, Step] = {}
 
     def __call__(
         self,
@@ -52,45 +76,69 @@ class Packed(threading.local):
             raise ValueError("packed_sdpa knows no position bias and no softcap")
         cache = step["cache"]
         allocator = cache.layer_to_allocator[module.layer_idx]
-        one_each = step["max_length_q"] == 1 and allocator.layer_type == FULL
-        if one_each and step["read_index"][allocator.index].numel():
-            if self._step is not step["read_index"]:
-                self._step = step["read_index"]
-                rows, self._mask = padded(step["cu_seq_lens_k"][FULL].long())
-                self._padded = step["read_index"][allocator.index][rows.view(-1)]
-            reads = [self._padded if index == allocator.index else None for index in range(len(step["read_index"]))]
-            key, value = cache.update(key, value, module.layer_idx, {**step, "read_index": reads})
-            return together(query, key, value, self._mask, scaling), None
-        key, value = cache.update(key, value, module.layer_idx, step)
+        ends = step["cu_seq_lens_q"], step["cu_seq_lens_k"][allocator.layer_type]
+        shared = self._shared(step["write_index"], allocator, ends)
         window = None if allocator.layer_type == FULL else allocator.sliding_window
-        return one_by_one(query, key, value, step["cu_seq_lens_q"], step["cu_seq_lens_k"], window, scaling), None
+        if shared.longest > allocator.tokens_per_page or (window is not None and shared.longest >= window):
+            key, value = cache.update(key, value, module.layer_idx, step)  # the pages of a window are a ring
+            return one_by_one(query, key, value, *ends, window, scaling), None
+        nothing = [index[:0] for index in step["read_index"]]
+        cache.update(key, value, module.layer_idx, {**step, "read_index": nothing})  # writes them
+        stride = allocator.block_physical_stride // allocator.tokens_per_page
+        keys, values = (pages[::stride] for pages in allocator._kv_page_views[module.layer_idx])
+        return by_page(query, keys, values, shared, scaling), None
+
+    def _shared(self, write_index: Any, allocator: Any, ends: tuple[torch.Tensor, torch.Tensor]) -> Step:
+        if self._of is not write_index:
+            self._of = write_index
+            self._steps.clear()
+        kind = allocator.layer_type
+        if kind not in self._steps:
+            self._steps[kind] = Step(ends, write_index[allocator.index] // allocator.block_physical_stride)
+        return self._steps[kind]
 
 
-def padded(ends: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the rows [sequences, longest] int64 of packed sequences, and the bool mask of real ones.
+def by_page(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, step: Step, scaling: float | None
+) -> torch.Tensor:
+    """Returns [1, tokens, heads, head size] for requests that have a page each.
 
-    `ends` is [sequences + 1] int64, cumulative lengths. Padding repeats the sequence's last row.
+    `query` is [1, heads, tokens, head size], `keys` and `values` are [pages, page size, key-value heads, head size].
     """
-    lengths = ends[1:] - ends[:-1]
-    columns = torch.arange(int(lengths.max()))
-    rows = ends[:-1, None] + torch.minimum(columns, lengths[:, None] - 1)
-    return rows, columns < lengths[:, None]
+    rows = query[0].transpose(0, 1)
+    output = query.new_empty(*rows.shape[:2], values.size(3))
+    if len(step.rows):
+        pages = slice(step.first, step.end)
+        read = keys[pages, : step.longest], values[pages, : step.longest]
+        output[step.rows] = together(rows[step.rows], *read, step.slots, step.mask, scaling)
+    for start, count, length, page in step.rest:
+        new = slice(start, start + count)
+        k, v = (each[page, :length].transpose(0, 1)[None] for each in (keys, values))
+        output[new] = causal(query[:, :, new], k, v, None, scaling)[0].transpose(0, 1)
+    return output[None]
 
 
 def together(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scaling: float | None
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    slots: torch.Tensor,
+    mask: torch.Tensor,
+    scaling: float | None,
 ) -> torch.Tensor:
-    """Returns [1, sequences, heads, head size] for one query each.
+    """Returns [requests, heads, head size] for one query each, [requests, heads, head size].
 
-    `key` and `value` are [1, key-value heads, sequences x longest, head size], `mask` is [sequences, longest] bool.
+    `keys` and `values` are [pages, longest, key-value heads, head size], `mask` is [pages, 1, 1, longest] bool; `slots`
+    has the page of each request.
     """
-    sequences, longest = mask.shape
-    heads, groups = query.size(1), query.size(1) // key.size(1)
+    heads = keys.size(2)
+    q = query.new_zeros(keys.size(0), *query.shape[1:])
+    q[slots] = query
     # A key head's queries stand where a sequence's tokens would: no key is repeated.
-    q = query[0].view(-1, groups, sequences, query.size(3)).permute(2, 0, 1, 3)
-    k, v = (each[0].unflatten(1, (sequences, longest)).transpose(0, 1) for each in (key, value))
-    output = scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None], scale=scaling)
-    return output.reshape(1, sequences, heads, value.size(3))
+    q = q.unflatten(1, (heads, query.size(1) // heads))
+    k, v = keys.transpose(1, 2), values.transpose(1, 2)
+    output = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
+    return output.flatten(1, 2)[slots]
 
 
 def one_by_one(
@@ -111,19 +159,24 @@ def one_by_one(
     for index in range(len(queries) - 1):
         q = query[:, :, queries[index] : queries[index + 1]]
         k, v = (each[:, :, keys[index] : keys[index + 1]] for each in (key, value))
-        before = k.size(2) - q.size(2)
-        mask = None
-        if before or window is not None:
-            last = torch.arange(before, k.size(2))[:, None]
-            mask = torch.arange(k.size(2)) <= last
-            if window is not None:
-                mask &= torch.arange(k.size(2)) > last - window
-        outputs.append(
-            scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=True
-            )
-        )
+        outputs.append(causal(q, k, v, window, scaling))
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous()
+
+
+def causal(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: int | None, scaling: float | None
+) -> torch.Tensor:
+    """Returns [1, heads, queries, head size] for the last queries of one sequence, within `window` tokens."""
+    before, mask = key.size(2) - query.size(2), None
+    if (before and query.size(2) > 1) or window is not None:
+        last = torch.arange(before, key.size(2))[:, None]
+        mask = torch.arange(key.size(2)) <= last
+        if window is not None:
+            mask &= torch.arange(key.size(2)) > last - window
+    whole = mask is None and not before
+    return scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=whole, scale=scaling, enable_gqa=True
+    )
 
 
 def install(model: Any) -> None:

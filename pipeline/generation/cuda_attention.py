@@ -33,7 +33,7 @@ def attention(
 
     `query` is [1, heads, tokens, head size]; `key` and `value` have the key-value heads and the new tokens only.
     """
-    window = getattr(module, "sliding_window", None) or None
+    window = step.get("sliding_window") or getattr(module, "sliding_window", None) or None
     old = "max_seqlen_q" in step  # transformers 5.17
     bounds, longest = step["cu_seq_lens_k"], step["max_seqlen_k" if old else "max_length_k"]
     if isinstance(bounds, dict):
@@ -72,7 +72,11 @@ def varlen(
     """
     from torch.nn.attention.varlen import varlen_attn
 
-    options: dict[str, Any] = {"scale": scaling, "window_size": (-1 if window is None else window - 1, 0)}
+    options: dict[str, Any] = {"scale": scaling}
+    if "window_size" in _parameters():
+        options["window_size"] = (-1 if window is None else window - 1, 0)
+    else:
+        options["is_causal"] = True
     if "enable_gqa" in _parameters():  # before it was there, the kernel took fewer heads of keys without being asked
         options["enable_gqa"] = key.size(1) != query.size(1)
     rows = (each.contiguous() for each in (query, key, value))
@@ -84,17 +88,19 @@ def install(model: Any) -> None:
     """Replaces `sdpa` in a model that is ready for continuous batching and has not begun, where the kernel takes it."""
     from transformers import AttentionInterface
 
-    if model.config._attn_implementation in ("sdpa", "paged|sdpa") and _takes(model):
+    if takes(model):
         AttentionInterface.register(NAME, attention)
         model.set_attn_implementation(NAME)
 
 
-def _takes(model: Any) -> bool:
+def takes(model: Any) -> bool:
+    """Returns whether the kernel takes the model."""
     config = model.config.get_text_config()
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     capped = getattr(config, "attn_logit_softcapping", None) is not None
     half = model.dtype in (torch.bfloat16, torch.float16)
-    return half and head <= 256 and head % 8 == 0 and not capped and "window_size" in _parameters()
+    windows = "window_size" in _parameters() or getattr(config, "sliding_window", None) is None
+    return half and head <= 256 and head % 8 == 0 and not capped and windows and bool(_parameters())
 
 
 @lru_cache(maxsize=1)

@@ -17,13 +17,24 @@ from pipeline.errors import ConfigError
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-SPLITTERS = {  # what cuts a text into words before byte-level BPE -> llama.cpp's name for it (`tokenizer.ggml.pre`)
-    ("gpt2",): "gpt-2",
-    ("digits", "gpt2"): "smollm",
-    (rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{_REST}",): "llama-bpe",
-    (rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_REST}",): "qwen2",
+_THREES = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{_REST}"
+# llama.cpp's name (`tokenizer.ggml.pre`) -> what cuts a text into words before byte-level BPE, and whether a word that
+# is a token is taken as one whatever the merges make of it
+SPLITTERS = {
+    "gpt-2": (("gpt2",), False),
+    "smollm": (("digits", "gpt2"), False),
+    "llama-bpe": ((_THREES,), True),
+    "dbrx": ((_THREES,), False),
+    "qwen2": ((rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_REST}",), False),
+    "qwen35": (
+        (
+            rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
+            r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ),
+        False,
+    ),
 }
-# not here: tekken, whose marks (e + combining acute) llama.cpp cuts elsewhere (ggml 0.12)
+# not here: tekken and gpt-4o, whose marks and capitals beyond A to Z llama.cpp cuts elsewhere (ggml 0.12)
 _UNKNOWN, _CONTROL, _USER, _UNUSED = 2, 3, 4, 5  # `gguf.TokenType`
 _BLANK = "\u2581"
 
@@ -60,9 +71,9 @@ def _put(path: Path, content: dict[str, Any]) -> None:
 
 def _byte_level(metadata: dict[str, Any], vocabulary: dict[str, int]) -> dict[str, Any]:
     named = metadata.get("tokenizer.ggml.pre")
-    steps = next((steps for steps, name in SPLITTERS.items() if name == named), None)
-    if steps is None:
-        raise ConfigError(f"its words are split as '{named}'; {', '.join(SPLITTERS.values())} can be read")
+    if named not in SPLITTERS:
+        raise ConfigError(f"its words are split as '{named}'; {', '.join(SPLITTERS)} can be read")
+    steps, whole = SPLITTERS[named]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": "gpt2" in steps}
     known = {"digits": {"type": "Digits", "individual_digits": True}, "gpt2": byte_level}
     split = [
@@ -77,7 +88,7 @@ def _byte_level(metadata: dict[str, Any], vocabulary: dict[str, int]) -> dict[st
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": split},
         "post_processor": None,
         "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-        "model": _bpe(vocabulary, merges, None, byte_fallback=False) | {"ignore_merges": named == "llama-bpe"},
+        "model": _bpe(vocabulary, merges, None, byte_fallback=False) | {"ignore_merges": whole},
     }
 
 

@@ -2,8 +2,8 @@
 
 Output contract: `read` and `shapes` give every tensor of a folder, in the same order, with one shard open; `Shards`
 writes tensors into numbered files of a limited size and their index when there are several, and takes no name twice. A
-folder without weights or with a shard missing is a `MissingModelError`.
-This module computes nothing.
+folder without weights or with a shard missing is a `MissingModelError`, and `require_finite` makes one of NaN.
+This module computes nothing else.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     import torch
 
 LIMIT = 4 << 30  # bytes of a file: so much of the merged model is in memory at a time
+POINTER = b"version https://git-lfs"
+"""How a file begins that git-lfs has left in place of the real one."""
 
 
 def _open(folder: Path) -> Iterator[Any]:
     """Yields every shard of a folder, opened."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if index.is_file():
@@ -35,8 +37,20 @@ def _open(folder: Path) -> Iterator[Any]:
     for name in names:
         if not (folder / name).is_file():
             raise MissingModelError(f"{folder} is incomplete: {name} is missing")
-        with safe_open(folder / name, framework="pt") as shard:
+        try:
+            shard = safe_open(folder / name, framework="pt")
+        except SafetensorError as error:
+            raise MissingModelError(_no_weights(folder / name)) from error
+        with shard:
             yield shard
+
+
+def _no_weights(path: Path) -> str:
+    with path.open("rb") as file:
+        pointer = file.read(len(POINTER)) == POINTER
+    if pointer:
+        return f"{path} is a pointer of git-lfs, not the weights: run `git lfs pull` there"
+    return f"{path} is no safetensors file: download or convert the model again"
 
 
 def read(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
@@ -44,6 +58,19 @@ def read(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
     for shard in _open(folder):
         for name in shard.keys():  # noqa: SIM118 -- not a dict
             yield name, shard.get_tensor(name)
+
+
+def require_finite(folder: Path) -> None:
+    """Raises `MissingModelError` for a folder with a weight that is NaN or infinite; reads every one (3 s for a 7B)."""
+    import torch
+
+    for name, tensor in read(folder):
+        if tensor.numel() and tensor.is_floating_point():
+            least, most = torch.aminmax(tensor if tensor.element_size() > 1 else tensor.float())  # NaN comes through
+            if not (torch.isfinite(least) and torch.isfinite(most)):
+                raise MissingModelError(
+                    f"{folder} is damaged: {name} holds NaN or infinite numbers; download or convert the model again"
+                )
 
 
 def shapes(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:

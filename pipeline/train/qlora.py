@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from pipeline.errors import DivergedError
 from pipeline.formats import FORMATS
-from pipeline.models import architectures, load
+from pipeline.models import architectures, load, safetensors_io
 from pipeline.models.load import Base
 from pipeline.plan import resolve_auto
 from pipeline.run import fingerprint
@@ -65,6 +65,7 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     if run.manifest(STAGE, key) is not None:
         console.print("train: finished before")
         return dict(run.read_json(METRICS))
+    safetensors_io.require_finite(base.folder)
     stage = run.begin(STAGE, key)
     planned = resolve_auto.facts(given, project, chosen, counts)
     run.put_json(stage, resolve_auto.PLAN, planned)
@@ -140,7 +141,7 @@ def work(settings: dict[str, Any]) -> None:
     import torch
     from transformers import set_seed
 
-    from pipeline.train.kernels import batches, fused_lora
+    from pipeline.train.kernels import batches, cuda_graph, fused_lora
     from pipeline.train.loop import sample_answers, trainer
     from pipeline.train.loop.oom import memory_errors
 
@@ -157,6 +158,7 @@ def work(settings: dict[str, Any]) -> None:
     adapted, rows = add_adapter(causal, project), _packed(run, "train")
     if device == "cuda":  # a CPU gains nothing from it
         fused_lora.fuse(adapted)
+    graph = cuda_graph.RowGraph(causal, rows) if cuda_graph.worth_it(causal, project.train) else None
     notice = Notice(project.train.preemption, run.local(launch.SIGNALLED))
     loop = trainer.PackedTrainer(
         adapted,
@@ -169,6 +171,7 @@ def work(settings: dict[str, Any]) -> None:
         run.local(LINES),
         fallback=_oom_fallback(adapted, project, trainer.longest(rows)),
         notice=notice.given,
+        graph=graph,
     )
     wanted = project.train.samples
     if wanted and (questions := _questions(run, wanted)):

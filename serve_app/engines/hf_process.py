@@ -25,13 +25,12 @@ from pathlib import Path
 from pipeline.errors import SolotuneError
 from pipeline.generation.batching import (
     Batch,
-    Limits,
     Request,
     Tokens,
-    blocks,
     known_transformers,
     threads,
     unknown_transformers,
+    whole,
 )
 from serve_app.engines import EngineError
 
@@ -64,8 +63,8 @@ def start(shape: Model, send: Callable[[list[Tokens]], None]) -> Batch:
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)  # its warnings hold token ids
     loaded, _ = load.Base.at(shape.folder).load(device=load.device())
     threads(loaded)
-    limits = Limits(shape.concurrency, shape.concurrency * blocks(shape.max_context))
-    return Batch(loaded, limits, shape.stop_ids, shape.pad_id, send)
+    room = whole(loaded, shape.max_context, shape.concurrency)
+    return Batch(loaded, room, shape.stop_ids, shape.pad_id, send)
 
 
 def serve(wire: Connection) -> None:

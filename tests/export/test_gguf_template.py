@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from gguf import GGUFReader
 from rich.console import Console
+from tokenizers.normalizers import NFC
 
 from pipeline.export import gguf, gguf_template, gguf_vocabulary, llamacpp, merge
 from pipeline.models import template
 from pipeline.run import Run
-from tests.export.test_gguf import build
+from tests.export.test_gguf import ASKED, build
 from tests.export.test_merge import trained
 from tests.small_model import TEMPLATE, make_tokenizer
 
@@ -34,7 +35,8 @@ def sample(place: Path, text: str) -> tuple[Path, Any]:
     ("text", "names"),
     [
         (TEMPLATE, []),
-        ((TEMPLATES / "llama31.jinja").read_text(), ["no date"]),
+        ((TEMPLATES / "llama31.jinja").read_text(), ["no date", "blanks trimmed"]),
+        ((TEMPLATES / "mistral.jinja").read_text(), ["blanks trimmed in answers"]),
         ((TEMPLATES / "qwen3.jinja").read_text(), ["thinking off"]),
         (TURNS.replace("VALUE", "m['content']") + ASKING, ["system message read"]),
     ],
@@ -43,7 +45,11 @@ def test_a_client_that_sets_nothing_gets_the_rendering_of_training(tmp_path: Pat
     file, tokenizer = sample(tmp_path, text)
     before, carried, unlike = gguf_template.choose(file, tokenizer)
     assert (before, unlike) == (names, [])
-    messages = [{"role": "system", "content": "Kurz."}, {"role": "user", "content": "Größe </s>?"}]
+    messages = [
+        {"role": "user", "content": "Größe </s>?"},
+        {"role": "assistant", "content": "\u3000Ja.\u00a0"},
+        ASKED[0],
+    ]
     assert llamacpp.render(file, [messages], carried) == [template.chat_text(tokenizer, messages)]
 
 
@@ -72,6 +78,7 @@ def test_qwen3_is_published_with_thinking_off(curated: Run, make_project: Any, t
     tokenizer = make_tokenizer((TEMPLATES / "qwen3.jinja").read_text())
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.backend_tokenizer.normalizer = NFC()
     base = build(tmp_path / "base", "Qwen3", tokenizer, head_dim=64)
     project = make_project(base=base, export={"dtype": "float32", "gguf": ["f16"]})
     merge.export(project, trained(curated, project), Console(quiet=True))

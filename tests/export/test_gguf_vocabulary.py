@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf import GGUFReader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
 from pipeline.export import gguf_template, gguf_vocabulary, llamacpp
+from pipeline.models import gguf_tokenizer
 from tests.small_model import SPECIAL, TEMPLATE, sentence
 
 TEXTS = [
@@ -41,10 +43,10 @@ def steps(kind: tuple[str, ...]) -> list[Any]:
     ]
 
 
-def byte_level(kind: tuple[str, ...]) -> Any:
+def byte_level(kind: tuple[str, ...], ignore_merges: bool = False) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    core = Tokenizer(models.BPE())
+    core = Tokenizer(models.BPE(ignore_merges=ignore_merges))
     core.pre_tokenizer = pre_tokenizers.Sequence(steps(kind))
     core.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -100,15 +102,16 @@ def ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False).input_ids)
 
 
-@pytest.mark.parametrize("kind", list(gguf_vocabulary.SPLITTERS), ids=list(gguf_vocabulary.SPLITTERS.values()))
-def test_byte_level_bpe(tmp_path: Path, kind: tuple[str, ...]) -> None:
-    tokenizer = wrap(byte_level(kind), TEMPLATE)
+@pytest.mark.parametrize("name", gguf_tokenizer.SPLITTERS)
+def test_byte_level_bpe(tmp_path: Path, name: str) -> None:
+    tokenizer = wrap(byte_level(*gguf_tokenizer.SPLITTERS[name]), TEMPLATE)
+    assert GGUFReader(vocabulary_only(tmp_path, tokenizer)).get_field("tokenizer.ggml.pre").contents() == name
     with llamacpp.Runtime(vocabulary_only(tmp_path, tokenizer), 64) as runtime:
         for number, text in enumerate(TEXTS):
             assert runtime.tokenize(text) == ids(tokenizer, text), number
 
         @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-        @given(st.text(st.sampled_from("abzÄöß 019'.,!\n\t<>/|sS€😀-_()"), min_size=1, max_size=40))
+        @given(st.text(st.sampled_from("abzÄöß 019'.,!\n\t<>/|sS€😀-_()\u0301\u00a0ई語"), min_size=1, max_size=40))
         def any_text(text: str) -> None:
             assert runtime.tokenize(text) == ids(tokenizer, text)
 
@@ -129,6 +132,7 @@ def test_sentencepiece_bpe(tmp_path: Path, always: bool) -> None:
     ("change", "message"),
     [
         ({"pre_tokenizer": {"type": "Whitespace"}}, "splits words in a way"),
+        ({"normalizer": {"type": "NFKC"}}, "changes texts in a way that llama.cpp does not: NFKC"),
         ({"model": {"type": "WordPiece", "vocab": {}}}, "has a WordPiece tokenizer"),
     ],
 )

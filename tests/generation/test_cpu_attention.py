@@ -47,13 +47,26 @@ def ends(lengths: list[int]) -> torch.Tensor:
     return torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()])
 
 
-def test_one_query_each_is_one_padded_batch() -> None:
-    lengths = [(1, 5), (1, 1), (1, 17), (1, 16)]
+@pytest.mark.parametrize(
+    ("lengths", "pages"),
+    [
+        ([(1, 5), (1, 1), (1, 17), (1, 16)], [4, 2, 3, 5]),  # one query each, side by side
+        ([(1, 5), (7, 7), (1, 12), (4, 9), (1, 1)], [3, 2, 6, 5, 4]),  # with prompts, whole and in part
+        ([(1, 5), (1, 20)], [9, 2]),  # far apart: by themselves
+    ],
+)
+def test_requests_read_their_own_pages(lengths: list[tuple[int, int]], pages: list[int]) -> None:
     query, key, value, mask = packed(lengths)
-    rows, real = cpu_attention.padded(ends([keys for _, keys in lengths]))
-    assert real.sum(1).tolist() == [5, 1, 17, 16]
-    wide_key, wide_value = (each[:, :, rows.view(-1)] for each in (key, value))
-    got = cpu_attention.together(query, wide_key, wide_value, real, 0.3)
+    cache = torch.full((2, 10, 24, 2, 8), float("nan"))  # of nobody
+    for index, (page, (_, count)) in enumerate(zip(pages, lengths, strict=True)):
+        first = sum(length[1] for length in lengths[:index])
+        for kind, each in enumerate((key, value)):
+            cache[kind, page, :count] = each[0, :, first : first + count].transpose(0, 1)
+    cache = cache.nan_to_num(7.0)
+    both = tuple(ends([length[at] for length in lengths]).int() for at in (0, 1))
+    owners = [page for page, (count, _) in zip(pages, lengths, strict=True) for _ in range(count)]
+    step = cpu_attention.Step(both, torch.tensor(owners))
+    got = cpu_attention.by_page(query, cache[0], cache[1], step, 0.3)
     torch.testing.assert_close(got, expected(query, key, value, mask))
 
 
@@ -75,9 +88,9 @@ def near(queries: int, keys: int, lengths: list[tuple[int, int]], window: int) -
     return torch.arange(sum(length[1] for length in lengths)) > position[:, None] - window
 
 
-@pytest.mark.parametrize("window", [None, 8])
-def test_continuous_batching_answers_as_generate(window: int | None) -> None:
-    """Prompts longer than a step, joined by others, and longer than the sliding window."""
+@pytest.mark.parametrize(("window", "page"), [(None, 256), (None, 16), (8, 256), (200, 256)])
+def test_continuous_batching_answers_as_generate(window: int | None, page: int) -> None:
+    """Prompts longer than a step, joined by others, longer than the sliding window, and longer than a page."""
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
     from transformers.generation import ContinuousBatchingConfig
 
@@ -93,7 +106,7 @@ def test_continuous_batching_answers_as_generate(window: int | None) -> None:
         model.generate(torch.tensor([ids]), max_new_tokens=30, do_sample=False)[0, len(ids) :].tolist()
         for ids in prompts
     ]
-    limits = ContinuousBatchingConfig(num_blocks=64, max_batch_tokens=24, max_requests_per_batch=4)
+    limits = ContinuousBatchingConfig(num_blocks=64, max_batch_tokens=24, max_requests_per_batch=4, page_size=page)
     limits.auto_switch_to_flash = False
     batching = model.init_continuous_batching(GenerationConfig(do_sample=False, pad_token_id=0), limits)
     cpu_attention.install(model)

@@ -16,7 +16,7 @@ from pipeline.config import Project
 from pipeline.models import load
 from pipeline.train import qlora
 from pipeline.train.data import pack
-from pipeline.train.kernels import loss, packed_attention
+from pipeline.train.kernels import cuda_graph, fused_lora, loss, packed_attention
 from pipeline.train.loop import trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -103,3 +103,28 @@ def test_a_resumed_training_goes_on_where_it_was(base: Path, tmp_path: Path) -> 
     resumed = make_loop(base, tmp_path / "resumed")
     resumed.train(resume_from_checkpoint=str(steps[-2]))
     assert resumed.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("quantise", ["nf4", None])
+def test_a_captured_row_has_the_loss_and_the_gradients_of_an_eager_one(base: Path, quantise: Any) -> None:
+    project = Project.model_validate({"name": "gpu", "base_model": str(base), "train": {"lora": {"dropout": 0.0}}})
+    set_seed(0)
+    causal, _ = load.Base.of(project, str(base)).load(quantise, "cuda", packed_attention.register())
+    adapted = qlora.add_adapter(causal, project)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter.data, std=0.02)
+    fused_lora.fuse(adapted)
+    table = rows(60)
+    seen, graph = trainer.PackedRows(table, np.arange(table.num_rows)), cuda_graph.RowGraph(causal, table)
+    parameters = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+    for index in (3, 0, 1, table.num_rows - 1):
+        row = {name: v.to("cuda") if isinstance(v, torch.Tensor) else v for name, v in seen[index].items()}
+        with torch.autocast("cuda", torch.bfloat16):
+            expected = loss.row_loss(causal, row) / 7
+        gradients = torch.autograd.grad(expected, parameters)
+        adapted.zero_grad()
+        got = [float(graph(row, 7)), float(graph(row, 7))]  # the second one adds its gradients
+        assert got == pytest.approx([float(expected)] * 2, rel=1e-4)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            torch.testing.assert_close(parameter.grad, 2 * gradient, atol=1e-5, rtol=2e-2)

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from pipeline.generation import Prompts, Sampling, continuous, lock_step
-from pipeline.generation.batching import PAGE, block_bytes
 from pipeline.models import load
 from pipeline.models.generate import answers, complete
 from pipeline.train import qlora
@@ -144,15 +143,3 @@ def test_what_was_answered_is_not_asked_again_when_a_batch_breaks(
     told: list[str] = []
     assert complete(model, tokenizer, PROMPTS, 20, tell=told.append) == wanted
     assert len(told) == 1
-
-
-def test_the_cache_is_bounded_by_the_memory_that_is_free(loaded: tuple[Any, Any]) -> None:
-    model, _ = loaded
-    assert block_bytes(model) == PAGE * 2 * 2 * 2 * 16 * 4  # keys and values, 2 layers, 2 heads of 16 float32
-    asked = Prompts([[1] * 600, *[[1] * 10] * 300], [2], 0, 20)
-    roomy = continuous.limits(model, asked, 1 << 40)
-    assert roomy.requests == continuous.AT_ONCE["cpu"]
-    tight = continuous.limits(model, asked, 4 * 10 * block_bytes(model))
-    assert (tight.requests, tight.blocks) == (4, 4 + 3 * 2)
-    assert continuous.limits(model, asked, 0).requests == 1
-    assert sorted(dict(continuous.answers(model, asked, 4 * 10 * block_bytes(model)))) == list(range(301))

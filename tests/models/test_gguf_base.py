@@ -97,7 +97,7 @@ def test_a_quantised_file_computes_what_llama_cpp_does(tmp_path: Path, kind: str
 
 @pytest.mark.parametrize("kind", [*gguf_tokenizer.SPLITTERS, True, False])
 def test_every_tokenizer_makes_the_tokens_that_llama_cpp_makes(tmp_path: Path, kind: Any) -> None:
-    core = sentencepiece(kind) if isinstance(kind, bool) else byte_level(kind)
+    core = sentencepiece(kind) if isinstance(kind, bool) else byte_level(*gguf_tokenizer.SPLITTERS[kind])
     file = vocabulary_only(tmp_path, wrap(core, TEMPLATE))
     folder = load.find_folder(str(file))
     tokenizer = load.Base("a model", folder, None, folder).tokenizer()

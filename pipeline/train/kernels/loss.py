@@ -97,7 +97,18 @@ def answer_loss(
     """
     bias = None if getattr(head, "bias", None) is None else head.bias.detach()
     states, targets = hidden[rows].to(head.weight.dtype), labels[rows + 1]
-    return _Summed.apply(states, targets, head.weight.detach(), bias, change or Logits())
+    return _Summed.apply(states, targets, head.weight.detach(), bias, change or Logits(), None)
+
+
+def weighted_loss(
+    causal: Any, hidden: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Returns the sum of weight times cross-entropy, a float32 scalar: of `hidden` (tokens, width) at `rows`, which
+    predict `targets`; `weights` are float32. All three are (predicted,)."""
+    head = causal.get_output_embeddings()
+    bias = None if getattr(head, "bias", None) is None else head.bias.detach()
+    states = hidden[rows].to(head.weight.dtype)
+    return _Summed.apply(states, targets, head.weight.detach(), bias, Logits.of(causal.config), weights)
 
 
 class _Summed(torch.autograd.Function):  # type: ignore[misc]  # torch is not followed
@@ -111,6 +122,7 @@ class _Summed(torch.autograd.Function):  # type: ignore[misc]  # torch is not fo
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         change: Logits,
+        shares: torch.Tensor | None,
     ) -> torch.Tensor:
         total = states.new_zeros((), dtype=torch.float32)
         gradient = torch.empty_like(states) if ctx.needs_input_grad[0] else None
@@ -120,17 +132,21 @@ class _Summed(torch.autograd.Function):  # type: ignore[misc]  # torch is not fo
             logits = torch.nn.functional.linear(part, weight, bias).float()
             slope = change.apply_(logits)
             norm = logits.logsumexp(1, keepdim=True)
-            total += (norm - logits.gather(1, target)).sum()
+            nats = norm - logits.gather(1, target)
+            share = None if shares is None else shares[start : start + step, None]
+            total += (nats if share is None else nats * share).sum()
             if gradient is not None:
                 logits.sub_(norm).exp_()
                 logits.scatter_add_(1, target, logits.new_full((1, 1), -1.0).expand_as(target))
                 if change != Logits():
                     logits.mul_(slope)
+                if share is not None:
+                    logits.mul_(share)
                 torch.mm(logits.to(weight.dtype), weight, out=gradient[start : start + step])
         ctx.save_for_backward(gradient)
         return total
 
     @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream, None, None, None, None
+        return gradient * upstream, None, None, None, None, None

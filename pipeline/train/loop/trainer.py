@@ -30,6 +30,7 @@ from pipeline.errors import MemoryShortError
 from pipeline.models.load import release
 from pipeline.train.data.pack import plan_order, total_steps
 from pipeline.train.kernels import batches, loss
+from pipeline.train.kernels.cuda_graph import RowGraph
 from pipeline.train.loop import snapshots
 from pipeline.train.loop.callback import TrainingCallback
 from pipeline.train.loop.checkpoint import Checkpoint
@@ -113,6 +114,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         lines: Path,
         fallback: OomFallback | None = None,
         notice: Callable[[], str | None] = _none,
+        graph: RowGraph | None = None,
     ) -> None:
         steps = total_steps(train.num_rows, settings)
         cuda = torch.cuda.is_available()
@@ -144,6 +146,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         self.warmup, self.schedule = math.ceil(steps * settings.warmup_share), settings.schedule
         self.event_log = EventLog(lines)
         self.fallback = fallback or OomFallback(0, 0, longest(train), lambda _: None)
+        self.graph = graph
         self.callback = TrainingCallback(self, settings, place, key, notice)
         self._step: list[dict[str, Any]] = []  # the micro-batches of the current step so far
         self.remove_callback(next(type(c) for c in self.callback_handler.callbacks if "Printer" in type(c).__name__))
@@ -192,7 +195,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         if not self._step:
             self._random = snapshots.random_state()
         self._step.append(inputs)
-        run, rows, losses = super().training_step, [inputs], None
+        run, rows, losses = self._micro_step, [inputs], None
         while losses is None:
             with contextlib.suppress(torch.OutOfMemoryError):
                 parts = [[run(model, piece, num_items_in_batch) for piece in self.fallback.pieces(row)] for row in rows]
@@ -202,8 +205,19 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
                 rows = self._step
         return losses[-1]
 
+    def _micro_step(self, model: Any, row: dict[str, Any], items: Any) -> torch.Tensor:
+        """Runs a row, or a piece of one, forward and backward."""
+        if self.graph is not None and self.fallback.reached() is None:
+            row = self._prepare_inputs(row)
+            if self.graph.takes(row):
+                model.train()
+                return self.graph(row, items)
+        loss: torch.Tensor = super().training_step(model, row, items)
+        return loss
+
     def _be_frugal(self, model: Any) -> None:
         model.zero_grad()
+        self.graph = None  # it holds the memory of a whole row
         release()
         change = self.fallback.down()
         if change is None:

@@ -23,6 +23,8 @@ import uvloop
 from pipeline.errors import IntegrityError, MissingStageError
 from pipeline.generation import batching
 from pipeline.generation.batching import BatchError, Request, Tokens
+from pipeline.models.generate import complete
+from pipeline.models.load import Base
 from pipeline.models.template import chat_prompt
 from pipeline.run import Run
 from serve_app.engines import EngineError, Generation, Prompt, hf_process
@@ -89,6 +91,21 @@ def test_greedy_answers_in_a_batch_are_those_of_generate(engine: HfEngine, expor
         assert reason == ("stop" if got[-1] in engine.stop_ids else "length")
 
 
+def test_evaluation_gives_the_very_tokens_of_the_service(
+    engine: HfEngine, exported: Run, module_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = Base.of(module_project, str(exported.local("model/merged"))).load()
+    model.generation_config.update(repetition_penalty=3.0, min_new_tokens=20, no_repeat_ngram_size=2)  # served without
+    requests = [Generation(prompt(engine, text), max_tokens=30, temperature=0) for text in QUESTIONS]
+    served = [ids for ids, _ in answers(engine, *requests)]
+    decoded: list[list[int]] = []
+    monkeypatch.setattr(tokenizer, "decode", lambda ids, **_: decoded.append(list(ids)) or str(len(decoded) - 1))
+    texts, ended = complete(model, tokenizer, QUESTIONS, 30)
+    assert [decoded[int(text)] for text in texts] == [
+        ids[:-1] if end else ids for ids, end in zip(served, ended, strict=True)
+    ]
+
+
 def test_a_stop_token_ends_the_answer_and_belongs_to_it(engine: HfEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     request = Generation(prompt(engine, QUESTIONS[0]), max_tokens=10, temperature=0)
     whole, _ = answers(engine, request)[0]
@@ -139,7 +156,7 @@ def test_closing_early_cancels_and_leaves_nothing(engine: HfEngine) -> None:
 
 def test_a_batch_keeps_nothing_of_what_is_over_or_forgotten(exported: Run, module_project: Any) -> None:
     came: queue.Queue[Tokens] = queue.Queue()
-    shape = Model(module_project, str(exported.local("model/merged")), 400, [399], 0)
+    shape = Model(exported.local("model/merged"), module_project.serve.concurrency, 400, [399], 0)
     batch = start(shape, lambda step: [came.put(tokens) for tokens in step] and None)
     try:
         batch.add(Request("long", [5, 6], 300, [399], settings={"logprobs": 2}))
@@ -170,7 +187,7 @@ def test_an_unknown_version_samples_and_attends_as_transformers_does(
 ) -> None:
     monkeypatch.setattr(batching, "version", lambda package: "6.0.0")
     came: queue.Queue[Tokens] = queue.Queue()
-    shape = Model(module_project, str(exported.local("model/merged")), 400, [2, 6], 0)
+    shape = Model(exported.local("model/merged"), module_project.serve.concurrency, 400, [2, 6], 0)
     batch = start(shape, lambda step: [came.put(tokens) for tokens in step] and None)
     try:
         assert batch.options == frozenset()

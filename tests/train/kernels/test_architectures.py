@@ -38,13 +38,13 @@ def row_of(sequences: list[torch.Tensor]) -> dict[str, Any]:
     return trainer.PackedRows(pa.table(columns, schema=pack.PACKED), np.arange(1))[0]
 
 
-def adapted(name: str, attention: str) -> Any:
+def adapted(name: str, attention: str, **changes: Any) -> Any:
     """The model with an adapter on every linear layer, whose B is not zero; the same numbers at every call."""
     from peft import LoraConfig, get_peft_model
 
     with load.quiet_peft():
         settings = LoraConfig(r=2, lora_alpha=4, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
-        whole = get_peft_model(tiny_models.make(name, attention), settings)
+        whole = get_peft_model(tiny_models.make(name, attention, **changes), settings)
     torch.manual_seed(1)
     for parameter_name, parameter in whole.named_parameters():
         if "lora_" in parameter_name:

@@ -1,0 +1,1 @@
+"""What a small pretrained model learns from three real sets of rows: base against tuned."""
