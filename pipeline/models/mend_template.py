@@ -29,7 +29,8 @@ REWRITES = (
     "only adds text"
 )
 _SYSTEM, _ASKED, _ANSWER, _NEXT = ("\u2042system\u2042", "\u2042asked\u2042", "\u2042answer\u2042", "\u2042next\u2042")
-_THINKS = re.compile(r"\s*[<\[]\|?\w*(think|reason)\w*\|?[>\]]\s*", re.IGNORECASE)
+THINKS = re.compile(r"\s*[<\[]\|?/?\w*(think|reason)\w*\|?[>\]]\s*", re.IGNORECASE)
+"""Opens or closes a thinking block."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _learn(render: Render, ending: Ending, asked: list[str], whole: list[str] | 
     start, tail = asked
     _, middle, end = whole or ["", tail, turn.removesuffix(turn[ending(turn) or 0 :].lstrip())]
     opens = tail[len(middle) :]
-    if not middle.startswith(tail) and not (tail.startswith(middle) and _THINKS.fullmatch(opens)):
+    if not middle.startswith(tail) and not (tail.startswith(middle) and THINKS.fullmatch(opens)):
         raise ConfigError(REWRITES)
     user = turn[sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(end, turn, strict=False))) :]
     if not start.endswith(user):

@@ -1,4 +1,4 @@
-"""One architecture with one template, down the whole road: each step has passed, was refused before training, or failed.
+"""One architecture with one template, down the whole road: each step passed, was refused before training, or failed.
 
 `outcomes` runs the real stages on a run folder of its own. A step that is refused says so before anything is trained,
 in the sentence a user reads; whatever else goes wrong is a failure: a defect of ours.
@@ -7,6 +7,7 @@ in the sentence a user reads; whatever else goes wrong is a failure: a defect of
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import traceback
 from collections.abc import Callable
@@ -25,7 +26,6 @@ from pipeline.config import Project
 from pipeline.errors import ConfigError
 from pipeline.export import gguf, merge
 from pipeline.models import architectures, generate, load, prompt_check, template
-from pipeline.run import Run
 from pipeline.train import lora_targets, qlora
 from pipeline.train.data import pack
 from pipeline.train.kernels import batches, loss
@@ -42,7 +42,7 @@ ROWS = [("lost card", "close it"), *((question, "go to the branch") for question
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step, and the sentence that says why it was not taken."""
+    """What became of a step; `sentence` says why it was not taken, or how."""
 
     result: Literal["passed", "refused", "FAILED"]
     sentence: str = ""
@@ -99,8 +99,9 @@ def mask(case: Case) -> None:
         assert learnt[-1] == template.stop_token(case.tokenizer).id
 
 
-def packed(case: Case) -> None:
-    """A row of many examples has the loss of its examples alone, which transformers' own pass computes."""
+def packed(case: Case) -> str | None:
+    """A row of many examples has the loss of its examples alone, which transformers' own pass computes; returns what
+    the row is where it is not packed."""
     pack.pack(case.project, case.base, case.run, QUIET)
     table = pq.read_table(case.run.local(f"stages/{pack.STAGE}/val-00000.parquet"))
     fullest = int(np.argmax([len(lengths) for lengths in table["seq_lengths"].to_pylist()]))
@@ -110,11 +111,12 @@ def packed(case: Case) -> None:
     with torch.no_grad():
         together = loss.row_loss(case.adapted(case.attention).get_base_model(), row).item()
         plain, alone = case.adapted("sdpa"), 0.0
-        for start, end in zip(ends, ends[1:], strict=False):
+        for start, end in itertools.pairwise(ends):
             ids, labels = row["input_ids"][:, start:end], row["labels"][0, start + 1 : end]
             logits = plain(input_ids=ids, use_cache=False).logits[0, :-1].float()
             alone += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
     assert abs(together / alone - 1) < 1e-5, f"loss {together} of the row, {alone} of its examples"
+    return "padded" if case.attention == "sdpa" else None
 
 
 def merged(case: Case) -> None:
@@ -156,8 +158,8 @@ def asked(case: Case) -> None:
         assert codec.render(messages) == template.chat_prompt(case.tokenizer, messages)
 
 
-def answered(case: Case) -> None:
-    """The hf engine answers greedily with the text that evaluation reads."""
+def answered(case: Case) -> str:
+    """The hf engine answers greedily with the text that evaluation reads; returns how that was found out."""
     asked(case)
     whole, tokenizer = load.Base.at(case.run.local(merge.MERGED)).load()
     texts, ended = generate.complete(whole, tokenizer, QUESTIONS, 12)
@@ -179,33 +181,42 @@ def answered(case: Case) -> None:
 
     found = asyncio.run(answers())
     assert found == list(zip(texts, ended, strict=True)), f"{found} served, {texts} evaluated"
+    return "answers"
 
 
-Step = Callable[[Case], None]
-STEPS: dict[str, Step] = {"mask": mask, "pack": packed, "merge": merged, "stop": stops, "GGUF": converted}
-"""In the order in which they are taken; `serve` comes last."""
+Step = Callable[[Case], str | None]
+STEPS: dict[str, Step] = {
+    "mask": mask,
+    "pack": packed,
+    "merge": merged,
+    "stop": stops,
+    "GGUF": converted,
+    "serve": asked,
+}
+"""In the order in which they are taken."""
 
 
-def outcomes(case: Case, engine: bool = True) -> dict[str, Outcome]:
-    """Returns the outcome of every step; without `engine`, `serve` compares prompts alone. What is refused or fails
-    before the merge ends the road."""
+def outcomes(case: Case, engine: bool = False) -> dict[str, Outcome]:
+    """Returns the outcome of every step; with `engine`, `serve` starts one. What is refused or fails before the merged
+    model is there ends the road for all that comes behind it."""
     found: dict[str, Outcome] = {}
-    for name, step in {**STEPS, "serve": answered if engine else asked}.items():
-        found[name] = _outcome(step, case)
-        if name != "GGUF" and found[name].result != "passed":
-            return {**dict.fromkeys([*STEPS, "serve"], found[name]), **found}
+    for name, step in STEPS.items():
+        ended = next((found[before] for before in ("mask", "pack", "merge") if _ends(found.get(before))), None)
+        found[name] = ended or _outcome(answered if engine and name == "serve" else step, case)
     return found
 
 
+def _ends(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome.result != "passed"
+
+
 def _outcome(step: Step, case: Case) -> Outcome:
-    folder = case.project.base_model
     try:
-        step(case)
+        return Outcome("passed", step(case) or "")
     except ConfigError as error:
-        before = step in (mask, converted)
-        sentence = str(error).replace(folder, "BASE").replace(Path(folder).name, "BASE")
-        return Outcome("refused" if before else "FAILED", sentence)
+        folder = Path(case.project.base_model)
+        sentence = str(error).replace(str(folder), "BASE").replace(folder.name, "BASE")
+        return Outcome("refused" if step in (mask, converted) else "FAILED", sentence)
     except Exception as error:
         traceback.print_exc()
         return Outcome("FAILED", f"{type(error).__name__}: {error}".splitlines()[0])
-    return Outcome("passed")
