@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from jobs import absolute_path, console, one_line_errors, start_ray
-from pipeline import config
+from pipeline import config, preflight
 from pipeline.errors import ConfigError
 from pipeline.evaluate import recommend
-from pipeline.plan import propose
+from pipeline.models.load import Base
+from pipeline.plan import catalogue, propose
 from pipeline.run import Run
 from pipeline.train import estimate
 
@@ -38,6 +39,12 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _check(project: config.Project | None) -> None:
+    """Raises what a training would find out of a base that is on this machine; downloads nothing."""
+    if project is not None and (folder := catalogue.folder_of(project.base_model)) is not None:
+        preflight.cheap(project, Base(project.base_model, folder, project.chat_template, folder))
+
+
 def _recommend(project: config.Project, run: Run, args: argparse.Namespace) -> None:
     """Measures candidates and prints the advice."""
     given = {name: value for name in ("candidates", "metric", "target") if (value := getattr(args, name)) is not None}
@@ -55,6 +62,7 @@ def main() -> None:
         project = config.load(args.config) if args.config else None
         run = Run.open(absolute_path(args.run), make=False) if args.run else None
         if not args.recommend:
+            _check(project)
             work = estimate.work_of(run, args.rows, args.tokens_per_row)
             measured = estimate.correction(run) if run else None
             propose.show(project, work, measured, args.card or CARDS, args.price, console())

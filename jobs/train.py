@@ -9,12 +9,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs import Job, main
+from pipeline import preflight
+from pipeline.models.load import Base
 from pipeline.train import qlora
 from pipeline.train.data import preview
 
 
 def train(job: Job) -> None:
-    """Trains and prints the figures."""
+    """Checks what will be needed, trains and prints the figures."""
+    preflight.check(job.project, Base.of(job.project), job.run, job.console)
     metrics = qlora.train(job.project, job.run, job.console)
     steps = [step for step in metrics["steps"] if step["loss"] is not None]
     evals = [result for result in metrics["evals"] if result["perplexity"] is not None]

@@ -22,9 +22,13 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from pyarrow import fs as pafs
 
-from pipeline.errors import StorageError, UserError
+from pipeline.errors import SolotuneError, StorageError, UserError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_TEXT = re.compile(  # what libraries make of them: safetensors and tokenizers; torch.save; numpy's tofile
+    r"No space left on device|File too large|Disk quota exceeded"
+    r"|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+|\d+ requested and \d+ written"
+)
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 _SECRET = re.compile(r"secret|token|password|credential|signature|^sig$", re.IGNORECASE)
 _FLAT = {"s3", "gcs"}  # filesystems without folders
@@ -68,18 +72,48 @@ def join(uri: str, path: str) -> str:
 
 @contextlib.contextmanager
 def storage_errors(where: str, verb: str = "write") -> Iterator[None]:
-    """Turns a full disk, a refusal or an object store's error into a `StorageError` that names `where`, a path or URI;
-    other errors, a missing file among them, pass."""
+    """Turns a full disk, whatever library met it, a refusal or an object store's error into a `StorageError` that names
+    `where`, a path or URI; other errors, a missing file among them, pass."""
     try:
         yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise StorageError(f"no space left to write {where}: free some and run the same command again") from error
+    except SolotuneError:
+        raise
+    except Exception as error:
+        if is_full(error):
+            raise full(where) from error
+        if not isinstance(error, OSError):
+            raise
         if error.errno in _REFUSED:
             raise StorageError(f"cannot {verb} {where}: {error.strerror or error}") from error
         if error.errno is None and "://" in where:  # an object store's error is a text without a number
             raise StorageError(f"cannot {verb} {where}: {_reason(error)}") from error
         raise
+
+
+def full(where: str) -> StorageError:
+    """Returns the error of a full disk."""
+    return StorageError(f"no space left to write {where}: free some and run the same command again")
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Tells whether an error, or one that it came from, is that of a full disk, a used-up quota or a largest size."""
+    while error is not None:
+        if (error.errno in _FULL) if isinstance(error, OSError) and error.errno else _FULL_TEXT.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def has_room(path: Path) -> bool:
+    """Tells whether a file can grow by 1 MiB; it keeps its size. For libraries that do not say why they failed."""
+    size = path.stat().st_size
+    try:
+        with path.open("ab", buffering=0) as file:
+            append_whole(file, bytes(1 << 20))
+            file.truncate(size)
+    except OSError as error:
+        return error.errno not in _FULL
+    return True
 
 
 def _reason(error: OSError) -> str:

@@ -52,7 +52,7 @@ class Scale:
     general: int  # pieces of general text
 
 
-FULL = Scale(1.0, 1024, 8192, 1, 300, 100, 256, 64)
+FULL = Scale(2.0, 1024, 16384, 1, 300, 100, 256, 64)
 QUICK = Scale(0.05, 192, 512, 1, 8, 4, 16, 4)
 
 

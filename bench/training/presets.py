@@ -1,9 +1,9 @@
 """`python -m bench.training.presets NAME[:HOW...] ...`: training speed of presets with random weights, beside the plan.
 
 Output contract: a line per run, as it is done: tokens/s, the share of the card's peak, peak GiB, what the planner says.
-NAME is a preset's; HOW is any of `eager` (no CUDA graph), `padded` (no packed rows), `qv`, `bf16` (not quantised). Each
-run is a process of its own. Rows have 16,384 tokens, examples about 220. MFU is of 790 TFLOP/s at 4 FLOP per parameter
-of a linear layer and token.
+NAME is a preset's; HOW is any of `eager` (no CUDA graph), `padded` (no packed rows), `qv`, `bf16` (not quantised),
+`short` (a quarter of the layers). Each run is a process of its own. Rows have 16,384 tokens, examples about 220. MFU is
+of 790 TFLOP/s at 4 FLOP per parameter of a linear layer and token.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,10 @@ def run(text: str, scratch: Path, tokens: int) -> dict[str, Any]:
     """Measures one run and returns its line."""
     name, *how = text.split(":")
     preset = next(preset for preset in PRESETS if preset.name == name)
-    place = scratch / name
+    if "short" in how:
+        layers = int(architectures.text_part(preset.config)["num_hidden_layers"]) // 4
+        preset = replace(preset, name=f"{name}-short", config={**preset.config, "num_hidden_layers": layers})
+    place = scratch / preset.name
     make_model(preset, place)
     targets = "qv" if "qv" in how else "all-linear"
     variant = Variant(

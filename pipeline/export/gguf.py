@@ -11,7 +11,6 @@ This module does not merge, and does not serve.
 from __future__ import annotations
 
 import math
-import shutil
 import tempfile
 import time
 from collections import Counter
@@ -55,12 +54,10 @@ def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
     if run.manifest(STAGE, key) is not None:
         console.print("gguf: finished before")
         return dict(run.read_json(METRICS))
-    stage = run.begin(STAGE, key)
     place, temporary = run.local(FOLDER), run.local(FOLDER).with_name(".gguf.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    with storage_errors(str(place)):
-        temporary.mkdir(parents=True)
+    with storage_errors(str(place)), checkpoint.lent(temporary):
         facts = _make(project, run, temporary, console)
+        stage = run.begin(STAGE, key)  # only now: what was finished before stays where this one fails
         checkpoint.publish(temporary, place)
     run.add(stage, [f"{FOLDER}/{path.name}" for path in checkpoint.files_of(place)])
     run.put_json(stage, METRICS, facts)

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline import storage
 from pipeline.errors import IntegrityError, MissingModelError
 
 BATCH = 512  # tokens that one call decodes
@@ -52,7 +53,8 @@ def threads() -> int:
 
 
 def quantise(source: Path, target: Path, kind: str) -> None:
-    """Writes `source`, a GGUF file in F16, as `kind` (a key of `TYPES`); raises `IntegrityError` when llama.cpp fails.
+    """Writes `source`, a GGUF file in F16, as `kind` (a key of `TYPES`); raises `IntegrityError` when llama.cpp fails,
+    `StorageError` where that is for want of space, which it does not say.
 
     Where a row is no multiple of 256 values, llama.cpp falls back from a k-quant to Q5_0 or Q8_0 for that tensor.
     """
@@ -62,6 +64,8 @@ def quantise(source: Path, target: Path, kind: str) -> None:
     try:
         bindings.model_quantize(str(source), str(target), params)
     except RuntimeError as error:
+        if target.is_file() and not storage.has_room(target):
+            raise storage.full(str(target)) from error
         raise IntegrityError(f"llama.cpp could not quantise {source.name} as {kind}: {error}") from error
 
 

@@ -64,12 +64,13 @@ def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
         console.print("export: merged before")
         return dict(run.read_json(METRICS))
     base = Base.trained(project, run)
-    stage = run.begin(STAGE, key)
-    place = run.local(MERGED)
-    with storage_errors(str(place)):
-        facts, chosen = _best(project, base, run, console)
-        folder = _temporary(run, chosen)
+    place, temporary = run.local(MERGED), run.local(MERGED).with_name(".merged.tmp")
+    with storage_errors(str(place)), checkpoint.lent(temporary):
+        facts = _best(project, base, run, temporary, console)
+        folder = temporary / facts["chosen"]
         (folder / "README.md").write_text(model_card.merged(project, run, facts), encoding="utf-8")
+        stage = run.begin(STAGE, key)  # only now: what was finished before stays where this one fails
+        run.delete("stages/gguf")  # GGUF files of the model that was here
         checkpoint.publish(folder, place)
     outputs = [f"{MERGED}/{path.relative_to(place).as_posix()}" for path in checkpoint.files_of(place)]
     run.add(stage, outputs)
@@ -81,37 +82,29 @@ def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
     return facts
 
 
-def _temporary(run: Run, name: str) -> Path:
-    return run.local(MERGED).with_name(f".merged-{name}.tmp")
-
-
-def _best(project: Project, base: Base, run: Run, console: Console) -> tuple[dict[str, Any], str]:
-    """Builds and measures a merge into each base; returns the facts, and whose merge is left in its folder."""
+def _best(project: Project, base: Base, run: Run, place: Path, console: Console) -> dict[str, Any]:
+    """Builds and measures a merge into each base, in a folder of its own in `place`; returns the facts."""
     tokenizer = base.tokenizer()
     examples = heldout.encode(project, tokenizer, heldout.golden_rows(project, run)[: project.export.rows])
     measured: dict[str, dict[str, Any]] = {}
     facts: dict[str, Any] = {}
     best = None
     for name in BASES if project.train.quantise == "nf4" else ["base"]:
-        folder = _temporary(run, name)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder = place / name
+        folder.mkdir()
         facts, expected = _build(project, base, run, name, folder, examples, tokenizer.pad_token_id)
         got = _scored(Base.at(folder), examples, tokenizer.pad_token_id)
         result = measured[name] = compare(expected, got, project)
         console.print(f"export: merged into {BASES[name]}: {result['sentence']}", markup=False)
         if result["passed"] and (best is None or result["perplexity"] < measured[best]["perplexity"]):
             best = name
-    for name in measured:
-        if name != best:
-            shutil.rmtree(_temporary(run, name))
     if best is None:
         sentences = "; ".join(result["sentence"] for result in measured.values())
         raise GateError(
             f"no merged model is as good as the adapter ({sentences}): nothing was published. "
             "With export.dtype: float32 nothing is lost by rounding"
         )
-    return {**facts, "rows": len(examples), "bases": measured, "chosen": best}, best
+    return {**facts, "rows": len(examples), "bases": measured, "chosen": best}
 
 
 def compare(expected: list[TokenScores], got: list[TokenScores], project: Project) -> dict[str, Any]:

@@ -10,13 +10,10 @@ This module does not render, detokenise or choose seeds.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
-import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -24,12 +21,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import SolotuneError
 from pipeline.generation import Logprob
+from pipeline.generation.limits import Limits, kinds
 
 if TYPE_CHECKING:
     from pipeline.generation.sampler import Score
 
-PAGE = 256  # tokens per block of a GPU's cache: the default of every version, under names that differ
-STEP_TOKENS = 1024  # tokens per forward pass: a longer prompt is read in several
 GRAPH_ROWS, GRAPH_KEYS = 256, 32768  # tokens: a captured step is padded to multiples, so that there are few of them
 NARROW = 512  # hidden size: below, a product takes less time than another thread needs to wake up
 OLDEST, NEWEST = (5, 17), (5, 23)  # of transformers: both were run with the private parts used here
@@ -56,17 +52,6 @@ def unknown_transformers() -> str:
     return f"transformers {version('transformers')} is not known here, {oldest} to {newest} are"
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a batch may hold: `requests` at once, in a cache of `blocks` of `page` tokens."""
-
-    requests: int
-    blocks: int
-    page: int
-    step: int = STEP_TOKENS  # tokens per forward pass
-    graphs: bool = False  # CUDA graphs, each captured when its shape first comes, where the attention takes no mask
-
-
 def check(model: Any, seeded: bool) -> None:
     """Raises `BatchError` for a model that continuous batching does not take, or takes and gets wrong."""
     name = type(model).__name__
@@ -76,53 +61,6 @@ def check(model: Any, seeded: bool) -> None:
         raise BatchError(f"{name} has an attention of its own, which continuous batching cannot keep apart")
     if seeded and not known_transformers():
         raise BatchError(unknown_transformers())
-
-
-def limits(model: Any, needs: Sequence[int], requests: int, room: float) -> Limits:
-    """Returns how many of the requests run at once: at most `requests`, as many as have room in so many bytes, but one.
-
-    `needs` are the tokens that each request has in the end. On a CPU a page holds a whole request.
-    """
-    ordered = sorted(needs, reverse=True)
-    page = _page(model, ordered[0])
-    blocks = [_blocks(tokens, page) for tokens in ordered[:requests]]
-    block = page * token_bytes(model)
-    sums = [total for total in itertools.accumulate(blocks) if total * block <= room] or blocks[:1]
-    return Limits(len(sums), sums[-1] + _spare(model), page)
-
-
-def whole(model: Any, tokens: int, requests: int) -> Limits:
-    """Returns room for so many requests that have so many tokens in the end, whatever memory is free."""
-    page = _page(model, tokens)
-    return Limits(requests, requests * _blocks(tokens, page) + _spare(model), page)
-
-
-def _page(model: Any, longest: int) -> int:
-    return longest + 1 if model.device.type == "cpu" else PAGE
-
-
-def _blocks(tokens: int, page: int) -> int:
-    return math.ceil((tokens + 1) / page)
-
-
-def _spare(model: Any) -> int:
-    """Returns the blocks that two sectors hold: each kind of layer of a model takes whole sectors of the cache."""
-    counts = _kinds(model)
-    return 0 if len(counts) == 1 else math.ceil(2 * math.lcm(*counts) / sum(counts))
-
-
-def _kinds(model: Any) -> list[int]:
-    """Returns how many layers of each kind of attention the model has."""
-    return list(Counter(getattr(model.config.get_text_config(), "layer_types", None) or ["full"]).values())
-
-
-def token_bytes(model: Any) -> int:
-    """Returns how many bytes a token takes in the model's cache."""
-    config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    pairs = config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads)
-    return int(2 * pairs * size * model.dtype.itemsize)
 
 
 @dataclass(frozen=True)
@@ -274,9 +212,9 @@ def _manager(model: Any, limits: Limits, stop_ids: list[int], pad_id: int, greed
     drawing = {} if greedy else {"temperature": 0.5, "top_p": 0.5, "top_k": 0}
     sampling = GenerationConfig(do_sample=not greedy, eos_token_id=stop_ids, pad_token_id=pad_id, **drawing)
     old = not hasattr(ContinuousBatchingConfig, "page_size")  # 5.17: a block is of as many layers as each kind has
-    kinds = _kinds(model)
+    layers = kinds(model)
     config = ContinuousBatchingConfig(
-        num_blocks=limits.blocks * (sum(kinds) // math.gcd(*kinds) if old else 1),
+        num_blocks=limits.blocks * (sum(layers) // math.gcd(*layers) if old else 1),
         max_batch_tokens=max(limits.step, limits.requests),
         max_requests_per_batch=limits.requests,
         per_request_processors=not greedy,
@@ -301,10 +239,6 @@ def _graphs(model: Any, limits: Limits) -> dict[str, Any]:
     return {"use_cuda_graph": True, "q_padding_interval_size": rows, "kv_padding_interval_size": GRAPH_KEYS}
 
 
-def threads(model: Any) -> None:
-    """Sets the threads of this process to those that a model on a CPU is fastest with."""
-    import torch
-
-    if model.device.type == "cpu":
-        narrow = model.config.get_text_config().hidden_size < NARROW
-        torch.set_num_threads(1 if narrow else len(os.sched_getaffinity(0)))
+def narrow(model: Any) -> bool:
+    """Whether the model is faster on one thread of a CPU than on several."""
+    return model.device.type == "cpu" and bool(model.config.get_text_config().hidden_size < NARROW)

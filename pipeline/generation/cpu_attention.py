@@ -72,8 +72,8 @@ class Packed(threading.local):
 
         `query` is [1, heads, tokens, head size]; `key` and `value` have the key-value heads and the new tokens only.
         """
-        if step.get("position_bias") is not None or step.get("softcap") is not None:
-            raise ValueError("packed_sdpa knows no position bias and no softcap")
+        if any(step.get(name) is not None for name in ("position_bias", "softcap", "s_aux")):
+            raise ValueError("packed_sdpa knows no position bias, no softcap and no sinks")
         cache = step["cache"]
         allocator = cache.layer_to_allocator[module.layer_idx]
         ends = step["cu_seq_lens_q"], step["cu_seq_lens_k"][allocator.layer_type]

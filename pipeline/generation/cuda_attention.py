@@ -33,6 +33,8 @@ def attention(
 
     `query` is [1, heads, tokens, head size]; `key` and `value` have the key-value heads and the new tokens only.
     """
+    if any(step.get(name) is not None for name in ("position_bias", "softcap", "s_aux")):
+        raise ValueError("packed_varlen knows no position bias, no softcap and no sinks")
     window = step.get("sliding_window") or getattr(module, "sliding_window", None) or None
     old = "max_seqlen_q" in step  # transformers 5.17
     bounds, longest = step["cu_seq_lens_k"], step["max_seqlen_k" if old else "max_length_k"]
@@ -88,7 +90,7 @@ def install(model: Any) -> None:
     """Replaces `sdpa` in a model that is ready for continuous batching and has not begun, where the kernel takes it."""
     from transformers import AttentionInterface
 
-    if takes(model):
+    if model.config._attn_implementation in ("sdpa", "paged|sdpa") and takes(model):  # and not flash-attn's own
         AttentionInterface.register(NAME, attention)
         model.set_attn_implementation(NAME)
 

@@ -2,8 +2,8 @@
 
 Output contract: `write` puts `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja` into a folder.
 Byte-level BPE gets the word splitter that the file names, SentencePiece BPE its merges from the scores. What is not
-known to give llama.cpp's token ids is a `ConfigError`, never a near miss: transformers 5.23 reads every such file with
-GPT-2's splitter.
+known to give llama.cpp's token ids is a `ConfigError`, never a near miss: transformers 5.23 reads the splitter
+`smollm` as `gpt-2`.
 This module reads no weights.
 """
 

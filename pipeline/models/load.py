@@ -203,7 +203,7 @@ class Base:
         logging.set_verbosity_error()  # a table of the eyes and ears that a text part lacks
         try:
             model, info = AutoModelForCausalLM.from_pretrained(
-                self.folder, local_files_only=True, output_loading_info=True, **options
+                self.folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
         except (OSError, ValueError) as error:
             raise ConfigError(f"{self.name} cannot be loaded as a causal language model: {one_line(error)}") from error

@@ -1,8 +1,9 @@
 """A model folder's safetensors, one tensor at a time.
 
 Output contract: `read` and `shapes` give every tensor of a folder, in the same order, with one shard open; `Shards`
-writes tensors into numbered files of a limited size and their index when there are several, and takes no name twice. A
-folder without weights or with a shard missing is a `MissingModelError`, and `require_finite` makes one of NaN.
+writes tensors into numbered files of a limited size and their index when there are several, and takes no name twice.
+What is read are the files that transformers would read. A folder without such weights, with a shard missing, cut short
+or a pointer of git-lfs is a `MissingModelError`, and `require_finite` makes one of NaN.
 This module computes nothing else.
 """
 
@@ -19,38 +20,67 @@ if TYPE_CHECKING:
     import torch
 
 LIMIT = 4 << 30  # bytes of a file: so much of the merged model is in memory at a time
-POINTER = b"version https://git-lfs"
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+POINTER = b"version https://git-lfs.github.com/spec"
 """How a file begins that git-lfs has left in place of the real one."""
+_OTHERS = {  # what else weights come as, and what to do about it
+    "*model*.bin *.pt *.pth *.ckpt": "pickles, which may run code when they are read: where you trust it, load it with "
+    "transformers and save it with `save_pretrained`",
+    "*.gguf": "a GGUF file: name the file itself as base_model",
+    "adapter_model.safetensors": "those of an adapter: merge it into its base first",
+    "*.safetensors": f"safetensors without {SINGLE} or {INDEX}: download the model again, or convert it with "
+    "transformers",
+    "*.h5 *.msgpack *.onnx": "those of another framework: convert it with transformers",
+}
+
+
+def files(folder: Path) -> list[Path]:
+    """Returns the files with a folder's weights, those that transformers reads; raises `MissingModelError` where there
+    are none or one is missing."""
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if not (folder / INDEX).is_file():
+        raise MissingModelError(f"{folder} has no safetensors weights{_instead(folder)}")
+    try:
+        names = sorted({str(name) for name in json.loads((folder / INDEX).read_text())["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MissingModelError(_unreadable(folder / INDEX, "index of weights")) from error
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        others = f" and {len(missing) - 1} more files of weights are" if missing[1:] else " is"
+        raise MissingModelError(f"{folder} is incomplete: {missing[0]}{others} missing; download the model again")
+    return [folder / name for name in names]
+
+
+def _instead(folder: Path) -> str:
+    for patterns, what in _OTHERS.items():
+        if found := sorted(path for pattern in patterns.split() for path in folder.glob(pattern)):
+            return f", but {found[0].name}: its weights are {what}"
+    return ": download the model again"
+
+
+def is_pointer(path: Path) -> bool:
+    """Tells whether git-lfs has left a file's address in its place."""
+    with path.open("rb") as file:
+        return file.read(len(POINTER)) == POINTER
+
+
+def _unreadable(path: Path, what: str) -> str:
+    if is_pointer(path):
+        return f"{path} is a pointer of git-lfs, not the file: run `git lfs pull` there"
+    return f"{path} is no {what}, or is cut short: download or convert the model again"
 
 
 def _open(folder: Path) -> Iterator[Any]:
     """Yields every shard of a folder, opened."""
     from safetensors import SafetensorError, safe_open
 
-    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    elif single.is_file():
-        names = [single.name]
-    else:
-        raise MissingModelError(f"{folder} has no safetensors weights: convert the model first")
-    for name in names:
-        if not (folder / name).is_file():
-            raise MissingModelError(f"{folder} is incomplete: {name} is missing")
+    for path in files(folder):
         try:
-            shard = safe_open(folder / name, framework="pt")
-        except SafetensorError as error:
-            raise MissingModelError(_no_weights(folder / name)) from error
+            shard = safe_open(path, framework="pt")
+        except (SafetensorError, OSError, ValueError) as error:
+            raise MissingModelError(_unreadable(path, "safetensors file")) from error
         with shard:
             yield shard
-
-
-def _no_weights(path: Path) -> str:
-    with path.open("rb") as file:
-        pointer = file.read(len(POINTER)) == POINTER
-    if pointer:
-        return f"{path} is a pointer of git-lfs, not the weights: run `git lfs pull` there"
-    return f"{path} is no safetensors file: download or convert the model again"
 
 
 def read(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:

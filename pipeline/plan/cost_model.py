@@ -50,6 +50,10 @@ class Coefficients:
     fixed: float = 0.00027  # seconds of the card per layer and pass that a micro-batch costs whatever its size
     starts: float = 0.0026  # seconds that the host takes to start the kernels of a layer, in every pass
     starts_adapter: float = 0.0005  # and for each adapted linear layer of a block
+    # of models with fewer parameters than `CAPTURED`, besides: their kernels are too short to fill the card
+    short: float = 0.00052  # seconds per layer and pass
+    narrow: float = 138.0  # bytes per token and layer, x hidden
+    graphs: bool = False  # whether a row of such a model is one CUDA graph, which takes no time of the host's
     balance: float = 989e12 * 0.8 / 4.8e12  # FLOP per byte of the card that they were measured on, an H200
 
 
@@ -64,7 +68,10 @@ FUSED = Coefficients(  # with `fused`: a norm is repeated, gate and up are kept 
     adapter=0.033,
     starts=0.0019,
     starts_adapter=0.00024,
+    graphs=True,
 )
+CAPTURED = 3e9
+"""Parameters below which a row is one CUDA graph: above, kernels are long enough to hide their launches."""
 
 
 def coefficients(lora: Lora) -> Coefficients:
@@ -184,15 +191,25 @@ def flop_per_token(shape: Shape) -> float:
 
 def rate(shape: Shape, lora: Lora, tokens: int, recompute: int, card: Card, m: Coefficients) -> float:
     """Returns predicted tokens per second: those of the card or those of the host that starts its kernels, whichever
-    are fewer. Of the card's time the matrix products scale with its peak, the rest with its bandwidth."""
+    are fewer; of a small model, whose row is one CUDA graph, those of the card. Of the card's time the matrix products
+    scale with its peak, the rest with its bandwidth."""
     passes = 2.0 + recompute / shape.layers
     flop = flop_per_token(shape) + 2.0 * shape.linear * recompute / shape.layers
     modules = sum(kind.count * len(_targets(kind, lora)) for kind in shape.kinds)
     traffic = (m.traffic + m.adapter * modules / shape.layers) / (m.balance * card.bandwidth)
     each = flop * (m.products / card.peak + traffic)
     fixed = passes * (m.fixed * shape.layers + m.unpack * shape.linear / card.bandwidth)
-    starting = passes * (m.starts * shape.layers + m.starts_adapter * modules)
-    return tokens / max(tokens * each + fixed, starting)
+    taken, small = tokens * each + fixed, shape.parameters < CAPTURED
+    if small:
+        taken += m.narrow * tokens * shape.layers * shape.hidden / card.bandwidth + passes * m.short * shape.layers
+    if small and m.graphs and not recompute and _attends(shape):
+        return tokens / taken
+    return tokens / max(taken, passes * (m.starts * shape.layers + m.starts_adapter * modules))
+
+
+def _attends(shape: Shape) -> bool:
+    """Tells whether every layer is one of attention, without a state that goes from token to token."""
+    return all({"q_proj", "qkv_proj"} & kind.mixer.keys() for kind in shape.kinds)
 
 
 def assess(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import resource
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.errors import DivergedError
 from pipeline.formats import FORMATS
-from pipeline.models import architectures, load, safetensors_io
+from pipeline.models import architectures, load
 from pipeline.models.load import Base
 from pipeline.plan import resolve_auto
 from pipeline.run import fingerprint
@@ -65,7 +64,6 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     if run.manifest(STAGE, key) is not None:
         console.print("train: finished before")
         return dict(run.read_json(METRICS))
-    safetensors_io.require_finite(base.folder)
     stage = run.begin(STAGE, key)
     planned = resolve_auto.facts(given, project, chosen, counts)
     run.put_json(stage, resolve_auto.PLAN, planned)
@@ -194,7 +192,8 @@ def work(settings: dict[str, Any]) -> None:
         "padded": not batches.is_packed(causal),
         "ended": None if ended is None else [type(ended).__name__, str(ended)],
     }
-    Path(settings["facts"]).write_text(json.dumps(facts))
+    with storage_errors(settings["facts"]):
+        Path(settings["facts"]).write_text(json.dumps(facts))
 
 
 def _questions(run: Run, count: int) -> list[str]:
@@ -259,8 +258,7 @@ def add_adapter(causal: Any, project: Project) -> Any:
 
 def _write_adapter(place: Path, adapted: Any, tokenizer: Any) -> None:
     temporary = place.with_name(f".{place.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    with storage_errors(str(place)):
+    with storage_errors(str(place)), checkpoint.lent(temporary):
         adapted.save_pretrained(str(temporary), save_embedding_layers=False)
         tokenizer.save_pretrained(str(temporary))
         (temporary / "README.md").unlink()  # peft's empty form; `export` writes the card

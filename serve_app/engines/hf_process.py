@@ -28,10 +28,10 @@ from pipeline.generation.batching import (
     Request,
     Tokens,
     known_transformers,
-    threads,
+    narrow,
     unknown_transformers,
-    whole,
 )
+from pipeline.generation.limits import whole
 from serve_app.engines import EngineError
 
 PULSE = 1.0  # seconds between two checks of the generation thread
@@ -58,11 +58,14 @@ class Cancel:
 
 def start(shape: Model, send: Callable[[list[Tokens]], None]) -> Batch:
     """Loads the model and starts its batch. Raises what `Base.load` and `Batch` raise."""
+    import torch
+
     from pipeline.models import load
 
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)  # its warnings hold token ids
     loaded, _ = load.Base.at(shape.folder).load(device=load.device())
-    threads(loaded)
+    if loaded.device.type == "cpu":
+        torch.set_num_threads(1 if narrow(loaded) else len(os.sched_getaffinity(0)))
     room = whole(loaded, shape.max_context, shape.concurrency)
     return Batch(loaded, room, shape.stop_ids, shape.pad_id, send)
 

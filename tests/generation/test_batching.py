@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.generation import Prompts, batching, continuous
+from pipeline.generation import Prompts, batching, continuous, limits
 from pipeline.models import load
 
 
@@ -26,12 +26,12 @@ def test_another_version_of_transformers_is_unknown(other: str, monkeypatch: pyt
 
 def test_the_cache_is_bounded_by_the_memory_that_is_free(make_project: Callable[..., Any]) -> None:
     model, _ = load.Base.of(make_project()).load()
-    token = batching.token_bytes(model)
+    token = limits.token_bytes(model)
     assert token == 2 * 2 * 2 * 16 * 4  # keys and values, 2 layers, 2 heads of 16 float32
     needs = [10, 620, *[30] * 300]
-    assert batching.limits(model, needs, 128, 1e12) == batching.Limits(128, 128, 621)
-    assert batching.limits(model, needs, 128, 4.5 * 621 * token) == batching.Limits(4, 4, 621)
-    assert batching.limits(model, needs, 128, 0) == batching.Limits(1, 1, 621)
-    assert batching.whole(model, 620, 128) == batching.Limits(128, 128, 621)
+    assert limits.fitting(model, needs, 128, 1e12) == limits.Limits(128, 128, 621)
+    assert limits.fitting(model, needs, 128, 4.5 * 621 * token) == limits.Limits(4, 4, 621)
+    assert limits.fitting(model, needs, 128, 0) == limits.Limits(1, 1, 621)
+    assert limits.whole(model, 620, 128) == limits.Limits(128, 128, 621)
     asked = Prompts([[1] * 600, *[[1] * 10] * 20], [2], 0, 20)
     assert sorted(dict(continuous.answers(model, asked, int(12 * 621 * token)))) == list(range(21))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import ASSETS
-from pipeline.generation import Prompts, Sampling, batching, continuous, cuda_attention, lock_step
+from pipeline.generation import Prompts, Sampling, batching, continuous, cuda_attention, limits, lock_step
 from pipeline.models.load import Base
 
 pytestmark = pytest.mark.gpu
@@ -33,8 +33,8 @@ def alike(one: dict[int, list[int]], other: dict[int, list[int]]) -> float:
 
 @pytest.mark.parametrize("graphs", [True, False])
 def test_answers_are_those_of_generate(model: Any, graphs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = continuous.limits
-    monkeypatch.setattr(continuous, "limits", lambda *given: replace(limits(*given), graphs=graphs))
+    real = continuous.limits
+    monkeypatch.setattr(continuous, "limits", lambda *given: replace(real(*given), graphs=graphs))
     got = dict(continuous.answers(model, prompts(), 1 << 33))
     assert alike(got, dict(lock_step.answers(model, prompts()))) > 0.9
     assert model.config._attn_implementation == "sdpa"
@@ -42,7 +42,7 @@ def test_answers_are_those_of_generate(model: Any, graphs: bool, monkeypatch: py
 
 def test_the_kernel_takes_the_model_and_graphs_are_used(model: Any) -> None:
     assert cuda_attention.takes(model)
-    batch = batching.Batch(model, batching.Limits(4, 16, 256, graphs=True), [3], 0, lambda step: None, greedy=True)
+    batch = batching.Batch(model, limits.Limits(4, 16, 256, graphs=True), [3], 0, lambda step: None, greedy=True)
     try:
         assert model.config._attn_implementation == cuda_attention.NAME
         assert batch._manager.continuous_batching_config.cuda_graph_booleans[0]

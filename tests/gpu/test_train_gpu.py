@@ -105,6 +105,7 @@ def test_a_resumed_training_goes_on_where_it_was(base: Path, tmp_path: Path) -> 
     assert resumed.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:The AccumulateGrad node's stream")  # an eager step after a capture
 @pytest.mark.parametrize("quantise", ["nf4", None])
 def test_a_captured_row_has_the_loss_and_the_gradients_of_an_eager_one(base: Path, quantise: Any) -> None:
     project = Project.model_validate({"name": "gpu", "base_model": str(base), "train": {"lora": {"dropout": 0.0}}})
@@ -120,11 +121,12 @@ def test_a_captured_row_has_the_loss_and_the_gradients_of_an_eager_one(base: Pat
     parameters = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     for index in (3, 0, 1, table.num_rows - 1):
         row = {name: v.to("cuda") if isinstance(v, torch.Tensor) else v for name, v in seen[index].items()}
-        with torch.autocast("cuda", torch.bfloat16):
-            expected = loss.row_loss(causal, row) / 7
-        gradients = torch.autograd.grad(expected, parameters)
         adapted.zero_grad()
         got = [float(graph(row, 7)), float(graph(row, 7))]  # the second one adds its gradients
-        assert got == pytest.approx([float(expected)] * 2, rel=1e-4)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            torch.testing.assert_close(parameter.grad, 2 * gradient, atol=1e-5, rtol=2e-2)
+        captured = [parameter.grad.clone() for parameter in parameters]
+        with torch.autocast("cuda", torch.bfloat16):
+            eager = loss.row_loss(causal, row) / 7
+        gradients = torch.autograd.grad(eager, parameters)
+        assert got == pytest.approx([eager.item()] * 2, rel=5e-3)  # other sizes, other kernels, other rounding
+        for gradient, expected in zip(captured, gradients, strict=True):
+            torch.testing.assert_close(gradient, 2 * expected, atol=1e-5, rtol=2e-2)

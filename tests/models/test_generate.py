@@ -95,6 +95,20 @@ def test_a_seed_draws_the_same_in_any_order_company_and_way(loaded: tuple[Any, A
         assert dict(lock_step.answers(model, asked)) == dict(continuous.answers(model, asked, 1 << 30))
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_side_by_side_give_the_same(loaded: tuple[Any, Any], threads: int) -> None:
+    model, tokenizer = loaded
+    wanted = generated(model, tokenizer, PROMPTS, 12)
+    torch.set_num_threads(threads)
+    try:
+        assert complete(model, tokenizer, PROMPTS, 12)[0] == wanted
+        assert complete(model, tokenizer, PROMPTS[:1], 12)[0] == wanted[:1]
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(1)
+    assert model.config._attn_implementation == "sdpa"
+
+
 def test_nothing_is_left_behind(loaded: tuple[Any, Any]) -> None:
     model, tokenizer = loaded
     state, threads = torch.random.get_rng_state(), torch.get_num_threads()

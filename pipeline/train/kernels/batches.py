@@ -24,14 +24,26 @@ def implementation(packs: Literal["always", "gpu", "never"], device: str) -> str
 
 
 def prepare(causal: Any) -> None:
-    """Readies a model that was loaded with an `implementation` for its rows."""
+    """Readies a model that was loaded with an `implementation` for its rows; raises `ConfigError` for one whose kernels
+    do not keep examples apart."""
     if is_packed(causal) and delta_net.used_by(causal):
         delta_net.keep_apart(causal)
+        delta_net.check(causal)
 
 
 def is_packed(causal: Any) -> bool:
     """Tells whether a model takes packed rows as they are."""
     return bool(causal.config._attn_implementation == packed_attention.NAME)
+
+
+def is_one_graph(causal: Any) -> bool:
+    """Tells whether packed rows of other lengths take the same kernels with the same arguments, all on the device.
+
+    Not those of a delta net, whose kernels get a list of chunks that the host has made of one row's bounds (and keeps
+    by the tensor that holds them), nor heads so wide that the host calls attention once per example.
+    """
+    heads = [getattr(module, "head_dim", 0) for module in causal.get_decoder().modules()]
+    return not delta_net.used_by(causal) and max(heads) <= packed_attention.widest(causal.device)
 
 
 def arguments(causal: Any, row: dict[str, Any]) -> dict[str, Any]:

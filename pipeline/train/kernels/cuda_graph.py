@@ -16,18 +16,25 @@ import torch
 
 from pipeline.config import Train
 from pipeline.models.template import IGNORED
+from pipeline.plan.cost_model import CAPTURED
 from pipeline.train.kernels import batches, loss
 
-LARGEST = 3e9
-"""Parameters of a model whose kernels are long enough to hide their launches."""
+LARGEST = CAPTURED
 WARM_UP = 3  # eager steps before the capture: kernels are compiled and workspaces allocated in them
 
 
 def worth_it(causal: Any, settings: Train) -> bool:
     """Tells whether a model's steps are bound by launches, and can be captured: nothing random, nothing recomputed."""
-    small = sum(parameter.numel() for parameter in causal.parameters()) < LARGEST
+    small = sum(_count(parameter) for parameter in causal.parameters()) < LARGEST
     plain = not (settings.neftune_alpha or settings.lora.dropout or settings.lora.dora or settings.recompute)
-    return small and plain and causal.device.type == "cuda" and batches.is_packed(causal)
+    packed = batches.is_packed(causal) and batches.is_one_graph(causal)
+    return small and plain and causal.device.type == "cuda" and packed
+
+
+def _count(parameter: Any) -> int:
+    """Returns the numbers that a parameter stands for, two in each byte where it is in 4 bits."""
+    count: int = parameter.numel()
+    return 2 * count if getattr(parameter, "quant_state", None) is not None else count
 
 
 class RowGraph:

@@ -10,19 +10,54 @@ This module has no kernel of the delta rule.
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 
+from pipeline.errors import ConfigError
+
 FUNCTION = "causal_conv1d_fn"
 """The name of the convolution in transformers' files of such models."""
 
 
 def installed() -> bool:
-    """Tells whether the kernels of the delta rule are there."""
-    return find_spec("fla") is not None
+    """Tells whether the kernels of the delta rule are there. What cannot be imported is not: transformers then takes
+    its own code, and 5.17 without a word."""
+    if find_spec("fla") is None:
+        return False
+    try:
+        importlib.import_module("fla")
+    except Exception:  # of a package that is not ours, or of one that it needs
+        return False
+    return True
+
+
+def check(causal: Any) -> None:
+    """Raises `ConfigError` where a model whose rows are packed lets an example see the one before it, or cannot be
+    trained: by eight tokens, of which the first four change."""
+    device = causal.device
+    row = {"position_ids": torch.arange(4, device=device).repeat(2)[None], "max_length_q": 4}
+    row |= {"cu_seq_lens_q": torch.tensor([0, 4, 8], dtype=torch.int32, device=device)}
+    row |= {"seq_idx": torch.tensor([[0] * 4 + [1] * 4], dtype=torch.int32, device=device), "use_cache": False}
+    embed, last = causal.get_input_embeddings(), torch.arange(9, 13, device=device)
+    try:
+        states = []
+        for first in (1, 5):
+            ids = torch.cat([torch.arange(first, first + 4, device=device), last])[None]
+            given = embed(ids).detach().requires_grad_()
+            states.append(causal.get_decoder()(inputs_embeds=given, **row).last_hidden_state[0, 4:])
+            states[-1].float().square().sum().backward()
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"base_model: its delta nets cannot be trained on this card: {reason}") from error
+    if not torch.equal(*states):
+        raise ConfigError(
+            "base_model: its delta nets do not keep packed examples apart here: install flash-linear-attention and "
+            "transformers anew, or remove flash-linear-attention, for padded batches"
+        )
 
 
 def used_by(causal: Any) -> bool:

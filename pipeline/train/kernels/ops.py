@@ -97,6 +97,21 @@ class _Times(torch.autograd.Function):  # type: ignore[misc]  # torch is not fol
 
 
 def offset_norm(x: torch.Tensor, factor: torch.Tensor, eps: float) -> torch.Tensor:
-    """Returns x / sqrt(mean(x^2) + eps) * factor, where `factor` is in float32 and gets no gradient."""
-    y: torch.Tensor = _Times.apply(rms_norm(x, (x.shape[-1],), None, eps), factor)
+    """Returns x / sqrt(mean(x^2) + eps) * factor, where `factor` is in float32 and gets no gradient. On CUDA one kernel
+    of liger-kernel's does it, where that is installed."""
+    norm = _liger_norm() if x.is_cuda else None
+    y: torch.Tensor = (
+        _Times.apply(rms_norm(x, (x.shape[-1],), None, eps), factor)
+        if norm is None
+        else norm.apply(x, factor, eps, 0.0, "gemma", False)
+    )
     return y
+
+
+@lru_cache(maxsize=1)
+def _liger_norm() -> Any:
+    try:
+        from liger_kernel.ops.rms_norm import LigerRMSNormFunction
+    except ImportError:
+        return None
+    return LigerRMSNormFunction

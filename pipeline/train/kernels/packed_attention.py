@@ -63,10 +63,14 @@ def packed_attention(
 
 
 def _fits(query: torch.Tensor) -> bool:
-    """Tells whether the kernel of `torch.nn.attention.varlen` takes heads of this size, forwards and backwards."""
     size = int(query.shape[-1])
-    most = 192 if torch.cuda.get_device_capability(query.device) in {(8, 6), (8, 9)} else 256
-    return size <= most and size % 8 == 0
+    return size <= widest(query.device) and size % 8 == 0
+
+
+def widest(device: torch.device) -> int:
+    """Returns the largest head that the kernel of `torch.nn.attention.varlen` takes, forwards and backwards."""
+    small = device.type == "cuda" and torch.cuda.get_device_capability(device) in {(8, 6), (8, 9)}
+    return 192 if small else 256
 
 
 def _in_one_kernel(

@@ -9,9 +9,10 @@ and position.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,17 +39,11 @@ def save(root: Path, step: int, key: str, write: Callable[[Path], None], kept: i
     final, temporary = root / f"step-{step:08d}", root / f".step-{step:08d}.tmp"
     for unfinished in root.glob(".step-*.tmp"):
         shutil.rmtree(unfinished)
-    try:
-        with storage_errors(str(final)):
-            root.mkdir(parents=True, exist_ok=True)
-            temporary.mkdir()
-            write(temporary)
-            hashes = {path.relative_to(temporary).as_posix(): sha256(path) for path in files_of(temporary)}
-            (temporary / MANIFEST).write_text(json.dumps({"step": step, "key": key, "files": hashes}, indent=2) + "\n")
-            publish(temporary, final)
-    except Exception:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with storage_errors(str(final)), lent(temporary):
+        write(temporary)
+        hashes = {path.relative_to(temporary).as_posix(): sha256(path) for path in files_of(temporary)}
+        (temporary / MANIFEST).write_text(json.dumps({"step": step, "key": key, "files": hashes}, indent=2) + "\n")
+        publish(temporary, final)
     checkpoints = sorted(root.glob("step-*"))
     stale = [path for path in checkpoints if path.name > final.name]
     for old in [*stale, *checkpoints[: max(0, len(checkpoints) - len(stale) - kept)]]:
@@ -84,6 +79,17 @@ def _problem(path: Path, manifest: dict[str, object], key: str) -> str | None:
         if sha256(file) != expected:
             return f"{name} is not what was written"
     return None
+
+
+@contextlib.contextmanager
+def lent(temporary: Path) -> Iterator[None]:
+    """Makes an empty folder for what a block will publish; whatever else is in it at the end takes up no space."""
+    shutil.rmtree(temporary, ignore_errors=True)  # a killed process left it
+    temporary.mkdir(parents=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def files_of(folder: Path) -> list[Path]:
