@@ -33,7 +33,7 @@ class Rendered:
 
 class Quoted:
     """The control tokens of a tokenizer with its template; `tokens` needs its `hide` first. `frame` is what the
-    template writes around a question: no answer may write a token of it."""
+    template writes around a question and its answer: no answer may write a token of it."""
 
     def __init__(self, tokenizer: Any, template: str, frame: str = "") -> None:
         tokens = [token for token in tokenizer.added_tokens_decoder.values() if not _BYTE.fullmatch(str(token))]

@@ -96,7 +96,7 @@ def _mend(tokenizer: Any) -> None:
         controls = _controls(tokenizer).controls
         return min((text.index(token) + len(token) for token in controls if token in text), default=None)
 
-    own = template_text(tokenizer)
+    own = tokenizer.chat_template = mend_template.stopped(template_text(tokenizer))
     unset = [f"{{%- set {name} = {name} or {value} -%}}" for name, value in _UNSET.items() if name in own]
     try:
         _render(tokenizer, [{"role": "user", "content": _PROBE}], ask=True)
@@ -164,7 +164,10 @@ def _controls(tokenizer: Any) -> Quoted:
 
 @lru_cache(maxsize=8)
 def _controls_of(tokenizer: Any, template: str) -> Quoted:
-    frame = _render(tokenizer, _TURNS[:1], ask=True, think=True)
+    try:
+        frame = _render(tokenizer, _TURNS)
+    except ConfigError:  # it takes no conversation that ends with an answer
+        frame = _render(tokenizer, _TURNS[:1], ask=True)
     return Quoted(tokenizer, template, mend_template.THINKS.sub("", frame))
 
 
@@ -304,11 +307,10 @@ def _supervise(ids: list[int], first: int, stop: Stop, max_length: int) -> Encod
         raise ConfigError("the chat template writes nothing before an answer: there is nothing to answer to")
     if stop.appended:
         ids = [*ids, stop.id]
-    if stop.id not in ids:
+    if stop.id not in ids[first:]:
         raise ConfigError(
             f"the tokenizer does not find {stop.text} behind an answer: tokenizer.json must not mark it as `normalized`"
         )
-    last = len(ids) - 1 - ids[::-1].index(stop.id)  # what the template writes after the stop token is never generated
-    ids = ids[: last + 1]
+    ids = ids[: ids.index(stop.id, first) + 1]  # what the template writes after the stop token is never generated
     labels = [IGNORED] * first + ids[first:]
     return Encoded(ids[:max_length], labels[:max_length], truncated=len(ids) > max_length)
