@@ -3,8 +3,9 @@
 Output contract: `mended` returns the Jinja text to use instead of a model's own, None where its own will do. It learns
 from renderings what the template writes around messages, and writes the same but for the fault: a blank at the end of
 the generation prompt; a generation prompt that is not written, or that opens a thinking block which no earlier turn
-has; an end marker that is no token; a refusal of conversations that end with an answer. Any other template in which an
-answered question reads differently is a `ConfigError`.
+has (an empty one is written before the last answer too); an end marker that is no token; a refusal of conversations
+that end with an answer. Any other template in which an answered question reads differently is a `ConfigError`.
+`stopped` is a template to which every day is the same.
 This module knows no tokenizer.
 """
 
@@ -29,7 +30,18 @@ REWRITES = (
     "only adds text"
 )
 _SYSTEM, _ASKED, _ANSWER, _NEXT = ("\u2042system\u2042", "\u2042asked\u2042", "\u2042answer\u2042", "\u2042next\u2042")
-_THINKS = re.compile(r"\s*[<\[]\|?\w*(think|reason)\w*\|?[>\]]\s*", re.IGNORECASE)
+THINKS = re.compile(r"\s*[<\[]\|?/?\w*(think|reason)\w*\|?[>\]]\s*", re.IGNORECASE)
+"""Opens or closes a thinking block."""
+_BLOCK = re.compile(r"\s*[<\[][^<>\[\]\s]+[>\]]\s*(?:thought)?\s*[<\[][^<>\[\]\s]+[>\]]\s*")
+"""Opens a block and closes it: a thinking block where a word of it says so."""
+_DAY = {"%-d": "26", "%d": "26", "%m": "07", "%Y": "2024", "%y": "24", "%B": "July", "%b": "Jul", "%A": "Friday"}
+_DAY |= {"%a": "Fri", "%H": "12", "%I": "12", "%M": "00", "%S": "00", "%p": "PM"}
+_CLOCK = (
+    "{%- macro strftime_now(format) -%}{{ format"
+    + "".join(f" | replace('{code}', '{value}')" for code, value in _DAY.items())
+    + " }}{%- endmacro -%}"
+)
+"""The clock of templates, stopped on the day that Llama's names where there is none."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +52,19 @@ class Frame:
     user: str  # before a question
     asked: str  # after it
     prompt: str  # what asks for an answer
+    block: str  # an empty thinking block behind that, of the last answer
     lead: str  # between that and the answer: blanks
     answered: str  # after an answer
     system: tuple[str, ...] | None  # from the start to a system message, and from there to the question; one part: the
     # message is left out; None: it is refused
     trims: bool  # blanks around a message
+
+
+def stopped(template: str) -> str:
+    """Returns a template that writes the same date every day: training, evaluation and serving happen on different
+    ones."""
+    runs = "strftime_now" in template and not template.startswith(_CLOCK)
+    return _CLOCK + template if runs else template
 
 
 def mended(render: Render, ending: Ending, eos: str | None) -> str | None:
@@ -81,7 +101,8 @@ def _learn(render: Render, ending: Ending, asked: list[str], whole: list[str] | 
     start, tail = asked
     _, middle, end = whole or ["", tail, turn.removesuffix(turn[ending(turn) or 0 :].lstrip())]
     opens = tail[len(middle) :]
-    if not middle.startswith(tail) and not (tail.startswith(middle) and _THINKS.fullmatch(opens)):
+    block = opens if _BLOCK.fullmatch(opens) and re.search("think|thought|reason", opens, re.IGNORECASE) else ""
+    if not middle.startswith(tail) and not (tail.startswith(middle) and (block or THINKS.fullmatch(opens))):
         raise ConfigError(REWRITES)
     user = turn[sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(end, turn, strict=False))) :]
     if not start.endswith(user):
@@ -93,6 +114,7 @@ def _learn(render: Render, ending: Ending, asked: list[str], whole: list[str] | 
         user=user,
         asked=after,
         prompt=before.removeprefix(after),
+        block=block,
         lead=middle.removeprefix(before),
         answered=end,
         system=_system(render),
@@ -142,10 +164,11 @@ def _written(frame: Frame) -> str:
         f"{{{{ '' if opens and loop.index0 == 1 else {_literal(frame.user)} }}}}"
         f"{{{{ {content} }}}}{{{{ {_literal(frame.asked)} }}}}"
         "{%- elif message['role'] == 'assistant' -%}"
-        f"{{{{ {_literal(frame.prompt + frame.lead)} }}}}{{{{ {content} }}}}{{{{ {_literal(frame.answered)} }}}}"
+        f"{{{{ {_literal(frame.prompt)} }}}}{{{{ {_literal(frame.block)} if loop.last else '' }}}}"
+        f"{{{{ {_literal(frame.lead)} }}}}{{{{ {content} }}}}{{{{ {_literal(frame.answered)} }}}}"
         f"{{%- elif not loop.first -%}}{{{{ {refusal} }}}}"
         "{%- endif -%}{%- endfor -%}"
-        f"{{%- if add_generation_prompt -%}}{{{{ {_literal(frame.prompt)} }}}}{{%- endif -%}}"
+        f"{{%- if add_generation_prompt -%}}{{{{ {_literal(frame.prompt + frame.block)} }}}}{{%- endif -%}}"
     )
 
 

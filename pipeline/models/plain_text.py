@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 _PRIVATE = "\U000f0000"  # the first of the private characters; a text that has any of its own gets them back
@@ -32,28 +32,30 @@ class Rendered:
 
 
 class Quoted:
-    """The control tokens of a tokenizer with its template; `tokens` needs its `hide` first."""
+    """The control tokens of a tokenizer with its template; `tokens` needs its `hide` first. `frame` is what the
+    template writes around a question and its answer: no answer may write a token of it."""
 
-    def __init__(self, tokenizer: Any, template: str) -> None:
+    def __init__(self, tokenizer: Any, template: str, frame: str = "") -> None:
         tokens = [token for token in tokenizer.added_tokens_decoder.values() if not _BYTE.fullmatch(str(token))]
-        added = {str(token): token.special for token in tokens}
-        self.special = {text for text, special in added.items() if special}
-        self.controls = self.special | {text for text in added if text.strip() and text in template}
+        added = {str(token): token.special for token in tokens if str(token).strip() or token.special}
+        named = set(tokenizer.all_special_tokens)
+        self.special = {text for text, special in added.items() if special or text in named or text in frame}
+        self.controls = self.special | {text for text in added if text in template}
         self._backend, self._salt = tokenizer.backend_tokenizer, secrets.token_hex(8)  # no text can hold a guess at it
         self._backend.no_truncation()  # what a file may come with
         self._backend.no_padding()
-        self._trims = '"trim_offsets": true' in json.dumps(json.loads(self._backend.to_str()).get("post_processor"))
+        after = self._backend.post_processor  # alone: the whole tokenizer takes seconds to read
+        self._trims = after is not None and '"trim_offsets":true' in after.__getstate__().decode()
+        self._ids = {tokenizer.convert_tokens_to_ids(text) for text in self.controls} - {tokenizer.unk_token_id}
 
     def hide(self, text: str, held: dict[str, str], special_only: bool = False) -> str:
         """Returns the text without control tokens (with `special_only`, without special ones); `held` learns which
         private character stands for what."""
-        wanted = self.special if special_only else self.controls
+        kept = self.controls - self.special if special_only else ()
 
         def private(match: re.Match[str]) -> str:
             found = match[0]
-            if found not in wanted and not re.fullmatch(_PRIVATES, found):
-                return found
-            return held.setdefault(found, chr(ord(_PRIVATE) + len(held)))
+            return found if found in kept else held.setdefault(found, chr(ord(_PRIVATE) + len(held)))
 
         return self._pattern.sub(private, text)
 
@@ -67,9 +69,16 @@ class Quoted:
             batch = many(texts, add_special_tokens=False) if texts[1:] else [one(texts[0], add_special_tokens=False)]
             for place, row in zip(plain, batch, strict=True):
                 start = rows[place].start
-                if (first := 0 if start < 0 else _first(row.offsets, start)) is not None:
+                first = 0 if start < 0 else _first(row.offsets, start)
+                if first is not None and not self._misheard(rows[place].text, row.ids):
                     encoded[place] = row.ids, first
         return [encoded[place] if place in encoded else self._carefully(row) for place, row in enumerate(rows)]
+
+    def _misheard(self, text: str, ids: list[int]) -> bool:
+        """Tells whether there are other control tokens than those that are written: a normaliser makes `<s>` of a wide
+        `＜ｓ＞`, and some vocabularies have it as a word."""
+        written = sum(found in self.controls for found in self._pattern.findall(text))
+        return written != sum(map(self._ids.__contains__, ids))
 
     def _trimmed(self, row: Rendered) -> bool:
         """Tells whether the offsets that the tokenizer gives may hide a blank that belongs to two tokens."""
@@ -94,10 +103,8 @@ class Quoted:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        """Matches control tokens, the longest first as the tokenizer does, numbers of a kind as one; private characters
-        too."""
-        kinds = {re.sub(r"\d+", r"\\d+", re.escape(text)) for text in self.controls}
-        return re.compile("|".join([*sorted(kinds, key=lambda kind: (-len(kind), kind)), _PRIVATES]))
+        """Matches control tokens, the longest first as the tokenizer does; private characters too."""
+        return re.compile("|".join([*_alternatives(self.controls), _PRIVATES]))
 
     @cached_property
     def _aliases(self) -> dict[str, str]:
@@ -115,7 +122,8 @@ class Quoted:
         rules = json.loads(self._backend.to_str())
         names, model = self._aliases, rules["model"]
         for token in rules["added_tokens"]:
-            token["content"] = names.get(token["content"], token["content"])
+            if token["content"] in names:
+                token |= {"content": names[token["content"]], "single_word": False}
         if isinstance(vocabulary := model["vocab"], dict):
             model["vocab"] = {names.get(text, text): number for text, number in vocabulary.items()}
         else:
@@ -130,6 +138,19 @@ class Quoted:
         return aliased
 
 
+def _alternatives(texts: Iterable[str]) -> list[str]:
+    """Returns regular expressions that match texts, of several the longest, in a time that their number does not
+    change: what begins alike is looked at once."""
+    behind: dict[str, set[str]] = {}
+    for text in texts:
+        behind.setdefault(text[:1], set()).add(text[1:])
+    found = []
+    for first, rests in sorted(behind.items(), reverse=True):  # the end of a text comes last
+        more = _alternatives(rests) if rests != {""} else [""]
+        found.append(re.escape(first) + (f"(?:{'|'.join(more)})" if more[1:] else more[0]) if first else "")
+    return found
+
+
 def _first(offsets: Sequence[tuple[int, int]], start: int) -> int | None:
     """Returns the place of the first token that begins at `start` or behind it, None where one goes across it."""
     first = next((place for place, (_, end) in enumerate(offsets) if end > start), len(offsets))
@@ -142,9 +163,3 @@ def _pair(merge: str | list[str]) -> list[str]:
 
 def _texts(pair: list[str]) -> tuple[str, ...]:
     return (*pair, "".join(pair))
-
-
-@lru_cache(maxsize=8)
-def quoted(tokenizer: Any, template: str) -> Quoted:
-    """Returns the control tokens of a tokenizer with a template, worked out once."""
-    return Quoted(tokenizer, template)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
 from pipeline.models import mend_template
-from pipeline.models.plain_text import Quoted, Rendered, quoted
+from pipeline.models.plain_text import Quoted, Rendered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,10 +93,10 @@ def _mend(tokenizer: Any) -> None:
         return _render(tokenizer, messages, ask)
 
     def ending(text: str) -> int | None:
-        controls = quoted(tokenizer, template_text(tokenizer)).controls
+        controls = _controls(tokenizer).controls
         return min((text.index(token) + len(token) for token in controls if token in text), default=None)
 
-    own = template_text(tokenizer)
+    own = tokenizer.chat_template = mend_template.stopped(template_text(tokenizer))
     unset = [f"{{%- set {name} = {name} or {value} -%}}" for name, value in _UNSET.items() if name in own]
     try:
         _render(tokenizer, [{"role": "user", "content": _PROBE}], ask=True)
@@ -158,9 +158,21 @@ def _render(tokenizer: Any, messages: Sequence[dict[str, str]], ask: bool = Fals
         ) from error
 
 
+def _controls(tokenizer: Any) -> Quoted:
+    return _controls_of(tokenizer, template_text(tokenizer))
+
+
+@lru_cache(maxsize=8)
+def _controls_of(tokenizer: Any, template: str) -> Quoted:
+    try:
+        frame = _render(tokenizer, _TURNS)
+    except ConfigError:  # it takes no conversation that ends with an answer
+        frame = _render(tokenizer, _TURNS[:1], ask=True)
+    return Quoted(tokenizer, template, mend_template.THINKS.sub("", frame))
+
+
 def _hidden(controls: Quoted, messages: Sequence[dict[str, str]], held: dict[str, str]) -> list[dict[str, str]]:
-    """Returns messages without the control tokens that they quote. An answer may bring thinking and tool calls of its
-    own: the tokens that are not special count as such."""
+    """Returns messages without the control tokens that they quote; an answer keeps its own thinking and tool calls."""
     return [
         {**message, "content": controls.hide(message["content"], held, message["role"] == "assistant")}
         for message in messages
@@ -227,14 +239,14 @@ def chat_prompt(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]
 
     Raises `ConfigError` where the template refuses the messages.
     """
-    controls, held = quoted(tokenizer, template_text(tokenizer)), dict[str, str]()
+    controls, held = _controls(tokenizer), dict[str, str]()
     asked = _render(tokenizer, _hidden(controls, messages, held), ask=True)
     return controls.tokens([Rendered(asked, held)])[0][0]
 
 
 def text_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Returns the token ids of plain texts, all of which is text."""
-    controls = quoted(tokenizer, template_text(tokenizer))
+    controls = _controls(tokenizer)
     return [ids for ids, _ in controls.tokens([_plain(controls, text) for text in texts])]
 
 
@@ -261,7 +273,7 @@ def encode_batch(
     The last supervised token of a row that was not cut is the stop token, of a document eos. Raises `ConfigError` for a
     template that cannot be supervised, or that writes nothing before an answer.
     """
-    stop, controls = stop_token(tokenizer), quoted(tokenizer, template_text(tokenizer))
+    stop, controls = stop_token(tokenizer), _controls(tokenizer)
     documents = [kind == "document" for kind in kinds or ["qa"] * len(prompts)]
     rows = [
         _plain(controls, f"{prompt}\n\n{response}".strip())
@@ -295,7 +307,10 @@ def _supervise(ids: list[int], first: int, stop: Stop, max_length: int) -> Encod
         raise ConfigError("the chat template writes nothing before an answer: there is nothing to answer to")
     if stop.appended:
         ids = [*ids, stop.id]
-    last = len(ids) - 1 - ids[::-1].index(stop.id)  # what the template writes after the stop token is never generated
-    ids = ids[: last + 1]
+    if stop.id not in ids[first:]:
+        raise ConfigError(
+            f"the tokenizer does not find {stop.text} behind an answer: tokenizer.json must not mark it as `normalized`"
+        )
+    ids = ids[: ids.index(stop.id, first) + 1]  # what the template writes after the stop token is never generated
     labels = [IGNORED] * first + ids[first:]
     return Encoded(ids[:max_length], labels[:max_length], truncated=len(ids) > max_length)

@@ -42,6 +42,7 @@ def find(project: Project, run: Run) -> Exported:
         raise MissingModelError(f"{folder} is gone: run `jobs.export` again")
     merged = load.Base.of(project, str(folder))
     tokenizer = merged.tokenizer()
+    template.text_ids(tokenizer, [template.stop_token(tokenizer).text])  # readies what quoted tokens need: seconds
     served = template.template_sha256(tokenizer)
     if served != run.read_json(merge.METRICS)["template_sha256"]:
         raise IntegrityError(

@@ -27,6 +27,7 @@ LINES = (
     "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}### assistant:\n{% endif %}"
 )
+EMPTY = "<think>\n\n</think>\n\n"
 USER = "<|im_start|>user\nlost card<|im_end|>\n"
 ASKED, ANSWERED = USER + "<|im_start|>assistant\n", "close it<|im_end|>"
 
@@ -58,6 +59,24 @@ MENDED: dict[str, tuple[Any, str, str, str]] = {  # tokenizer, template, what is
     "serving alone opens a thinking block": (
         chatml,
         CHATML.replace("assistant\n{% endif", "assistant\n<think>\n{% endif"),
+        ASKED,
+        ANSWERED,
+    ),
+    "serving alone has an empty thinking block": (
+        chatml,
+        CHATML.replace("assistant\n{% endif", f"assistant\n{EMPTY}{{% endif"),
+        ASKED + EMPTY,
+        ANSWERED,
+    ),
+    "the date is told": (
+        chatml,
+        "<|im_start|>system\nIt is {{ strftime_now('%A, %-d %B %Y (%Y-%m-%d)') }}<|im_end|>\n" + CHATML,
+        "<|im_start|>system\nIt is Friday, 26 July 2024 (2024-07-26)<|im_end|>\n" + ASKED,
+        ANSWERED,
+    ),
+    "an answer is ended twice": (
+        chatml,
+        CHATML.replace("{% endfor", "{{ '<|im_end|>' if m.role == 'assistant' }}{% endfor"),
         ASKED,
         ANSWERED,
     ),
@@ -100,7 +119,8 @@ def test_a_conversation_is_written_turn_by_turn(case: str) -> None:
     whole = template.chat_text(tokenizer, messages)
     places = [whole.index(content) for role, content in turns if role != "system" or "be kind" in whole]
     assert places == sorted(places)
-    assert whole.startswith(template._render(tokenizer, messages[:3]))
+    earlier = template._render(tokenizer, messages[:3])
+    assert whole.replace(EMPTY, "").startswith(earlier.replace(EMPTY, ""))
 
 
 def test_a_mended_template_keeps_the_system_message_and_its_default() -> None:
@@ -143,9 +163,11 @@ def test_an_end_marker_that_is_no_token_needs_an_eos() -> None:
 
 
 def test_tokens_that_do_not_meet_are_one_sentence() -> None:
+    from tokenizers import normalizers
+
     tokenizer = chatml()
     tokenizer.chat_template = CHATML
+    tokenizer.backend_tokenizer.normalizer = normalizers.Strip()
     template.prepare_tokenizer(tokenizer, None)
-    tokenizer.chat_template = CHATML.replace("{% endfor %}", "{{ '<|im_end|>' if m.role == 'assistant' }}{% endfor %}")
-    with pytest.raises(ConfigError, match="does not end with its one stop token"):
+    with pytest.raises(ConfigError, match="do not fit together"):
         prompt_check.check(tokenizer)

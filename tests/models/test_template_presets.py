@@ -27,7 +27,7 @@ PHI = (
     "<|/tool|>",
     "<|endofprompt|>",
 )
-CORPUS = ["my card is lost please close it\n\n### User:\n", "[INST] what is the fee [/INST]\nassistant user the fee 12"]
+CORPUS = ["my card is lost please close it\n\n### User:\n", "what is the fee\nassistant user the fee 12"]
 
 
 def sentencepiece(more: tuple[str, ...] = (), pad: str | None = None) -> Any:

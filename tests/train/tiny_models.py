@@ -40,8 +40,8 @@ _MULTIPLIED = {
     "residual_multiplier": 0.5,
     "logits_scaling": 4.0,
 }
-_ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
-_SCALED = {**_ROPE, "llama_4_scaling_beta": 0.5, "original_max_position_embeddings": 4}
+ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
+_SCALED = {**ROPE, "llama_4_scaling_beta": 0.5, "original_max_position_embeddings": 4}
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {"attention_bias": True, "mlp_bias": True}),
@@ -97,7 +97,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "mamba_n_heads": 16,
         },
     ),
-    "phi3": ("phi3", {"sliding_window": WINDOW, "rope_parameters": {**_ROPE, "partial_rotary_factor": 0.5}}),
+    "phi3": ("phi3", {"sliding_window": WINDOW, "rope_parameters": {**ROPE, "partial_rotary_factor": 0.5}}),
     "olmo3": ("olmo3", {"sliding_window": WINDOW, "layer_types": _MIXED}),
     "qwen3_5": (
         "qwen3_5_text",
