@@ -33,16 +33,17 @@ class Codec(Protocol):
 
 
 class HfCodec:
-    """A fast tokenizer of transformers, with the template that the model was trained with."""
+    """A fast tokenizer of transformers, with the template that the model was trained with; `embeddings` is how many
+    tokens the model has one for, which may be fewer than the tokenizer has."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, embeddings: int | None = None) -> None:
         from transformers.convert_slow_tokenizer import bytes_to_unicode
 
         self.tokenizer = tokenizer
         self._backend = tokenizer.backend_tokenizer  # called directly: the wrapper costs more than its work
         self._backend.no_truncation()
         self._backend.no_padding()
-        self.size = len(tokenizer)
+        self.size = min(len(tokenizer), embeddings or len(tokenizer))
         self._added = {token: str(content) for token, content in tokenizer.added_tokens_decoder.items()}
         decoder = json.dumps(json.loads(self._backend.to_str()).get("decoder"))
         self._bytes = {char: byte for byte, char in bytes_to_unicode().items()} if '"ByteLevel"' in decoder else None

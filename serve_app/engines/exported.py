@@ -20,6 +20,7 @@ from pipeline.run import Run
 class Exported:
     folder: Path
     tokenizer: Any  # of transformers, fast
+    embeddings: int  # tokens that the model has one for
     stop_ids: frozenset[int]
     max_context: int  # tokens of prompt and answer together: the model's, or what the configuration allows
     created: int  # seconds since 1970
@@ -54,6 +55,7 @@ def find(project: Project, run: Run) -> Exported:
     return Exported(
         folder=folder,
         tokenizer=tokenizer,
+        embeddings=load.embeddings(folder),
         stop_ids=frozenset(template.stop_ids(tokenizer, own)),
         max_context=min(merged.positions, settings.max_input_tokens + settings.max_new_tokens),
         created=int(folder.stat().st_mtime),

@@ -42,7 +42,8 @@ class GgufEngine:
         model = exported.find(project, run)
         file = _file(run, project.serve.gguf.file)
         self.model_id, self.created = project.name, int(file.stat().st_mtime)
-        self.codec, self.stop_ids, self.max_context = HfCodec(model.tokenizer), model.stop_ids, model.max_context
+        self.codec = HfCodec(model.tokenizer, model.embeddings)
+        self.stop_ids, self.max_context = model.stop_ids, model.max_context
         self._loose = model.tokenizer(LOOSE, add_special_tokens=False).input_ids[0]
         self._enforceable: OrderedDict[str, bool] = OrderedDict()
         key = secrets.token_urlsafe(32)

@@ -40,7 +40,8 @@ class HfEngine:
 
     def __init__(self, project: Project, run: Run) -> None:
         model = exported.find(project, run)
-        self.codec, self.stop_ids, self.max_context = HfCodec(model.tokenizer), model.stop_ids, model.max_context
+        self.codec = HfCodec(model.tokenizer, model.embeddings)
+        self.stop_ids, self.max_context = model.stop_ids, model.max_context
         self.model_id, self.created = project.name, model.created
         self._numbers = itertools.count()
         self._open: dict[str, asyncio.Queue[Tokens | None]] = {}  # None: the process has ended

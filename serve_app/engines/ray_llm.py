@@ -71,7 +71,8 @@ class RayLlmEngine:
             raise ConfigError("serve.engine: `ray_llm` runs in the service only, as a deployment of Ray Serve")
         model = exported.find(project, run)
         self.model_id, self.created = project.name, model.created
-        self.codec, self.stop_ids, self.max_context = HfCodec(model.tokenizer), model.stop_ids, model.max_context
+        self.codec = HfCodec(model.tokenizer, model.embeddings)
+        self.stop_ids, self.max_context = model.stop_ids, model.max_context
         self._folder, self._handle, self._stopped = str(model.folder), handle, False
         self._ask = handle.options(method_name="completions", stream=True)
 

@@ -42,7 +42,8 @@ class VllmEngine:
     def __init__(self, project: Project, run: Run) -> None:
         model = exported.find(project, run)
         self.model_id, self.created = project.name, model.created
-        self.codec, self.stop_ids, self.max_context = HfCodec(model.tokenizer), model.stop_ids, model.max_context
+        self.codec = HfCodec(model.tokenizer, model.embeddings)
+        self.stop_ids, self.max_context = model.stop_ids, model.max_context
         self._engine = self._start(project, model)
 
     def _start(self, project: Project, model: exported.Exported) -> Any:

@@ -59,3 +59,15 @@ def test_a_folder_that_holds_something_else_is_a_sentence(tmp_path: Path, tiny: 
 def test_there_is_no_adapter_before_training(curated: Run) -> None:
     with pytest.raises(MissingStageError, match=r"jobs\.train"):
         load.attach(None, curated.local(load.ADAPTER))
+
+
+def test_weights_that_lack_tensors_are_a_sentence(tiny: Path, tmp_path: Path, make_project: Any) -> None:
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny, broken)
+    tensors = load_file(broken / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match=r"lack 1 tensors .* such as model\.layers\.1\.mlp\.up_proj"):
+        load.Base.of(make_project(base=broken)).load()

@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError
 from pipeline.evaluate.perplexity import score_all
 from pipeline.models import load, template
 from pipeline.models.generate import complete
+from serve_app.engines.codec import HfCodec
 from tests.models.test_template_presets import byte_level, sentencepiece
 from tests.small_model import make_model
 
@@ -127,6 +128,17 @@ def test_more_tokens_than_embeddings_are_one_sentence(pad: str | None, tmp_path:
     shutil.copy(tmp_path / "config.json", tmp_path / "whole")
     with pytest.raises(ConfigError, match="without an embedding"):  # an adapter's tokenizer, its base elsewhere
         load.Base.of(make_project(base=tmp_path / "whole"), str(base)).tokenizer()
+
+
+def test_a_special_token_that_nothing_writes_needs_no_embedding(tmp_path: Path, make_project: Any) -> None:
+    """Gemma 3 1B's tokenizer has one for pictures, behind the embeddings."""
+    tokenizer = sentencepiece(pad="<unk>")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    base = load.Base.of(make_project(base=save(tokenizer, NO_MARKS, tmp_path / "base", beyond=1)))
+    loaded = base.tokenizer()
+    assert loaded.convert_tokens_to_ids("<image>") == len(loaded) - 1
+    prompt = template.chat_prompt(loaded, [{"role": "user", "content": "a <image> b"}])
+    assert max(prompt) < load.embeddings(base.folder) == HfCodec(loaded, load.embeddings(base.folder)).size
 
 
 def test_answers_and_losses_owe_nothing_to_the_pad_token(tmp_path: Path, make_project: Any) -> None:
