@@ -60,8 +60,7 @@ def keys(writer: Any, config: Any) -> None:
     for name in ("key_length_swa", "value_length_swa", "rope_dimension_count_swa"):
         getattr(writer, f"add_{name}")(windowed(config, "head_dim"))
     writer.add_rope_freq_base_swa(config.rope_parameters["sliding_attention"]["rope_theta"])
-    if config.final_logit_softcapping:
-        writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    writer.add_final_logit_softcapping(config.final_logit_softcapping or 0.0)  # without it llama.cpp's is 30
 
 
 def factors(config: Any) -> dict[str, np.ndarray[Any, Any]]:

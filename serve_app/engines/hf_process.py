@@ -21,8 +21,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
-from pipeline.errors import SolotuneError
+from pipeline.errors import ConfigError, SolotuneError
 from pipeline.generation.batching import (
     Batch,
     Request,
@@ -35,6 +36,7 @@ from pipeline.generation.limits import whole
 from serve_app.engines import EngineError
 
 PULSE = 1.0  # seconds between two checks of the generation thread
+_HEADS_OF_SOME = ("per_layer_config", "global_head_dim")  # in a configuration of transformers 5.23, of 5.17
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,22 @@ def start(shape: Model, send: Callable[[list[Tokens]], None]) -> Batch:
 
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)  # its warnings hold token ids
     loaded, _ = load.Base.at(shape.folder).load(device=load.device())
+    _require_one_cache(loaded)
     if loaded.device.type == "cpu":
         torch.set_num_threads(1 if narrow(loaded) else len(os.sched_getaffinity(0)))
     room = whole(loaded, shape.max_context, shape.concurrency)
     return Batch(loaded, room, shape.stop_ids, shape.pad_id, send)
+
+
+def _require_one_cache(model: Any) -> None:
+    """Raises `ConfigError` where some layers carry a state or have heads of their own size: transformers 5.23 has one
+    cache for all."""
+    settings = model.config.to_dict()
+    if "linear_attention" in (settings.get("layer_types") or ()) or any(map(settings.get, _HEADS_OF_SOME)):
+        raise ConfigError(
+            f"serve.engine: hf has one kind of cache for all layers, and a {type(model).__name__} needs several: set "
+            "it to `vllm` or `gguf`"
+        )
 
 
 def serve(wire: Connection) -> None:

@@ -151,6 +151,7 @@ def expected(folder: Path, ids: list[int], first: int) -> np.ndarray:
         ("Gemma3Text", GEMMA3),
         ("Gemma4Text", {**GEMMA4, "num_kv_shared_layers": 2, "use_double_wide_mlp": True}),
         ("Gemma4Text", {**GEMMA4, "attention_k_eq_v": True, "num_global_key_value_heads": 1}),
+        ("Gemma4Text", {**GEMMA4, "final_logit_softcapping": None, "initializer_range": 0.5}),
         ("Ministral3", {"head_dim": 32, "rope_parameters": MINISTRAL}),
     ],
 )

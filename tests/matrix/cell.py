@@ -1,7 +1,7 @@
 """One architecture with one template, down the whole road: each step passed, was refused before training, or failed.
 
-`outcomes` runs the real stages on a run folder of its own. A step that is refused says so before anything is trained,
-in the sentence a user reads; whatever else goes wrong is a failure: a defect of ours.
+`outcomes` runs the real stages on a run folder of its own. A step that is refused says so before anything is trained
+(an engine, when it starts), in the sentence a user reads; whatever else goes wrong is a failure: a defect of ours.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
+from pipeline import preflight
 from pipeline.config import Project
 from pipeline.errors import ConfigError
 from pipeline.export import gguf, merge
 from pipeline.models import architectures, generate, load, prompt_check, template
-from pipeline.train import lora_targets, qlora
+from pipeline.train import qlora
 from pipeline.train.data import pack
 from pipeline.train.kernels import batches, loss
 from pipeline.train.loop import trainer
@@ -89,7 +90,8 @@ class Case:
 
 def mask(case: Case) -> None:
     """The answer and its stop token alone are supervised, right behind what serving asks with."""
-    lora_targets.check(case.base, case.project.train.lora)
+    without_files = case.project.export.model_copy(update={"gguf": []})
+    preflight.cheap(case.project.model_copy(update={"export": without_files}), case.base)
     prompt_check.check(case.tokenizer, ROWS)
     for prompt, response in ROWS:
         row = template.encode(case.tokenizer, prompt, response, 256)
@@ -168,7 +170,7 @@ def answered(case: Case) -> str:
     async def answer(question: str) -> tuple[str, bool]:
         ids, reason = list[int](), None
         prompt = Prompt(engine.codec.render([{"role": "user", "content": question}]))
-        async with aclosing(engine.generate(Generation(prompt, 12))) as chunks:
+        async with aclosing(engine.generate(Generation(prompt, 12, temperature=0.0))) as chunks:
             async for chunk in chunks:
                 ids, reason = ids + chunk.token_ids, chunk.finish_reason
         return engine.codec.decode(ids[:-1] if reason == "stop" else ids), reason == "stop"
@@ -216,7 +218,7 @@ def _outcome(step: Step, case: Case) -> Outcome:
     except ConfigError as error:
         folder = Path(case.project.base_model)
         sentence = str(error).replace(str(folder), "BASE").replace(folder.name, "BASE")
-        return Outcome("refused" if step in (mask, converted) else "FAILED", sentence)
+        return Outcome("refused" if step in (mask, converted, answered) else "FAILED", sentence)
     except Exception as error:
         traceback.print_exc()
         return Outcome("FAILED", f"{type(error).__name__}: {error}".splitlines()[0])

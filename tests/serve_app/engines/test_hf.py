@@ -20,7 +20,7 @@ import pytest
 import torch
 import uvloop
 
-from pipeline.errors import IntegrityError, MissingStageError
+from pipeline.errors import ConfigError, IntegrityError, MissingStageError
 from pipeline.generation import batching
 from pipeline.generation.batching import BatchError, Request, Tokens
 from pipeline.models.generate import complete
@@ -30,6 +30,7 @@ from pipeline.run import Run
 from serve_app.engines import EngineError, Generation, Prompt, hf_process
 from serve_app.engines.hf import HfEngine
 from serve_app.engines.hf_process import Model, start
+from tests.train import tiny_models
 
 QUESTIONS = ["How do I block my card?", "Open an account, please.", "x", "How " * 300]
 
@@ -313,3 +314,10 @@ def test_an_engine_that_has_ended_says_so(exported: Run, module_project: Any) ->
         asyncio.run(ended.check())
     with pytest.raises(EngineError):
         answers(ended, Generation(Prompt([1]), max_tokens=1))
+
+
+@pytest.mark.parametrize("name", ["qwen3_5", "gemma4", "gemma4 unified"])
+def test_a_model_whose_layers_need_caches_of_several_kinds_is_one_sentence(tmp_path: Path, name: str) -> None:
+    folder = tiny_models.save(name, tmp_path / "model")
+    with pytest.raises(ConfigError, match=r"^serve\.engine: hf has one kind of cache for all layers"):
+        start(Model(folder, 2, 64, [2], 0), print)
