@@ -48,7 +48,8 @@ def write_gguf(run: Run) -> None:
     file = run.local("model/gguf/tiny-f16.gguf")
     if not file.exists():
         file.parent.mkdir()
-        convert(ASSETS / "tiny-base", file, AutoTokenizer.from_pretrained(ASSETS / "tiny-base"), "tiny")
+        tokenizer = AutoTokenizer.from_pretrained(ASSETS / "tiny-base")
+        convert(ASSETS / "tiny-base", file, tokenizer, "tiny", tokenizer.chat_template)
 
 
 @pytest.fixture(
