@@ -37,7 +37,7 @@ _PADS = (  # what pretrained vocabularies reserve for padding or never write in 
     *("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endofpad|>", "<|vision_pad|>", "<|fim_pad|>"),
     *("<|endoftext|>", "<unk>", "<|unk|>", "[UNK]"),
 )
-_UNSET = {"bos_token": "''", "tools": "[]"}  # what a template may take for granted, and what it means without
+_UNSET = {"bos_token": "''", "tools": "tools or []"}  # what a template may take for granted, and what it means without
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ def _mend(tokenizer: Any) -> None:
         return min((text.index(token) + len(token) for token in controls if token in text), default=None)
 
     own = tokenizer.chat_template = mend_template.stopped(template_text(tokenizer))
-    unset = [f"{{%- set {name} = {name} or {value} -%}}" for name, value in _UNSET.items() if name in own]
+    missing = [name for name in _UNSET if name in own and not (name == "bos_token" and tokenizer.bos_token)]
+    unset = [f"{{%- set {name} = {_UNSET[name]} -%}}" for name in missing]
     try:
         _render(tokenizer, [{"role": "user", "content": _PROBE}], ask=True)
     except ConfigError:
