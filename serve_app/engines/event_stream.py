@@ -18,6 +18,7 @@ import aiohttp
 from serve_app.engines import BusyError, EngineError, RefusedError
 
 LONGEST = 8 << 20  # bytes: a line of an event stream
+IDLE = 1.0  # seconds that a connection is kept for the next request: llama.cpp's server hangs up after 5
 
 
 class Peer:
@@ -31,7 +32,7 @@ class Peer:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-            connector = aiohttp.TCPConnector(limit=0)
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE)
             self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout, connector=connector)
         return self._session
 

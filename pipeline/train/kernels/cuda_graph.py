@@ -63,6 +63,11 @@ class RowGraph:
         self._items = torch.ones((), device=causal.device)
         self._ramp = torch.arange(1, ends + 1, dtype=torch.int32, device=causal.device)
 
+    @property
+    def captured(self) -> bool:
+        """Whether a row has been captured."""
+        return self._graph is not None
+
     def takes(self, row: dict[str, Any]) -> bool:
         """Tells whether a row fits the graph."""
         return len(row["answers"]) <= len(self._places) and row["max_length_q"] <= self._longest

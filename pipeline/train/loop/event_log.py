@@ -24,7 +24,7 @@ from pipeline.storage import append_whole, storage_errors, sweep, write_whole
 
 Line = dict[str, Any]
 EVERY = 0.5  # seconds between two looks at an event log that is followed
-HAPPENED = {"resumed", "preempted", "save_failed", "out_of_memory", "damaged", "worker_lost"}
+HAPPENED = {"resumed", "preempted", "save_failed", "out_of_memory", "not_captured", "damaged", "worker_lost"}
 """Events of the machine. They are not repeated by a resumed training, so cutting back leaves them in place."""
 
 

@@ -206,12 +206,19 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         return losses[-1]
 
     def _micro_step(self, model: Any, row: dict[str, Any], items: Any) -> torch.Tensor:
-        """Runs a row, or a piece of one, forward and backward."""
+        """Runs a row, or a piece of one, forward and backward; kernel by kernel where it cannot be captured."""
         if self.graph is not None and self.fallback.reached() is None:
             row = self._prepare_inputs(row)
             if self.graph.takes(row):
                 model.train()
-                return self.graph(row, items)
+                try:
+                    return self.graph(row, items)
+                except RuntimeError as error:  # a kernel of this machine's that waits for the host, say
+                    if self.graph.captured or isinstance(error, torch.OutOfMemoryError):
+                        raise
+                    self.graph = None
+                    text = f"rows are not captured as a CUDA graph: {str(error).splitlines()[0]}"
+                    self.event_log.event(self.state.global_step + 1, "not_captured", text)
         loss: torch.Tensor = super().training_step(model, row, items)
         return loss
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pipeline.run import Run
 from pipeline.train import qlora
@@ -90,3 +93,26 @@ def test_gradients_are_the_same_before_and_after_an_evaluation(packed: Run, make
     layers = [module for module in made.model.modules() if hasattr(module, "support_avx512bf16_for_cpu")]
     assert len(layers) == 14
     assert not any(module.support_avx512bf16_for_cpu for module in layers)
+
+
+def test_a_row_that_cannot_be_captured_is_run_kernel_by_kernel(packed: Run, make_project: Any, tmp_path: Path) -> None:
+    class Graph:
+        captured = False
+
+        def takes(self, _: Any) -> bool:
+            return True
+
+        def __call__(self, *_: Any) -> torch.Tensor:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    project = make_project(train={"epochs": 1})
+    loop(project, packed).run(None)
+    plain = lines(packed)
+    other = Run.open(str(shutil.copytree(packed.uri, tmp_path / "again", ignore=shutil.ignore_patterns("checkpoints"))))
+    other.delete("metrics/train.jsonl")
+    loop(project, other, graph=Graph()).run(None)
+    events = [line for line in qlora.read_lines(other) if line.get("event") == "not_captured"]
+    assert [line["text"] for line in events] == [
+        "rows are not captured as a CUDA graph: operation not permitted when stream is capturing"
+    ]
+    assert [line for line in lines(other) if "loss" in line] == [line for line in plain if "loss" in line]
