@@ -17,8 +17,8 @@ Row = dict[str, Outcome]
 _HEAD = f"""# What goes with what
 
 Architectures x chat templates x the steps of the road, on tiny random models with the shapes of published ones and
-tokenizers of the templates' kinds. `{COMMAND}` writes this page; it takes minutes. "refused" is told before anything is
-trained (by an engine, when it starts), in the sentence below the tables.
+tokenizers of the templates' kinds. `{COMMAND}` writes this page; it takes 6 minutes on two cores.
+"refused" is told before anything is trained (by an engine, when it starts), in the sentence below the tables.
 
 | step | what passed |
 |---|---|
@@ -27,7 +27,7 @@ trained (by an engine, when it starts), in the sentence below the tables.
 | merge | the merged model has the logits of base and adapter |
 | stop | the token that rows end with ends an answer in serving, and in the merged model's files |
 | GGUF | the F16 file has training's rendering and token ids in llama.cpp, and the merged model's perplexity |
-| serve | serving asks with the ids of training; tried once: "answers", the hf engine's greedy ones are evaluation's |
+| serve | "ids": serving asks with those of training; "answers": and the hf engine's greedy ones are evaluation's |
 """
 
 
