@@ -21,6 +21,11 @@ This module does not print and does not exit: `jobs` turns an error into a line 
 from __future__ import annotations
 
 
+def one_line(error: BaseException) -> str:
+    """Returns what an error says, without line breaks."""
+    return " ".join(str(error).split())
+
+
 class SolotuneError(Exception):
     """Root of the tree; `exit_code` is the one of the job's process."""
 

@@ -17,16 +17,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ConfigError, MissingModelError, StorageError
+from pipeline.errors import ConfigError, MissingModelError, StorageError, one_line
 from pipeline.evaluate import bertscore, general_text
 from pipeline.export import gguf, merge
 from pipeline.models import architectures, memory, prompt_check, safetensors_io, template
-from pipeline.models.load import find_folder
+from pipeline.models.load import find_folder, json_object
 from pipeline.plan import cost_model
 from pipeline.plan.shape import shape_in
 from pipeline.storage import cache_folder, storage_errors, write_whole
 from pipeline.train import lora_targets
 from pipeline.train.data import general_rows
+from pipeline.train.data.pack import check_lengths
 from pipeline.train.loop import checkpoint
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ GIB = 1 << 30
 CHECKPOINT = 36  # bytes per parameter of the adapter: float32 weights, two moments, and both again in two snapshots
 GGUF_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_k_m": 0.62}  # per parameter of the model
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
+_NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
+_PLAIN = (
+    "It's 12345 words, isn't it? We'LL see: e-mail_address@example.org, C:\\path, 3.14 x 10^6 = 100%.",
+    "HELLO hello Hello camelCase snake_case ALL-CAPS  two   three    blanks\tand a tab",
+    "first line\nsecond line\r\n\r\n\n\tfourth (line)",
+    "cafe\u0301 and caf\u00e9, \ufb01ne \u2460 \uff21\uff22\uff23 \u00bd \u212b",
+    "def f(x):\n    return {'a': [x, 1]}  # a comment",
+)
 
 
 def check(project: Project, base: Base, run: Run, console: Console) -> None:
@@ -63,7 +72,8 @@ def check(project: Project, base: Base, run: Run, console: Console) -> None:
 def cheap(project: Project, base: Base) -> None:
     """Checks what a base's configuration and tokenizer tell; a folder without a tokenizer passes here."""
     _no_pointers(base.folder)
-    architectures.of(_config(base.folder), base.name)
+    _no_adapter(base.folder)
+    architectures.of(base.config, base.name)
     _readable_tokenizer(base)
     if any((base.words / name).exists() for name in _TOKENIZERS):
         tokenizer = base.tokenizer()
@@ -73,7 +83,7 @@ def cheap(project: Project, base: Base) -> None:
         with storage_errors(tempfile.gettempdir()):
             gguf.check(project, base)
     lora_targets.check(base, project.train.lora)
-    _lengths(project, base)
+    check_lengths(project.train, base)
 
 
 # -- the base's files -------------------------------------------------------------------------------------------------
@@ -88,23 +98,9 @@ def _no_pointers(folder: Path) -> None:
             raise MissingModelError(f"{path} is a pointer of git-lfs, not the file: run `git lfs pull` there")
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
+def _no_adapter(folder: Path) -> None:
     if (folder / "adapter_config.json").is_file():
         raise MissingModelError(f"{folder} holds an adapter (adapter_config.json): name the model it was merged into")
-    if not path.is_file():
-        raise MissingModelError(f"{folder} holds no model: config.json is missing")
-    return _object(path)
-
-
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as JSON: {_one_line(error)}") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path} is no JSON object")
-    return found
 
 
 def _weights(project: Project, base: Base) -> None:
@@ -114,7 +110,7 @@ def _weights(project: Project, base: Base) -> None:
     safetensors_io.files(base.folder)
     for _ in safetensors_io.shapes(base.folder):  # every file opens
         pass
-    causal, _ = base.load(device="meta", dtype=torch.bfloat16)
+    causal = base.model(device="meta", dtype=torch.bfloat16)
     lora_targets.of(causal, project.train.lora)
     verdict = cache_folder() / "finite" / base.fingerprint
     if not verdict.is_file():
@@ -130,7 +126,7 @@ def _readable_tokenizer(base: Base) -> None:
     """Raises `ConfigError` for a tokenizer's file that cannot be read."""
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         if (base.words / name).is_file():
-            _object(base.words / name)
+            json_object(base.words / name)
     if (base.words / "tokenizer.json").is_file():
         _file_tokenizer(base)
 
@@ -143,7 +139,7 @@ def _file_tokenizer(base: Base) -> Any:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # it raises nothing more special
-        raise ConfigError(f"{path} cannot be read as a tokenizer: {_one_line(error)}; download it again") from error
+        raise ConfigError(f"{path} cannot be read as a tokenizer: {one_line(error)}; download it again") from error
 
 
 def _same_ids(base: Base, tokenizer: Any) -> None:
@@ -172,16 +168,6 @@ def _samples(tokenizer: Any) -> tuple[list[str], list[list[int]]]:
     return texts * 2, asked + template.text_ids(tokenizer, [text.strip() for text in texts])
 
 
-_NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
-_PLAIN = (
-    "It's 12345 words, isn't it? We'LL see: e-mail_address@example.org, C:\\path, 3.14 x 10^6 = 100%.",
-    "HELLO hello Hello camelCase snake_case ALL-CAPS  two   three    blanks\tand a tab",
-    "first line\nsecond line\r\n\r\n\n\tfourth (line)",
-    "cafe\u0301 and caf\u00e9, \ufb01ne \u2460 \uff21\uff22\uff23 \u00bd \u212b",
-    "def f(x):\n    return {'a': [x, 1]}  # a comment",
-)
-
-
 def _other_rules(base: Base, tokenizer: Any, text: str, said: list[int], made: list[int]) -> str:
     from transformers import __version__
 
@@ -204,7 +190,7 @@ def _remedy(base: Base) -> str:
     with tempfile.TemporaryDirectory() as place:
         for name in ("tokenizer.json", "config.json"):
             shutil.copyfile(base.words / name, Path(place, name))
-        changed = {**(_object(settings) if settings.is_file() else {}), "tokenizer_class": named}
+        changed = {**(json_object(settings) if settings.is_file() else {}), "tokenizer_class": named}
         Path(place, settings.name).write_text(json.dumps(changed))
         heeded = type(AutoTokenizer.from_pretrained(place)) is PreTrainedTokenizerFast
     if heeded:
@@ -212,20 +198,7 @@ def _remedy(base: Base) -> str:
     return "it does so whatever tokenizer_config.json says, so take a base with the tokenizer of its type"
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 # -- the configuration ------------------------------------------------------------------------------------------------
-
-
-def _lengths(project: Project, base: Base) -> None:
-    settings = project.train
-    if settings.pack_tokens != "auto" and settings.max_length > settings.pack_tokens:
-        raise ConfigError("train.max_length must not exceed train.pack_tokens: an example is never split")
-    limit = architectures.text_part(base.config).get("max_position_embeddings")
-    if isinstance(limit, int) and settings.max_length > limit:
-        raise ConfigError(f"train.max_length: {base.name} takes no more than {limit} tokens")
 
 
 def _settings(project: Project, base: Base) -> None:

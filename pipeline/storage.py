@@ -14,6 +14,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from functools import lru_cache
@@ -22,7 +23,7 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from pyarrow import fs as pafs
 
-from pipeline.errors import SolotuneError, StorageError, UserError
+from pipeline.errors import SolotuneError, StorageError, UserError, one_line
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FULL_TEXT = re.compile(  # what libraries make of them: safetensors and tokenizers; torch.save; numpy's tofile
@@ -118,7 +119,7 @@ def has_room(path: Path) -> bool:
 
 def _reason(error: OSError) -> str:
     """Returns what an object store says, without pyarrow's prefix and advice and without the request's id."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     text = re.sub(r" \((Request ID|request id)[^)]*\)", "", text)
     text = re.sub(r"\. To create buckets, enable .*", "", text)
     aws = re.search(r"AWS Error (\w+) during \w+ operation:? ?(.*)", text)
@@ -134,6 +135,17 @@ def cache_folder() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "solotune"
     except RuntimeError as error:
         raise StorageError("this user has no home folder: name a folder for caches as XDG_CACHE_HOME") from error
+
+
+@contextlib.contextmanager
+def lent(temporary: Path) -> Iterator[None]:
+    """Makes an empty folder for what a block will publish; whatever else is in it at the end takes up no space."""
+    shutil.rmtree(temporary, ignore_errors=True)  # a killed process left it
+    temporary.mkdir(parents=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_whole(target: Path, data: bytes | memoryview, private: bool = False) -> None:

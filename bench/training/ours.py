@@ -75,7 +75,7 @@ def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = Fal
             whole = torch.cuda.get_device_properties(0).total_memory / 2**30
             torch.cuda.set_per_process_memory_fraction(1.0 if variant.cap is None else variant.cap / whole)
         if not variant.graph:
-            cuda_graph.LARGEST = 0
+            cuda_graph.CAPTURED = 0
         qlora.work(
             {
                 "project": project,

@@ -18,7 +18,7 @@ from pipeline.config.evaluate import Evaluate, Export, Recommend
 from pipeline.config.serve import Serve
 from pipeline.config.train import Synthesize, Train
 from pipeline.config.values import ModelName, PathOrUri, Settings
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, one_line
 
 REMOVED = {  # settings once, chosen by the code now
     "blocks", "batch_tokens", "batch_size", "bucket_cap", "rows_per_part", "screen_rows", "seconds", "shard_gib",
@@ -84,7 +84,7 @@ def load(path: str | Path) -> Project:
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path} is not YAML: {one_line(error)}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold a mapping of settings, at least `name` and `base_model`")
     try:

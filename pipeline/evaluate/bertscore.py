@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import ConfigError, MissingModelError
+from pipeline.errors import ConfigError
 from pipeline.evaluate.bootstrap import Statistics
 from pipeline.evaluate.text_metrics import nfc
-from pipeline.models.load import find_folder
+from pipeline.models.load import config_file, find_folder
 
 BATCH = 32
 
@@ -38,8 +38,7 @@ def _layer(place: Path, name: str, layer: int | None) -> int:
     """Returns the layer that is compared: 0 is the embeddings, and so many as the encoder has the last."""
     from transformers import AutoConfig
 
-    if not (place / "config.json").is_file():
-        raise MissingModelError(f"{place} holds no model: config.json is missing")
+    config_file(place)
     try:
         config = AutoConfig.from_pretrained(place)
         layers = int(config.get_text_config().num_hidden_layers)

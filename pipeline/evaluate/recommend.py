@@ -19,7 +19,7 @@ from pipeline.evaluate import comparison, heldout
 from pipeline.evaluate.comparison import LOWER_IS_BETTER
 from pipeline.evaluate.perplexity import answer_bytes, score_all
 from pipeline.models import load, memory
-from pipeline.models.generate import answers
+from pipeline.models.generate import complete
 from pipeline.models.load import find_folder
 from pipeline.models.template import DEFAULT
 
@@ -104,10 +104,8 @@ def _measure(project: Project, rows: list[dict[str, Any]]) -> Iterator[dict[str,
         scored = score_all(causal, examples, tokenizer.pad_token_id)
         measures = comparison.of_losses(scored, scored, answer_bytes(tokenizer, examples))
     else:
-        answered: dict[int, tuple[str, bool]] = {}
-        for part in answers(causal, tokenizer, [row["prompt"] for row in rows], project.evaluate.max_new_tokens):
-            answered.update(part)
-        texts, references = [answered[index][0] for index in range(len(rows))], [row["response"] for row in rows]
+        prompts, references = [row["prompt"] for row in rows], [row["response"] for row in rows]
+        texts, _ = complete(causal, tokenizer, prompts, project.evaluate.max_new_tokens)
         measures = comparison.of_answers(
             references, texts, texts, [row["lang"] for row in rows], project.evaluate.exact_match_words
         )

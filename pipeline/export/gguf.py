@@ -25,7 +25,7 @@ from pipeline.formats import FORMATS
 from pipeline.models import template
 from pipeline.models.load import Base
 from pipeline.run import fingerprint
-from pipeline.storage import storage_errors
+from pipeline.storage import lent, storage_errors
 from pipeline.train.loop import checkpoint
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
         console.print("gguf: finished before")
         return dict(run.read_json(METRICS))
     place, temporary = run.local(FOLDER), run.local(FOLDER).with_name(".gguf.tmp")
-    with storage_errors(str(place)), checkpoint.lent(temporary):
+    with storage_errors(str(place)), lent(temporary):
         facts = _make(project, run, temporary, console)
         stage = run.begin(STAGE, key)  # only now: what was finished before stays where this one fails
         checkpoint.publish(temporary, place)

@@ -19,6 +19,7 @@ from pipeline.export import gguf_gemma4, gguf_qwen35
 if TYPE_CHECKING:
     import torch
 
+_BLOCK = 32  # numbers that share a scale
 Tensors = dict[str, "torch.Tensor"]
 """Tensors under transformers' names, or under llama.cpp's where they begin with `blk.`."""
 
@@ -97,9 +98,6 @@ def check(config: Any, kinds: Sequence[str]) -> None:
         odd = sorted(width for width in rows if width % _BLOCK)
         if kind in kinds and odd:
             raise ConfigError(f"export.gguf: {kind} needs rows of a multiple of {_BLOCK}, and the model's are {odd[0]}")
-
-
-_BLOCK = 32  # numbers that share a scale
 
 
 def _plain_yarn(settings: dict[str, Any]) -> bool:
@@ -182,6 +180,11 @@ def _gemma3_keys(writer: Any, config: Any) -> None:
     writer.add_rope_freq_base_swa(config.rope_parameters["sliding_attention"]["rope_theta"])
 
 
+def _gemma4_keys(writer: Any, config: Any) -> None:
+    _gemma3_keys(writer, config)
+    gguf_gemma4.keys(writer, config)
+
+
 def _gemma3_wrong(config: Any) -> str | None:
     every_sixth = [
         "full_attention" if (n + 1) % 6 == 0 else "sliding_attention" for n in range(len(config.layer_types))
@@ -206,7 +209,7 @@ _GEMMA4 = Architecture(
     ropes=("proportional",),
     windows=True,
     activation="gelu_pytorch_tanh",
-    keys=gguf_gemma4.keys,
+    keys=_gemma4_keys,
     wrong=gguf_gemma4.wrong,
     per_layer=gguf_gemma4.per_layer,
     change=gguf_gemma4.change,

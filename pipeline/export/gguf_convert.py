@@ -9,7 +9,6 @@ This module does not quantise, load or compare: `gguf` does.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import IntegrityError
 from pipeline.export import gguf_architectures, gguf_gemma4, gguf_vocabulary
 from pipeline.export.gguf_architectures import Architecture, head_width, rope, rotated
-from pipeline.models.architectures import TEXT_OF, text_name
+from pipeline.models.architectures import part_name
+from pipeline.models.load import json_object
 from pipeline.models.safetensors_io import read, shapes
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def text_config(folder: Path) -> Any:
 
 def _text(folder: Path, tensors: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     """Yields the tensors of the text part of a model that also sees or hears, under its own names; else all."""
-    sees = json.loads((folder / "config.json").read_text()).get("model_type") in TEXT_OF
+    config = json_object(folder / "config.json")
     for name, tensor in tensors:
-        ours = text_name(name) if sees else name
+        ours = part_name(config, name)
         if ours is not None:
             yield ours, tensor
 

@@ -52,14 +52,11 @@ def per_layer(config: Any) -> dict[str, list[int]]:
 
 
 def keys(writer: Any, config: Any) -> None:
-    """Writes what only this architecture has."""
-    writer.add_sliding_window(config.sliding_window)
-    writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config.layer_types])
+    """Writes what only this architecture has, but for what Gemma 3 has too."""
     writer.add_shared_kv_layers(getattr(config, "num_kv_shared_layers", 0))
     writer.add_embedding_length_per_layer_input(getattr(config, "hidden_size_per_layer_input", 0) or 0)
     for name in ("key_length_swa", "value_length_swa", "rope_dimension_count_swa"):
         getattr(writer, f"add_{name}")(windowed(config, "head_dim"))
-    writer.add_rope_freq_base_swa(config.rope_parameters["sliding_attention"]["rope_theta"])
     writer.add_final_logit_softcapping(config.final_logit_softcapping or 0.0)  # without it llama.cpp's is 30
 
 

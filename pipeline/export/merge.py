@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ConfigError, GateError, IntegrityError
+from pipeline.errors import ConfigError, GateError, IntegrityError, one_line
 from pipeline.evaluate import heldout
 from pipeline.evaluate.perplexity import TokenScores, perplexity, score_all
 from pipeline.export import model_card
@@ -28,7 +28,7 @@ from pipeline.formats import FORMATS
 from pipeline.models import architectures, load, memory, safetensors_io, template
 from pipeline.models.load import ADAPTER, Base
 from pipeline.run import fingerprint
-from pipeline.storage import storage_errors
+from pipeline.storage import lent, storage_errors
 from pipeline.train.loop import checkpoint
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
         return dict(run.read_json(METRICS))
     base = Base.trained(project, run)
     place, temporary = run.local(MERGED), run.local(MERGED).with_name(".merged.tmp")
-    with storage_errors(str(place)), checkpoint.lent(temporary):
+    with storage_errors(str(place)), lent(temporary):
         facts = _best(project, base, run, temporary, console)
         folder = temporary / facts["chosen"]
         (folder / "README.md").write_text(model_card.merged(project, run, facts), encoding="utf-8")
@@ -139,10 +139,10 @@ def _build(
     quantise = project.train.quantise if name == "nf4" else None
     if quantise is None:  # what does not fit is found out before a model is loaded
         facts = _merge(project, base, run, folder, lambda _, weight: weight)
-        causal, _ = base.load(quantise, device, dtype=dtype)
+        causal = base.model(quantise, device, dtype=dtype)
     else:
         logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # that it lacks a faster kernel
-        causal, _ = base.load(quantise, device, dtype=dtype)
+        causal = base.model(quantise, device, dtype=dtype)
         facts = _merge(project, base, run, folder, _dequantised(causal))
     adapted = load.attach(causal, run.local(ADAPTER))
     expected = score_all(adapted, examples, pad)
@@ -170,7 +170,7 @@ def _is_nf4(layer: Any) -> bool:
 
 def _scored(model: Base, examples: list[Encoded], pad: int) -> list[TokenScores]:
     device, dtype = memory.choose_device(model.folder)
-    whole, _ = model.load(device=device, dtype=dtype)
+    whole = model.model(device=device, dtype=dtype)
     scored = score_all(whole, examples, pad)
     del whole
     load.release()
@@ -188,7 +188,7 @@ def _merge(project: Project, model: Base, run: Run, target: Path, weigh: Weigh) 
     writer = safetensors_io.Shards(target)
     for name, tensor in safetensors_io.read(base):
         kind = torch.float32 if project.export.dtype == "float32" and tensor.is_floating_point() else tensor.dtype
-        trained = architectures.text_name(name) if "text_config" in config else name
+        trained = architectures.part_name(config, name)
         merged = (tensor if trained is None else deltas.apply(trained, weigh(trained, tensor))).to(kind)
         if merged.is_floating_point() and not torch.isfinite(merged).all():
             raise IntegrityError(f"merged tensor {name} holds NaN or infinite numbers: nothing was published")
@@ -239,9 +239,7 @@ def generation_config(base: Path, tokenizer: Any) -> Any:
             generation.do_sample = True
             generation.validate(strict=True)
     except (OSError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{base / 'generation_config.json'} cannot be used: {' '.join(str(error).split())}"
-        ) from error
+        raise ConfigError(f"{base / 'generation_config.json'} cannot be used: {one_line(error)}") from error
     return generation
 
 

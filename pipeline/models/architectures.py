@@ -133,6 +133,12 @@ def text_part(config: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def part_name(config: dict[str, Any], name: str) -> str | None:
+    """Returns what a tensor in the files of a model with this `config.json` is called in the part that trains, None for
+    one that is not of it."""
+    return text_name(name) if isinstance(config.get("text_config"), dict) else name
+
+
 def text_name(name: str) -> str | None:
     """Returns what a tensor in the files of a model that also sees or hears is called in its text part, None for one
     that is not of it."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from pipeline.errors import ConfigError, MissingModelError
 from pipeline.model_fingerprint import model_fingerprint
 from pipeline.models import gguf_tokenizer
 from pipeline.models.safetensors_io import Shards
-from pipeline.storage import cache_folder, sha256, storage_errors
+from pipeline.storage import cache_folder, lent, sha256, storage_errors
 
 if TYPE_CHECKING:
     import torch
@@ -52,13 +51,9 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if folder.is_dir():
                 return
-            shutil.rmtree(temporary, ignore_errors=True)  # a killed process left it
-            temporary.mkdir()
-            try:
+            with lent(temporary):
                 fill(temporary)
                 temporary.rename(folder)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
             guard.unlink()  # whoever waits for it finds the folder
 
 

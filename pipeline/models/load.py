@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.config.values import model_path
-from pipeline.errors import ConfigError, MissingModelError, MissingStageError
+from pipeline.errors import ConfigError, MissingModelError, MissingStageError, one_line
 from pipeline.model_fingerprint import model_fingerprint
 from pipeline.models import architectures, gguf_base
 from pipeline.models.template import prepare_tokenizer, template_sha256, template_text
@@ -145,13 +145,14 @@ class Base:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The content of `config.json`; raises `MissingModelError` for a folder without one."""
-        return dict(json.loads(_config_file(self.folder).read_text()))
+        """The content of `config.json`; raises `MissingModelError` for a folder without one, and `ConfigError` for one
+        that cannot be read."""
+        return json_object(config_file(self.folder))
 
     @property
     def positions(self) -> int:
         """The most tokens that a sequence may have."""
-        return int(self.config.get("max_position_embeddings") or sys.maxsize)
+        return int(architectures.text_part(self.config).get("max_position_embeddings") or sys.maxsize)
 
     def tokenizer(self) -> Any:
         """Returns the tokenizer with the template and a safe pad token; loads no weights.
@@ -185,7 +186,18 @@ class Base:
         attention: str = "sdpa",
         dtype: Any = None,
     ) -> tuple[Any, Any]:
-        """Loads the causal language model and its tokenizer; returns both.
+        """Loads the causal language model and its tokenizer; raises what `tokenizer` and `model` raise."""
+        tokenizer = self.tokenizer()
+        return self.model(quantise, device, attention, dtype), tokenizer
+
+    def model(
+        self,
+        quantise: Literal["nf4"] | None = None,
+        device: str = "cpu",
+        attention: str = "sdpa",
+        dtype: Any = None,
+    ) -> Any:
+        """Loads the causal language model alone.
 
         `dtype` (of what is not quantised) is bf16 on CUDA and float32 on a CPU unless given. NF4 is double-quantised
         and computes in that type. Raises `MissingModelError`, or `ConfigError` for a folder that holds no such model.
@@ -194,7 +206,6 @@ class Base:
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
-        tokenizer = self.tokenizer()
         dtype = dtype or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
         options = {} if quantise is None else {"quantization_config": _nf4(dtype)}
         options |= {"dtype": dtype, "device_map": {"": device}, "attn_implementation": attention, **self._text_alone()}
@@ -215,7 +226,7 @@ class Base:
                 f"in other shapes, such as {lacking[0]}: download it again"
             )
         _never_repack(model)
-        return model.eval(), tokenizer
+        return model.eval()
 
     def _text_alone(self) -> dict[str, Any]:
         """Returns what makes transformers load the text part alone, of a model that also sees or hears."""
@@ -229,12 +240,18 @@ class Base:
         return {"config": text, "key_mapping": architectures.TEXT_NAMES}
 
 
-def one_line(error: Exception) -> str:
-    """Returns what an error says, without line breaks."""
-    return " ".join(str(error).split())
+def json_object(path: Path) -> dict[str, Any]:
+    """Returns the JSON object in a file of a model; raises `ConfigError` where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON: {one_line(error)}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} is no JSON object")
+    return found
 
 
-def _config_file(folder: Path) -> Path:
+def config_file(folder: Path) -> Path:
     """Returns a model folder's configuration; raises `MissingModelError` for a folder without one."""
     if not (path := folder / "config.json").is_file():
         raise MissingModelError(f"{folder} holds no model: config.json is missing")
@@ -245,7 +262,7 @@ def embeddings(folder: Path) -> int:
     """Returns how many tokens a model folder's configuration has embeddings for."""
     from transformers import AutoConfig
 
-    _config_file(folder)
+    config_file(folder)
     try:
         return int(AutoConfig.from_pretrained(folder).get_text_config().vocab_size)
     except (OSError, ValueError, AttributeError) as error:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import waiting
-from pipeline.errors import PreemptedError, SolotuneError, WorkerLostError
+from pipeline.errors import PreemptedError, SolotuneError, WorkerLostError, one_line
 from pipeline.plan import resolve_auto
 from pipeline.train.loop import trackers
 from pipeline.train.loop.event_log import EventLog, Line, following
@@ -62,7 +62,7 @@ def fit(work: Work, settings: dict[str, Any], steps: int, console: Console) -> d
                 break
             lost += 1
             step = max((line["step"] for line in event_log.read()), default=0)
-            said = " ".join(str(error).split())[:200]
+            said = one_line(error)[:200]
             if lost > wanted.restarts:
                 times = "once" if lost == 1 else f"{lost} times"
                 raise WorkerLostError(

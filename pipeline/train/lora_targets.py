@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
 from pipeline.models import architectures
+from pipeline.plan.cost_model import adapted
 
 if TYPE_CHECKING:
     from pipeline.config.train import Lora
     from pipeline.models.load import Base
 
-QV = ("q_proj", "v_proj")
 WHOLE = ("lm_head", "embed_out", "embed_tokens", "wte")
 """Names, or beginnings of names, of what is not trained here: the output matrix and the embeddings, often one."""
 
 
 def of(causal: Any, lora: Lora) -> str | list[str]:
     """Returns the target modules for a model that is loaded. Raises `ConfigError` for a name that it does not have."""
-    return _known(list(_layers(causal)), causal.config.model_type, lora)
+    return _known(_layers(causal), causal.config.model_type, lora)
 
 
 def check(base: Base, lora: Lora) -> None:
@@ -39,18 +39,18 @@ def check(base: Base, lora: Lora) -> None:
         of(AutoModelForCausalLM.from_config(config), lora)
 
 
-def _layers(causal: Any) -> dict[str, None]:
+def _layers(causal: Any) -> list[str]:
     """Returns the full names of the linear layers of a model's decoder, in order."""
     import torch
 
     named = causal.get_decoder().named_modules()
-    return {name: None for name, layer in named if isinstance(layer, torch.nn.Linear)}
+    return [name for name, layer in named if isinstance(layer, torch.nn.Linear)]
 
 
 def _known(names: list[str], model_type: str, lora: Lora) -> str | list[str]:
     if lora.targets == "all-linear":
         return "all-linear"
-    wanted = QV if lora.targets == "qv" else lora.targets
+    wanted = adapted(lora)
     if whole := [name for name in wanted if name.rsplit(".", 1)[-1].startswith(WHOLE)]:
         raise ConfigError(
             f"train.lora.targets: {', '.join(whole)}: embeddings and output matrix are not trained here (in many "

@@ -22,7 +22,7 @@ from pipeline.models import architectures, load
 from pipeline.models.load import Base
 from pipeline.plan import resolve_auto
 from pipeline.run import fingerprint
-from pipeline.storage import storage_errors
+from pipeline.storage import lent, storage_errors
 from pipeline.train import launch, lora_targets
 from pipeline.train.data.pack import PACKED, SUMMARY, pack, total_steps
 from pipeline.train.loop import checkpoint
@@ -258,7 +258,7 @@ def add_adapter(causal: Any, project: Project) -> Any:
 
 def _write_adapter(place: Path, adapted: Any, tokenizer: Any) -> None:
     temporary = place.with_name(f".{place.name}.tmp")
-    with storage_errors(str(place)), checkpoint.lent(temporary):
+    with storage_errors(str(place)), lent(temporary):
         adapted.save_pretrained(str(temporary), save_embedding_layers=False)
         tokenizer.save_pretrained(str(temporary))
         (temporary / "README.md").unlink()  # peft's empty form; `export` writes the card

@@ -65,7 +65,7 @@ def start(shape: Model, send: Callable[[list[Tokens]], None]) -> Batch:
     from pipeline.models import load
 
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)  # its warnings hold token ids
-    loaded, _ = load.Base.at(shape.folder).load(device=load.device())
+    loaded = load.Base.at(shape.folder).model(device=load.device())
     _require_one_cache(loaded)
     if loaded.device.type == "cpu":
         torch.set_num_threads(1 if narrow(loaded) else len(os.sched_getaffinity(0)))

@@ -82,10 +82,7 @@ def pack(project: Project, base: Base, run: Run, console: Console) -> dict[str, 
     row is left.
     """
     capacity = int(project.train.pack_tokens)  # `auto` is settled by now
-    if project.train.max_length > capacity:
-        raise ConfigError("train.max_length must not exceed train.pack_tokens: an example is never split")
-    if project.train.max_length > (limit := base.positions):
-        raise ConfigError(f"train.max_length: {base.name} takes no more than {limit} tokens")
+    check_lengths(project.train, base)
     curated, made = run.require("curate"), run.manifest("synthesize")
     inputs = {"curate": curated["key"], "synthesize": made["key"] if made else None}
     tokenise = Tokenise(base, project.train.max_length)
@@ -123,6 +120,14 @@ def pack(project: Project, base: Base, run: Run, console: Console) -> dict[str, 
     rows_of = {split: summary[split]["packed_rows"] for split in summary}
     console.print(_line(summary["train"]))
     return run.commit(stage, inputs, rows_of)
+
+
+def check_lengths(settings: Train, base: Base) -> None:
+    """Raises `ConfigError` for examples that are longer than a packed row, or than the base's positions."""
+    if settings.pack_tokens != "auto" and settings.max_length > settings.pack_tokens:
+        raise ConfigError("train.max_length must not exceed train.pack_tokens: an example is never split")
+    if settings.max_length > (limit := base.positions):
+        raise ConfigError(f"train.max_length: {base.name} takes no more than {limit} tokens")
 
 
 def _first_pairs(run: Run, paths: list[str]) -> list[tuple[str, str]]:

@@ -19,13 +19,12 @@ from pipeline.models.template import IGNORED
 from pipeline.plan.cost_model import CAPTURED
 from pipeline.train.kernels import batches, loss
 
-LARGEST = CAPTURED
 WARM_UP = 3  # eager steps before the capture: kernels are compiled and workspaces allocated in them
 
 
 def worth_it(causal: Any, settings: Train) -> bool:
     """Tells whether a model's steps are bound by launches, and can be captured: nothing random, nothing recomputed."""
-    small = sum(_count(parameter) for parameter in causal.parameters()) < LARGEST
+    small = sum(_count(parameter) for parameter in causal.parameters()) < CAPTURED
     plain = not (settings.neftune_alpha or settings.lora.dropout or settings.lora.dora or settings.recompute)
     packed = batches.is_packed(causal) and batches.is_one_graph(causal)
     return small and plain and causal.device.type == "cuda" and packed

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, one_line
 
 FUNCTION = "causal_conv1d_fn"
 """The name of the convolution in transformers' files of such models."""
@@ -51,8 +51,7 @@ def check(causal: Any) -> None:
             states.append(causal.get_decoder()(inputs_embeds=given, **row).last_hidden_state[0, 4:])
             states[-1].float().square().sum().backward()
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"base_model: its delta nets cannot be trained on this card: {reason}") from error
+        raise ConfigError(f"base_model: its delta nets cannot be trained on this card: {one_line(error)}") from error
     if not torch.equal(*states):
         raise ConfigError(
             "base_model: its delta nets do not keep packed examples apart here: install flash-linear-attention and "

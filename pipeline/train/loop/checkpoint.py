@@ -9,14 +9,13 @@ and position.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.storage import sha256, storage_errors, to_disk
+from pipeline.storage import lent, sha256, storage_errors, to_disk
 
 KEPT = 2
 MANIFEST = "manifest.json"
@@ -79,17 +78,6 @@ def _problem(path: Path, manifest: dict[str, object], key: str) -> str | None:
         if sha256(file) != expected:
             return f"{name} is not what was written"
     return None
-
-
-@contextlib.contextmanager
-def lent(temporary: Path) -> Iterator[None]:
-    """Makes an empty folder for what a block will publish; whatever else is in it at the end takes up no space."""
-    shutil.rmtree(temporary, ignore_errors=True)  # a killed process left it
-    temporary.mkdir(parents=True)
-    try:
-        yield
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import one_line
 from pipeline.storage import append_whole, storage_errors, sweep, write_whole
 
 Line = dict[str, Any]
@@ -166,7 +167,7 @@ def _told(said: set[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = f"train: progress could not be shown: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        text = f"train: progress could not be shown: {type(error).__name__}: {one_line(error)[:200]}"
         if text not in said:
             said.add(text)
             with contextlib.suppress(OSError, ValueError):  # a stderr that nobody reads, or that is closed

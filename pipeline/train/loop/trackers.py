@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.errors import MissingModelError
+from pipeline.errors import MissingModelError, one_line
 from pipeline.train.loop.event_log import EventLog, Line, following
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _guarded(name: str, trackers: dict[str, Tracker], console: Console) -> Itera
         yield trackers[name]
     except Exception as error:
         del trackers[name]
-        text = f"train: {name} has stopped: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        text = f"train: {name} has stopped: {type(error).__name__}: {one_line(error)[:200]}"
         console.print(text, markup=False)
 
 

@@ -217,7 +217,8 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
                     if self.graph.captured or isinstance(error, torch.OutOfMemoryError):
                         raise
                     self.graph = None
-                    text = f"rows are not captured as a CUDA graph: {str(error).splitlines()[0]}"
+                    reason = str(error).partition("\n")[0]
+                    text = f"rows are not captured as a CUDA graph: {reason}"
                     self.event_log.event(self.state.global_step + 1, "not_captured", text)
         loss: torch.Tensor = super().training_step(model, row, items)
         return loss
