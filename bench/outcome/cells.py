@@ -1,4 +1,4 @@
-"""What is trained: three sets of rows, four ways to train on each, some seeds; and with which settings.
+"""What is trained: three sets of rows, five ways to train on each, some seeds; and with which settings.
 
 A cell is one training and what was measured of it. Its name is SET/WAY/SEED, such as `support_qa/general/0`.
 """
@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.config import Project
+from pipeline.plan.cost_model import Compute
 
 MIXED, KEPT = "general/mixed", "general/kept"  # of the prepared folder: text that is trained on, text that is not
 
 
 class Way(NamedTuple):
-    """How a cell trains: which layers have an adapter, and what is added to the rows."""
+    """How a cell trains: which layers have an adapter, what is added to the rows, what products are computed in."""
 
     title: str
     targets: str = "all-linear"
     general: bool = True
     synthetic: bool = False
+    compute: Compute = "bf16"
 
     @property
     def rows(self) -> str:
@@ -34,6 +36,7 @@ WAYS = {  # the most telling first
     "general": Way("all-linear, 10 % general text"),
     "plain": Way("all-linear, no general text", general=False),
     "qv": Way("q,v, 10 % general text", targets="qv"),
+    "fp8": Way("all-linear, 10 % general text, products in FP8", compute="fp8_held"),
     "synthesis": Way("all-linear, 10 % general text, synthetic rows", synthetic=True),
 }
 
@@ -95,6 +98,7 @@ def project(model: Path, prepared: Path, scale: Scale, way: Way = WAYS["general"
         "checkpoint_minutes": 10**6,
         "keep": "last",
         "quantise": None,
+        "compute": way.compute.removesuffix("_held"),
     }
     evaluate = {
         "rows": scale.answers,

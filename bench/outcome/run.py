@@ -157,6 +157,8 @@ def _train(bench: Bench, way: Way, cell: Cell, run: Run) -> dict[str, Any]:
         "base": bench.base,
         "run": run,
         "key": f"{cell}-{packed['key']}",
+        "compute": way.compute,
+        "graph": True,
         "threads": torch.get_num_threads(),
         "facts": str(place),
     }
@@ -176,6 +178,7 @@ def _train(bench: Bench, way: Way, cell: Cell, run: Run) -> dict[str, Any]:
         "general": counts["general"],
         "val_perplexity": [line["perplexity"] for line in lines if "eval_loss" in line],
         "trainable_parameters": facts["trainable_parameters"],
+        "fp8": facts["fp8"],
     }
 
 

@@ -1,10 +1,11 @@
 """`python -m bench.training [--json] [--shape 7b] [--only PART,...]`: training speed on one card, ours and others'.
 
 Output contract: with `--json` one object on stdout: `guide_tok_s, qv_tok_s, all_linear_tok_s, capped_24gib_tok_s,
-x_guide, x_best_peer, ray_overhead, mfu, peak_gib`, and under `runs` what each run gave (null: not run, or it failed,
-which the log in the scratch folder explains). Without it a table. Parts: guide, trl, ours, ray; each is a process of
-its own. A machine without a card takes the shape `tiny`: it tries the benchmark, and its figures mean nothing.
-`capped_24gib_tok_s` is all-linear inside 24 GiB; MFU is of 790 TFLOP/s, what a Hopper card reaches in large bf16
+x_guide, x_best_peer, x_fp8, ray_overhead, mfu, peak_gib`, and under `runs` what each run gave (null: not run, or it
+failed, which the log in the scratch folder explains). Without it a table. Parts: guide, trl, ours, ray; each a process
+of its own. A machine without a card takes the shape `tiny`: it tries the benchmark, and its figures mean nothing.
+`capped_24gib_tok_s` is all-linear inside 24 GiB; `x_fp8` holds the ratio of each run in FP8 to the same in bf16, and
+`x_best_peer` compares the faster of the two. MFU is of 790 TFLOP/s, what a Hopper card reaches in large bf16
 matmuls, at 4 FLOP per parameter and token (forward, and backward through frozen weights).
 """
 
@@ -16,6 +17,7 @@ import os
 import subprocess
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +33,23 @@ PARTS = ("guide", "trl", "ours", "ray")
 def variants(name: str) -> list[Variant]:
     """Returns what of ours is measured on a shape."""
     if name == "tiny":
-        return [Variant("qv", "qv", 512), Variant("all_linear", "all-linear", 512)]
+        small = [Variant("qv", "qv", 512), Variant("all_linear", "all-linear", 512)]
+        return [*small, *map(_fp8, small)]
     if name == "solar":
-        return [Variant("all_linear_24", "all-linear", 3072, cap=24.0, rows_per_step=4)]
-    return [
-        Variant("qv", "qv", 16384),
-        Variant("all_linear", "all-linear", 16384),
+        capped = Variant("all_linear_24", "all-linear", 3072, cap=24.0, rows_per_step=4)
+        return [capped, _fp8(capped)]
+    whole = [Variant("qv", "qv", 16384), Variant("all_linear", "all-linear", 16384)]
+    capped_7b = [
         Variant("qv_24", "qv", 6144, cap=24.0, rows_per_step=3),
         Variant("all_linear_24", "all-linear", 6144, cap=24.0, rows_per_step=3),
     ]
+    return [*whole, *capped_7b, *(_fp8(variant, held=True) for variant in whole), *map(_fp8, capped_7b)]
+
+
+def _fp8(variant: Variant, held: bool = False) -> Variant:
+    """FP8 as the planner has it: weights held, or expanded at every use and a row as one graph, where the host is
+    slower."""
+    return replace(variant, name=f"{variant.name}_fp8", compute="fp8_held" if held else "fp8", graph=not held)
 
 
 def part(name: str, base: Path, scratch: Path, results: Path, chosen: str) -> None:
@@ -80,7 +90,12 @@ def summary(runs: dict[str, dict[str, Any]], chosen: str) -> dict[str, Any]:
         both = over in runs and under in runs
         return runs[over]["tokens_per_second"] / runs[under]["tokens_per_second"] if both else None
 
-    peers = [x for x in (ratio("qv", "trl_qv"), ratio("all_linear", "trl_all_linear")) if x is not None]
+    def best(name: str) -> str:
+        return f"{name}_fp8" if f"{name}_fp8" in runs else name
+
+    pairs = [ratio(best(name), f"trl_{name}") for name in ("qv", "all_linear")]
+    peers = [x for x in pairs if x is not None]
+    low = {name: ratio(f"{name}_fp8", name) for name in runs}
     overhead, guide = ratio("ray", "qv"), ratio("all_linear", "guide")
     mfu = None
     if "all_linear" in runs:
@@ -93,6 +108,7 @@ def summary(runs: dict[str, dict[str, Any]], chosen: str) -> dict[str, Any]:
         "capped_24gib_tok_s": speed("all_linear_24"),
         "x_guide": None if guide is None else round(guide, 2),
         "x_best_peer": round(min(peers), 2) if peers else None,
+        "x_fp8": {name: round(x, 3) for name, x in low.items() if x is not None},
         "ray_overhead": None if overhead is None else round(1 - overhead, 4),
         "mfu": mfu,
         "peak_gib": round(runs["all_linear"]["peak_gib"], 1) if "all_linear" in runs else None,

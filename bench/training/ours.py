@@ -18,7 +18,8 @@ WARM_UP = 3  # steps left out of the figures
 @dataclass(frozen=True)
 class Variant:
     """What is trained and how: `cap` in GiB of GPU memory, `recompute` as `train.recompute` in the configuration;
-    `padded`: a hybrid's rows are padded batches though its kernels are there."""
+    `compute`: what frozen products are computed in; `padded`: a hybrid's rows are padded batches though its kernels are
+    there."""
 
     name: str
     targets: str
@@ -27,9 +28,10 @@ class Variant:
     cap: float | None = None
     rows_per_step: int = 1
     steps: int = 12
-    graph: bool = True  # one CUDA graph per row, where the training takes one
+    graph: bool = False  # one CUDA graph per row
     padded: bool = False
     quantise: str | None = "nf4"
+    compute: str = "bf16"  # or fp8, or fp8_held: weights in both layouts kept
 
 
 def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = False) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = Fal
     from pipeline.run import Run
     from pipeline.train import qlora
     from pipeline.train.data import pack
-    from pipeline.train.kernels import cuda_graph, delta_net
+    from pipeline.train.kernels import delta_net
 
     installed = delta_net.installed()
     delta_net.installed = lambda: installed and not variant.padded
@@ -58,6 +60,7 @@ def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = Fal
         "checkpoint_minutes": 60,
         "lora": {"targets": variant.targets, "dropout": 0.0},
         "quantise": variant.quantise,
+        "compute": variant.compute.removesuffix("_held"),
     }
     project = Project.model_validate({"name": "bench", "base_model": str(base), "train": settings})
     if through_ray:
@@ -74,14 +77,14 @@ def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = Fal
             torch.cuda.reset_peak_memory_stats()
             whole = torch.cuda.get_device_properties(0).total_memory / 2**30
             torch.cuda.set_per_process_memory_fraction(1.0 if variant.cap is None else variant.cap / whole)
-        if not variant.graph:
-            cuda_graph.CAPTURED = 0
         qlora.work(
             {
                 "project": project,
                 "base": Base.of(project),
                 "run": run,
                 "key": packed["key"],
+                "compute": variant.compute,
+                "graph": variant.graph,
                 "threads": torch.get_num_threads(),
                 "facts": str(place),
             }
@@ -96,4 +99,5 @@ def measure(base: Path, scratch: Path, variant: Variant, through_ray: bool = Fal
         "peak_gib": facts["peak_memory_gib"],
         "losses": [lines[0]["loss"], lines[-1]["loss"]],
         "parameters": facts["parameters"] - facts["trainable_parameters"],
+        "fp8": facts["fp8"],
     }

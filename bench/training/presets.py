@@ -2,8 +2,8 @@
 
 Output contract: a line per run, as it is done: tokens/s, the share of the card's peak, peak GiB, what the planner says.
 NAME is a preset's; HOW is any of `eager` (no CUDA graph), `padded` (no packed rows), `qv`, `bf16` (not quantised),
-`short` (a quarter of the layers). Each run is a process of its own. Rows have 16,384 tokens, examples about 220. MFU is
-of 790 TFLOP/s at 4 FLOP per parameter of a linear layer and token.
+`fp8`, `short` (a quarter of the layers). Each run is a process of its own. Rows have 16,384 tokens, examples about 220.
+MFU is of 790 TFLOP/s at 4 FLOP per parameter of a linear layer and token.
 """
 
 from __future__ import annotations
@@ -59,12 +59,15 @@ def run(text: str, scratch: Path, tokens: int) -> dict[str, Any]:
     place = scratch / preset.name
     make_model(preset, place)
     targets = "qv" if "qv" in how else "all-linear"
+    compute: cost_model.Compute = "fp8" if "fp8" in how else "bf16"
+    quantise = None if "bf16" in how else "nf4"
+    lora = Lora(targets=targets)
+    plan = cost_model.assess(preset.shape, lora, cards.card("H200"), tokens, 0, quantise, compute=compute)
     variant = Variant(
-        text.replace(":", "-"), targets, tokens, steps=16, graph="eager" not in how, padded="padded" in how,
-        quantise=None if "bf16" in how else "nf4",
+        text.replace(":", "-"), targets, tokens, steps=16, graph=plan.graph and "eager" not in how,
+        padded="padded" in how, quantise=quantise, compute=compute,
     )  # fmt: skip
     got = measure(place, scratch, variant)
-    plan = cost_model.assess(preset.shape, Lora(targets=targets), cards.card("H200"), tokens, 0, variant.quantise)
     rate = got["tokens_per_second"]
     return {
         "run": text,

@@ -135,9 +135,20 @@ class Train(Settings):
     quantise: Literal["nf4"] | None = Field(
         "nf4", description="Type of the frozen base model's weights in training, 4 bits each; null: unquantised."
     )
+    compute: Literal["auto", "bf16", "fp8"] = Field(
+        "auto",
+        description="Type that products with frozen weights are computed in. `auto`: FP8 on cards of Ada, Hopper and "
+        "Blackwell for bases of 3 B parameters and more, where the first row's gradients agree with bf16's.",
+    )
 
     @model_validator(mode="after")
     def _one_batch_size(self) -> Train:
         if self.batch_tokens is not None and self.batch_examples is not None:
             raise ValueError("give batch_tokens or batch_examples, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _fp8_is_fused(self) -> Train:
+        if self.compute == "fp8" and (self.lora.dropout or self.lora.dora):
+            raise ValueError("compute: fp8 takes no lora.dropout and no lora.dora")
         return self

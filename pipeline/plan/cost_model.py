@@ -8,20 +8,25 @@ This module loads no weights, looks at no GPU and reads no run folder: `resolve_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.plan.cards import Card
 from pipeline.plan.shape import Layers, Matrices, Shape
 
 if TYPE_CHECKING:
-    from pipeline.config import Lora, Train
+    from pipeline.config import Lora
 
 GIB = 2**30
 SIZES = (1024, 2048, 3072, 4096, 6144, 8192, 12288, 16384)
 """Tokens per packed row that `auto` tries: measured gains end at the last."""
 
 QV = ("q_proj", "v_proj")
+
+Compute = Literal["bf16", "fp8", "fp8_held"]
+"""What frozen products are computed in; FP8 expands NF4 at every use, or holds both layouts (`kernels.fp8`)."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,12 @@ class Coefficients:
     short: float = 0.00052  # seconds per layer and pass
     narrow: float = 138.0  # bytes per token and layer, x hidden
     graphs: bool = False  # whether a row of such a model is one CUDA graph, which takes no time of the host's
+    # of FP8 instead of bf16
+    fp8: float = 0.52  # time of a frozen product
+    casts: float = 0.03  # casts of activations and gradients: scales with the bandwidth
+    fp8_unpack: float = 4.7  # bytes that expanding NF4 to FP8 moves per parameter, in each of the two layouts
+    fp8_held: float = 2.0  # bytes per parameter of a linear layer, where both layouts are held
+    starts_fp8: float = 0.0012  # seconds that the host takes besides to start the kernels of a layer, in every pass
     balance: float = 989e12 * 0.8 / 4.8e12  # FLOP per byte of the card that they were measured on, an H200
 
 
@@ -71,7 +82,9 @@ FUSED = Coefficients(  # with `fused`: a norm is repeated, gate and up are kept 
     graphs=True,
 )
 CAPTURED = 3e9
-"""Parameters below which a row is one CUDA graph: above, kernels are long enough to hide their launches."""
+"""Parameters below which a base is small: its kernels are too short to hide their launches."""
+HOST = 0.8
+"""Share of the card's time from which the host's is too long for kernel by kernel: it is not equally busy always."""
 
 
 def coefficients(lora: Lora) -> Coefficients:
@@ -93,6 +106,8 @@ class Plan:
     total_gib: float
     tokens_per_second: float
     mfu: float
+    compute: Compute = "bf16"
+    graph: bool = False  # a packed row is one CUDA graph
     assumed: str | None = None
 
     def hours(self, tokens: float) -> float:
@@ -109,16 +124,6 @@ def adapted(lora: Lora) -> tuple[str, ...]:
     return tuple(lora.targets)
 
 
-def given(settings: Train, shape: Shape) -> tuple[int | None, int | None]:
-    """Returns the tokens per packed row and the recompute depth that the settings fix, None for `auto`."""
-    depth = (
-        {"auto": None, "all": shape.layers}[settings.recompute]
-        if isinstance(settings.recompute, str)
-        else (settings.recompute)
-    )
-    return None if isinstance(settings.pack_tokens, str) else settings.pack_tokens, depth
-
-
 def _targets(layers: Layers, lora: Lora) -> Matrices:
     """Returns the linear layers of a block that get an adapter."""
     if lora.targets == "all-linear":
@@ -132,9 +137,12 @@ def trainable(shape: Shape, lora: Lora) -> int:
     return lora.r * sum(widths)
 
 
-def weights_gib(shape: Shape, lora: Lora, quantise: Literal["nf4"] | None, m: Coefficients) -> float:
+def weights_gib(
+    shape: Shape, lora: Lora, quantise: Literal["nf4"] | None, m: Coefficients, compute: Compute = "bf16"
+) -> float:
     """Returns the memory of the base and, with gradients and optimiser states, of the adapters."""
     base = shape.linear * (m.quantised if quantise else m.unquantised)
+    base += shape.linear * m.fp8_held * (compute == "fp8_held")
     rest = (shape.parameters - shape.linear) * m.unquantised
     return (base + rest + trainable(shape, lora) * m.trained) / GIB
 
@@ -166,6 +174,7 @@ def peak_gib(
     recompute: int,
     quantise: Literal["nf4"] | None,
     m: Coefficients,
+    compute: Compute = "bf16",
 ) -> float:
     """Returns the predicted peak of allocated memory, for micro-batches of `tokens` and `recompute` bottom layers that
     keep nothing.
@@ -175,7 +184,7 @@ def peak_gib(
     whole, input_alone = layer_bytes(shape, lora, m), m.kept * shape.hidden
     upper = (shape.layers - recompute) * whole
     kept = recompute * input_alone + max(upper, whole) + m.working * shape.hidden
-    return weights_gib(shape, lora, quantise, m) + tokens * kept / GIB
+    return weights_gib(shape, lora, quantise, m, compute) + tokens * kept / GIB
 
 
 def total_gib(peak: float, m: Coefficients) -> float:
@@ -189,22 +198,27 @@ def flop_per_token(shape: Shape) -> float:
     return 4.0 * (shape.linear + shape.head)
 
 
-def rate(shape: Shape, lora: Lora, tokens: int, recompute: int, card: Card, m: Coefficients) -> float:
-    """Returns predicted tokens per second: those of the card or those of the host that starts its kernels, whichever
-    are fewer; of a small model, whose row is one CUDA graph, those of the card. Of the card's time the matrix products
-    scale with its peak, the rest with its bandwidth."""
+def rate(
+    shape: Shape, lora: Lora, tokens: int, recompute: int, card: Card, m: Coefficients, compute: Compute = "bf16"
+) -> tuple[float, bool]:
+    """Returns predicted tokens per second, and whether a row is one CUDA graph. The rate is that of the card or that of
+    the host that starts its kernels, whichever is lower; a graph takes no time of the host's, and is taken where the
+    host would be slower. Of the card's time the matrix products scale with its peak, the rest with its bandwidth."""
     passes = 2.0 + recompute / shape.layers
-    flop = flop_per_token(shape) + 2.0 * shape.linear * recompute / shape.layers
+    frozen = 2.0 * shape.linear * passes
+    flop = 4.0 * shape.head + frozen
     modules = sum(kind.count * len(_targets(kind, lora)) for kind in shape.kinds)
     traffic = (m.traffic + m.adapter * modules / shape.layers) / (m.balance * card.bandwidth)
-    each = flop * (m.products / card.peak + traffic)
-    fixed = passes * (m.fixed * shape.layers + m.unpack * shape.linear / card.bandwidth)
-    taken, small = tokens * each + fixed, shape.parameters < CAPTURED
-    if small:
+    each, unpack, starts = flop * (m.products / card.peak + traffic), m.unpack, m.starts
+    if compute != "bf16":
+        each += frozen * ((m.fp8 - 1.0) * m.products / card.peak + m.casts / (m.balance * card.bandwidth))
+        unpack, starts = (m.fp8_unpack if compute == "fp8" else 0.0), starts + m.starts_fp8
+    taken = tokens * each + passes * (m.fixed * shape.layers + unpack * shape.linear / card.bandwidth)
+    if shape.parameters < CAPTURED:
         taken += m.narrow * tokens * shape.layers * shape.hidden / card.bandwidth + passes * m.short * shape.layers
-    if small and m.graphs and not recompute and _attends(shape):
-        return tokens / taken
-    return tokens / max(taken, passes * (m.starts * shape.layers + m.starts_adapter * modules))
+    host = passes * (starts * shape.layers + m.starts_adapter * modules)
+    graph = m.graphs and not recompute and _attends(shape) and (host > HOST * taken or shape.parameters < CAPTURED)
+    return tokens / (taken if graph else max(taken, host)), graph
 
 
 def _attends(shape: Shape) -> bool:
@@ -220,11 +234,12 @@ def assess(
     recompute: int,
     quantise: Literal["nf4"] | None = "nf4",
     m: Coefficients | None = None,
+    compute: Compute = "bf16",
 ) -> Plan:
     """Returns the plan with just these choices, whether it fits or not. `m`: the recipe's own unless given."""
     m = m or coefficients(lora)
-    peak = peak_gib(shape, lora, pack_tokens, recompute, quantise, m)
-    speed = rate(shape, lora, pack_tokens, recompute, card, m)
+    peak = peak_gib(shape, lora, pack_tokens, recompute, quantise, m, compute)
+    speed, graph = rate(shape, lora, pack_tokens, recompute, card, m, compute)
     mfu = speed * flop_per_token(shape) / card.peak
     return Plan(
         card.name,
@@ -236,6 +251,8 @@ def assess(
         round(total_gib(peak, m), 2),
         round(speed, 1),
         round(mfu, 4),
+        compute,
+        graph,
         card.assumed,
     )
 
@@ -249,6 +266,7 @@ def choose(
     recompute: int | None = None,
     quantise: Literal["nf4"] | None = "nf4",
     m: Coefficients | None = None,
+    computes: Sequence[Compute] = ("bf16",),
 ) -> Plan | None:
     """Returns the fastest plan that fits, None where none does; what is given is not chosen.
 
@@ -256,9 +274,9 @@ def choose(
     """
     sizes = [pack_tokens] if pack_tokens else sorted({size for size in SIZES if size > max_length} | {max_length})
     best: Plan | None = None
-    for size in sizes:
+    for size, compute in product(sizes, computes):
         for count in range(shape.layers + 1) if recompute is None else (recompute,):
-            plan = assess(shape, lora, card, size, count, quantise, m)
+            plan = assess(shape, lora, card, size, count, quantise, m, compute)
             if plan.total_gib <= card.gib:
                 if best is None or plan.tokens_per_second > best.tokens_per_second:
                     best = plan

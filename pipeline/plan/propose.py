@@ -14,17 +14,14 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from pipeline.config import Project, Train
+from pipeline.errors import ConfigError
 from pipeline.models.licence import licence_of
-from pipeline.plan import catalogue, cost_model, tables
+from pipeline.plan import catalogue, from_settings, tables
 from pipeline.plan.cards import card as known_card
 from pipeline.plan.presets import PRESETS, Preset
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from pipeline.plan.cards import Card
-    from pipeline.plan.cost_model import Plan
-    from pipeline.plan.shape import Shape
 
 
 @dataclass(frozen=True)
@@ -64,9 +61,14 @@ def show(
         markup=False,
     )
     tables.models([*own_presets, *PRESETS], console)
+    free = settings.model_copy(update={"pack_tokens": "auto", "recompute": "auto"})
     for card in wanted:
-        plans = [(model.name, _own_plan(model.shape, settings, card)) for model in own_presets]
-        plans += [(preset.name, _plan(preset.shape, settings, card)) for preset in PRESETS]
+        try:
+            plans = [(model.name, from_settings.best(settings, model.shape, card)) for model in own_presets]
+            plans += [(preset.name, from_settings.best(free, preset.shape, card)) for preset in PRESETS]
+        except ConfigError as error:  # of this card: the others are planned
+            console.print(str(error), markup=False)
+            continue
         factor = measured.factor if measured and measured.card == card.name else 1.0
         tables.plans(card, plans, work.tokens * settings.epochs, price, factor, console)
         if measured and factor != 1.0:
@@ -87,14 +89,3 @@ def _own(project: Project | None) -> list[Preset]:
     note = "its card names no licence: see its files" if licence == "other" else ""
     free = "-nc" not in licence
     return [Preset(f"{named} (base_model)", "on this machine", licence, config, commercial=free, note=note)]
-
-
-def _plan(shape: Shape, settings: Train, card: Card) -> Plan | None:
-    return cost_model.choose(shape, settings.lora, card, settings.max_length, quantise=settings.quantise)
-
-
-def _own_plan(shape: Shape, settings: Train, card: Card) -> Plan | None:
-    tokens, depth = cost_model.given(settings, shape)
-    if tokens is not None and depth is not None:
-        return cost_model.assess(shape, settings.lora, card, tokens, depth, settings.quantise)
-    return cost_model.choose(shape, settings.lora, card, settings.max_length, tokens, depth, settings.quantise)

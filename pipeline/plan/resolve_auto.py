@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
-from pipeline.plan import cards, cost_model
+from pipeline.plan import cards, cost_model, from_settings
 from pipeline.plan.shape import shape_in
 from pipeline.run import fingerprint
 from pipeline.waiting import wait_for
@@ -21,10 +21,10 @@ from pipeline.waiting import wait_for
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.config import Project
+    from pipeline.config import Project, Train
     from pipeline.models.load import Base
     from pipeline.plan.cards import Card
-    from pipeline.plan.cost_model import Plan
+    from pipeline.plan.cost_model import Compute, Plan
     from pipeline.plan.shape import Shape
     from pipeline.run import Run
 
@@ -83,20 +83,19 @@ def resolve_auto(project: Project, base: Base, run: Run, console: Console) -> tu
     return _with(project, chosen.pack_tokens, chosen.recompute), chosen
 
 
+def compute_of(project: Project, chosen: Plan | None) -> Compute:
+    """Returns what frozen products are computed in; on a CPU, where FP8 is slow, only if the settings say so."""
+    if chosen is not None:
+        return chosen.compute
+    return "fp8" if project.train.compute == "fp8" else "bf16"
+
+
 def _choose(project: Project, run: Run, shape: Shape, card: Card) -> Plan:
-    settings = project.train
-    tokens, depth = cost_model.given(settings, shape)
-    if tokens is not None and depth is not None:
-        return cost_model.assess(shape, settings.lora, card, tokens, depth, settings.quantise)
     before = run.read_json(PLAN) if run.exists(PLAN) else {}
     kept = before["pack_tokens"] if before and before["key"] == _key(project) else None
-    for size in (tokens or kept, tokens):
-        plan = cost_model.choose(shape, settings.lora, card, settings.max_length, size, depth, settings.quantise)
-        if plan is not None:
-            return plan
-    least = cost_model.assess(
-        shape, settings.lora, card, tokens or settings.max_length, shape.layers, settings.quantise
-    )
+    if (plan := from_settings.best(project.train, shape, card, kept)) is not None:
+        return plan
+    least = from_settings.least(project.train, shape, card)
     raise ConfigError(
         f"{project.base_model} does not fit this {card.name}: {least.total_gib:.1f} GiB at least, {card.gib:.1f} there "
         "are. Take a smaller model, a smaller max_length, or fewer adapters (lora.targets: qv)"
@@ -105,7 +104,14 @@ def _choose(project: Project, run: Run, shape: Shape, card: Card) -> Plan:
 
 def _key(project: Project) -> str:
     """Returns what a plan's packed rows belong to: the settings that the user gave, but for the depth."""
-    return fingerprint(project.base_model, project.train.model_dump(mode="json", exclude=HARMLESS))
+    return fingerprint(project.base_model, learnt(project.train))
+
+
+def learnt(settings: Train) -> dict[str, Any]:
+    """Returns the settings that change what is learnt. `compute: auto` is left out: a training that moves to another
+    card goes on there as that card computes."""
+    auto = {"compute"} if settings.compute == "auto" else set()
+    return settings.model_dump(mode="json", exclude=HARMLESS | auto)
 
 
 def _with(project: Project, tokens: int, depth: int | str) -> Project:
@@ -135,6 +141,8 @@ def facts(given: Project, settled: Project, chosen: Plan | None, packed: dict[st
         "recompute": settings.recompute,
         "rows_per_step": settings.rows_per_step,
         "tokens": tokens,
+        "compute": compute_of(settled, chosen),
+        "graph": chosen is not None and chosen.graph,
     }
     if chosen is None:
         nothing = dict.fromkeys(("tokens_per_second", "hours", "gib", "mfu"))
@@ -148,7 +156,8 @@ def sentence(planned: dict[str, Any]) -> str:
     if planned["hours"] is None:
         return f"{text}, {planned['tokens']:,} tokens to train; no prediction for a CPU"
     return (
-        f"{text}, {planned['recompute']} of {planned['layers']} layers recomputed: {planned['gib']:.1f} of "
+        f"{text}, {planned['recompute']} of {planned['layers']} layers recomputed, products in "
+        f"{'bf16' if planned['compute'] == 'bf16' else 'FP8'}: {planned['gib']:.1f} of "
         f"{planned['card_gib']:.1f} GiB, {planned['tokens_per_second']:,.0f} tokens/s, {planned['tokens']:,} tokens in "
         f"{planned['hours']:.2f} h"
     )

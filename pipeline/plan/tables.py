@@ -26,7 +26,7 @@ def plans(
 ) -> None:
     """Prints what each model takes on one card; `tokens` are those of all epochs, `price` is per hour, `factor`
     corrects the predicted speed."""
-    head = ["tokens/row", "recomputed", "GiB", "tokens/s", "MFU", "hours"]
+    head = ["tokens/row", "recomputed", "products", "GiB", "tokens/s", "MFU", "hours"]
     lines = Columns("model", *head, *(["EUR"] if price is not None else []))
     lines.title, lines.title_justify = f"{escape(card.name)}, {card.gib:.1f} GiB", "left"
     for column in lines.columns[1:]:
@@ -39,6 +39,7 @@ def plans(
         cells = [
             f"{plan.pack_tokens:,}",
             f"{plan.recompute} of {plan.layers}",
+            "bf16" if plan.compute == "bf16" else "FP8",
             f"{plan.total_gib:.1f}" + (" [red]too much[/]" if plan.total_gib > card.gib else ""),
             f"{plan.tokens_per_second * factor:,.0f}",
             f"{plan.mfu * factor:.0%}",

@@ -46,8 +46,17 @@ def _facts(train: dict[str, Any]) -> str:
         ("peak memory", f"{train['peak_memory_gib']:.2f} GiB"),
         ("device", str(train["device"])),
         ("adapter of step", str(train["adapter_step"])),
+        ("products with frozen weights", _products(train.get("fp8"))),
     ]
     return table((), rows)
+
+
+def _products(fp8: Mapping[str, Any] | None) -> str:
+    """Returns what the verdict `fp8` of `metrics/train.json` came to; a run of an earlier release has none."""
+    if fp8 is None or not fp8["used"]:
+        return "bf16"
+    low, refused = fp8["groups"] - len(fp8["refused"]), fp8["refused"]
+    return f"FP8 in {low} of {fp8['groups']} steps" + (f", bf16 in {', '.join(refused)}" if refused else "")
 
 
 def _comparison(plan: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import resource
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ STAGE = "train"
 LINES = launch.LINES
 METRICS = "metrics/train.json"
 CHECKPOINTS = "checkpoints"
+FP8 = f"{launch.FOLDER}/fp8.json"
+CHECKED = 4096  # tokens of the first row that FP8 is held against bf16 on
 
 
 def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
@@ -56,7 +59,7 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     project = resolve_auto.resolve_batch(project, counts)
     key = fingerprint(
         packed["key"],
-        project.train.model_dump(exclude=resolve_auto.HARMLESS),
+        resolve_auto.learnt(project.train),
         project.seed,
         base.fingerprint,
         FORMATS["train"],
@@ -69,7 +72,9 @@ def train(project: Project, run: Run, console: Console) -> dict[str, Any]:
     run.put_json(stage, resolve_auto.PLAN, planned)
     console.print(resolve_auto.sentence(planned), markup=False)
     steps = total_steps(counts["packed_rows"], project.train)
-    facts = launch.fit(work, {"project": project, "base": base, "run": run, "key": key}, steps, console)
+    how = {"compute": planned["compute"], "graph": planned["graph"]}
+    settings = {"project": project, "base": base, "run": run, "key": key, **how}
+    facts = launch.fit(work, settings, steps, console)
     summary = _summary(run, facts)
     metrics = {**summary, "plan": resolve_auto.against(planned, summary)}
     if metrics["stopped"] is not None:
@@ -130,6 +135,7 @@ def _summary(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
         "resumed_from": resumed[-1] if resumed else None,
         "adapter_step": facts["adapter_step"],
         "stopped": facts["ended"][1] if facts["ended"] else None,
+        "fp8": facts["fp8"],
         **({"padding": packed["padding"]} if facts["padded"] else {}),
     }
 
@@ -154,9 +160,10 @@ def work(settings: dict[str, Any]) -> None:
     causal, tokenizer = base.load(project.train.quantise, device, attention)
     batches.prepare(causal)
     adapted, rows = add_adapter(causal, project), _packed(run, "train")
-    if device == "cuda":  # a CPU gains nothing from it
-        fused_lora.fuse(adapted)
-    graph = cuda_graph.RowGraph(causal, rows) if cuda_graph.worth_it(causal, project.train) else None
+    low = settings["compute"] != "bf16"
+    groups = fused_lora.fuse(adapted) if device == "cuda" or low else []  # in bf16 a CPU gains nothing from it
+    captured = settings["graph"] and cuda_graph.possible(causal, project.train)
+    graph = cuda_graph.RowGraph(causal, rows) if captured else None
     notice = Notice(project.train.preemption, run.local(launch.SIGNALLED))
     loop = trainer.PackedTrainer(
         adapted,
@@ -167,10 +174,11 @@ def work(settings: dict[str, Any]) -> None:
         run.local(CHECKPOINTS),
         settings["key"],
         run.local(LINES),
-        fallback=_oom_fallback(adapted, project, trainer.longest(rows)),
+        fallback=_oom_fallback(adapted, groups, project, trainer.longest(rows)),
         notice=notice.given,
         graph=graph,
     )
+    verdict = _settle_fp8(causal, groups, settings, loop, resumed is not None) if low else None
     wanted = project.train.samples
     if wanted and (questions := _questions(run, wanted)):
         loop.add_callback(sample_answers.Sampler(tokenizer, questions, loop.event_log))
@@ -190,6 +198,7 @@ def work(settings: dict[str, Any]) -> None:
         "device": torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads",
         "adapter_step": None if ended else kept,
         "padded": not batches.is_packed(causal),
+        "fp8": verdict,
         "ended": None if ended is None else [type(ended).__name__, str(ended)],
     }
     with storage_errors(settings["facts"]):
@@ -202,16 +211,33 @@ def _questions(run: Run, count: int) -> list[str]:
     return [row["prompt"] for row in rows if row["kind"] == "qa"][:count]
 
 
-def _oom_fallback(adapted: Any, project: Project, tokens: int) -> Any:
+def _settle_fp8(causal: Any, groups: Any, settings: dict[str, Any], loop: Any, resumed: bool) -> dict[str, Any]:
+    """Lets the layers multiply in FP8 that can, and notes in the event log which; returns the verdict."""
+    from pipeline.train.kernels import fp8_check
+    from pipeline.train.loop.oom import OomFallback
+
+    row = next(OomFallback(0, 0, CHECKED, lambda _: None).pieces(loop.rows[0]))
+    held, insist = settings["compute"] == "fp8_held", settings["project"].train.compute == "fp8"
+    verdict = fp8_check.settle(causal, groups, row, held, insist, settings["run"].local(FP8), settings["key"])
+    if not resumed:
+        loop.event_log.event(0, "fp8", verdict.sentence())
+    return asdict(verdict)
+
+
+def _oom_fallback(adapted: Any, groups: Any, project: Project, tokens: int) -> Any:
     """Returns what the training does when memory runs out, from the settings it starts with."""
     from pipeline.train.kernels.gradient_checkpointing import layers_of, recompute_layers
     from pipeline.train.loop.oom import OomFallback
 
     causal = adapted.get_base_model()
     layers, depth = len(layers_of(causal)), project.train.recompute
-    return OomFallback(
-        layers, layers if isinstance(depth, str) else depth, tokens, lambda count: recompute_layers(causal, count)
-    )
+
+    def recompute(count: int) -> None:
+        for group in groups:
+            group.release()
+        recompute_layers(causal, count)
+
+    return OomFallback(layers, layers if isinstance(depth, str) else depth, tokens, recompute)
 
 
 def _peak_bytes(device: str) -> int:

@@ -110,7 +110,18 @@ def start_forked(bench: Bench, place: Path) -> int:
         run = Run.open(str(place))
         facts = str(place / "facts.json")
         base = Base.of(bench.project)
-        qlora.work({"project": bench.project, "base": base, "run": run, "key": "trial", "threads": 1, "facts": facts})
+        qlora.work(
+            {
+                "project": bench.project,
+                "base": base,
+                "run": run,
+                "key": "trial",
+                "threads": 1,
+                "facts": facts,
+                "compute": "bf16",
+                "graph": False,
+            }
+        )
         status = 0
     finally:
         os._exit(status)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from pipeline.config import Lora
+from pipeline.config import Lora, Train
 from pipeline.errors import ConfigError, MissingModelError
-from pipeline.plan import cards, catalogue, cost_model
+from pipeline.plan import cards, catalogue, cost_model, from_settings
 from pipeline.plan.presets import PRESETS, Preset
 from pipeline.plan.shape import Layers
 
@@ -51,14 +52,66 @@ def test_small_bases_are_planned_at_the_speed_of_their_graphs(name: str, speed: 
     assert recomputed.tokens_per_second < found.tokens_per_second  # no graph: the host starts every kernel
 
 
-def test_short_rows_are_as_fast_as_the_host() -> None:
+@pytest.mark.parametrize(
+    ("name", "lora", "tokens", "compute", "gib", "speed"),
+    [  # one H200, one run: random weights in NF4, FP8 in all layers; GiB reserved
+        ("Zephyr-7B", QV, 16384, "fp8_held", 64.5, 30285),
+        ("Zephyr-7B", ALL, 16384, "fp8_held", 65.3, 25181),
+        ("Zephyr-7B", QV, 6144, "fp8", 22.8, 27922),
+        ("Zephyr-7B", ALL, 6144, "fp8", 23.7, 23869),
+        ("SOLAR-10.7B", ALL, 3072, "fp8", 21.3, 14673),
+    ],
+)
+def test_fp8_is_planned_at_the_speed_that_came(
+    name: str, lora: Lora, tokens: int, compute: cost_model.Compute, gib: float, speed: float
+) -> None:
+    found = cost_model.assess(SHAPES[name], lora, cards.card("H200"), tokens, 0, compute=compute)
+    assert found.total_gib == pytest.approx(gib, rel=0.05)
+    assert found.tokens_per_second == pytest.approx(speed, rel=0.05)
+    assert found.graph == (compute == "fp8")
+
+
+def test_a_row_is_a_graph_where_the_host_is_slower_than_the_card() -> None:
     solar, card = SHAPES["SOLAR-10.7B"], cards.card("H200")
-    found = cost_model.assess(solar, ALL, card, 3072, 0)
-    assert found.tokens_per_second == pytest.approx(8161, rel=0.15)
-    twice = cost_model.assess(solar, ALL, replace(card, peak=1e18), 3072, 0)
-    assert twice.tokens_per_second == found.tokens_per_second
+    dora = Lora(dora=True)
+    found = cost_model.assess(solar, dora, card, 3072, 0)
+    twice = cost_model.assess(solar, dora, replace(card, peak=1e18), 3072, 0)
+    assert not found.graph
+    assert not twice.graph
+    assert twice.tokens_per_second == found.tokens_per_second  # the host's
+    captured = cost_model.assess(solar, ALL, card, 3072, 0)
+    assert captured.graph
     deeper = cost_model.assess(solar, ALL, card, 3072, solar.layers)
-    assert deeper.tokens_per_second == pytest.approx(found.tokens_per_second * 2 / 3, abs=0.1)
+    assert not deeper.graph  # recomputing is not captured
+    assert not cost_model.assess(MISTRAL, ALL, card, 16384, 0).graph  # long rows hide their launches
+
+
+def test_fp8_is_taken_where_card_base_and_recipe_have_it() -> None:
+    h200, a100 = cards.card("H200"), cards.card("80")
+    small = SHAPES["SmolLM2-1.7B"]
+    every = ("fp8_held", "fp8", "bf16")
+    assert from_settings.computes(Train(), MISTRAL, h200) == every
+    assert from_settings.computes(Train(), MISTRAL, cards.card("4090")) == every
+    assert from_settings.computes(Train(quantise=None), MISTRAL, h200) == ("fp8_held", "bf16")
+    for settings, shape, card in (
+        (Train(), MISTRAL, a100),
+        (Train(), small, h200),
+        (Train(compute="bf16"), MISTRAL, h200),
+        (Train(lora=Lora(dropout=0.1)), MISTRAL, h200),
+    ):
+        assert from_settings.computes(settings, shape, card) == ("bf16",)
+    assert from_settings.computes(Train(compute="fp8"), small, h200) == ("fp8_held", "fp8")
+    with pytest.raises(ConfigError, match=r"A100-80 does not multiply in FP8: set it to `auto` or `bf16`"):
+        from_settings.computes(Train(compute="fp8"), MISTRAL, a100)
+    with pytest.raises(ValidationError, match=r"compute: fp8 takes no lora.dropout"):
+        Train(compute="fp8", lora=Lora(dora=True))
+
+
+def test_weights_are_held_where_there_is_room() -> None:
+    roomy, tight = (from_settings.best(Train(), MISTRAL, cards.card(name)) for name in ("H200", "4090"))
+    assert roomy is not None
+    assert tight is not None
+    assert (roomy.compute, tight.compute) == ("fp8_held", "fp8")
 
 
 def test_the_smallest_base_is_planned_at_the_speed_that_came() -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pipeline.errors import ConfigError
 from pipeline.models.load import Base
-from pipeline.plan import cards, cost_model, resolve_auto
+from pipeline.plan import cards, from_settings, resolve_auto
 from pipeline.plan.presets import PRESETS
 from pipeline.run import Run
 from pipeline.train import launch
@@ -50,11 +50,13 @@ def test_auto_is_the_planners_choice(
     project = make_project(base=mistral, train={"max_length": 2048, "pack_tokens": "auto", "lora": {}})
     card = cards.card("24")
     train, _ = settled(project, run, card, monkeypatch)
-    best = cost_model.choose(ZEPHYR.shape, project.train.lora, card, 2048)
+    best = from_settings.best(project.train, ZEPHYR.shape, card)
     assert best is not None
-    assert (train.pack_tokens, train.recompute) == (best.pack_tokens, best.recompute)
+    assert (train.pack_tokens, train.recompute, train.compute) == (best.pack_tokens, best.recompute, "auto")
     written = run.read_json(resolve_auto.PLAN)
     assert written["tokens"] == 2000
+    assert (written["compute"], written["graph"]) == ("fp8", best.graph)
+    assert "products in FP8" in resolve_auto.sentence(written)
     assert written["hours"] == pytest.approx(2000 / best.tokens_per_second / 3600, abs=1e-4)
     assert "RTX 4090" in resolve_auto.sentence(written)
 

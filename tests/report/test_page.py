@@ -216,6 +216,13 @@ def test_planned_stands_beside_actual() -> None:
     assert "Planned and actual" not in page("demo", {"train": TRAIN})
 
 
+def test_the_products_of_a_training_are_told() -> None:
+    assert parse(page("demo", {"train": TRAIN})).open == []
+    fp8 = {"groups": 128, "refused": {"0.mlp.down_proj": 0.12}, "losses": [2.0, 2.01], "cosine": 0.97, "used": True}
+    assert "FP8 in 127 of 128 steps, bf16 in 0.mlp.down_proj" in page("demo", {"train": {**TRAIN, "fp8": fp8}})
+    assert "FP8 in" not in page("demo", {"train": {**TRAIN, "fp8": {**fp8, "used": False}}})
+
+
 def test_what_happened_in_training_is_told() -> None:
     bad = {"step": 2, "loss": None, "learning_rate": 1e-4, "grad_norm": None}  # neither was finite
     events = [{"step": 2, "event": "resumed", "text": "went on <from> step 2"}]

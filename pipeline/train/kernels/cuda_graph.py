@@ -1,9 +1,9 @@
-"""A packed row's loss and gradients as one CUDA graph: a small model's kernels run faster than a host can launch them.
+"""A packed row's loss and gradients as one CUDA graph: short kernels run faster than a host can launch them.
 
 Output contract: a `RowGraph` takes a row as `trainer.PackedRows` gives it and returns its summed loss over `items`; the
 gradients are added to the parameters' own. Both are those of the eager step to rounding. The first row is captured at
 the size of the longest: shorter ones are filled up with examples that nothing is learnt from.
-This module does not decide whether the graph pays (`worth_it` says so for a model) and does not step the optimizer.
+This module does not decide whether the graph pays (`cost_model` does) and does not step the optimizer.
 """
 
 from __future__ import annotations
@@ -15,25 +15,17 @@ import pyarrow.compute as pc
 import torch
 
 from pipeline.config import Train
+from pipeline.models.load import release
 from pipeline.models.template import IGNORED
-from pipeline.plan.cost_model import CAPTURED
 from pipeline.train.kernels import batches, loss
 
 WARM_UP = 3  # eager steps before the capture: kernels are compiled and workspaces allocated in them
 
 
-def worth_it(causal: Any, settings: Train) -> bool:
-    """Tells whether a model's steps are bound by launches, and can be captured: nothing random, nothing recomputed."""
-    small = sum(_count(parameter) for parameter in causal.parameters()) < CAPTURED
+def possible(causal: Any, settings: Train) -> bool:
+    """Tells whether a model's steps can be captured: nothing random, nothing recomputed, rows packed."""
     plain = not (settings.neftune_alpha or settings.lora.dropout or settings.lora.dora or settings.recompute)
-    packed = batches.is_packed(causal) and batches.is_one_graph(causal)
-    return small and plain and causal.device.type == "cuda" and packed
-
-
-def _count(parameter: Any) -> int:
-    """Returns the numbers that a parameter stands for, two in each byte where it is in 4 bits."""
-    count: int = parameter.numel()
-    return 2 * count if getattr(parameter, "quant_state", None) is not None else count
+    return plain and causal.device.type == "cuda" and batches.is_packed(causal) and batches.is_one_graph(causal)
 
 
 class RowGraph:
@@ -117,6 +109,7 @@ class RowGraph:
             for _ in range(WARM_UP):
                 self._eager()
         torch.cuda.current_stream().wait_stream(side)
+        release()  # a graph has memory of its own: what the warm-up took would be there twice
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self._loss, self._captured = self._eager()

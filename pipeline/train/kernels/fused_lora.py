@@ -1,15 +1,16 @@
 """LoRA on frozen layers with few kernels and little memory: layers that share an input are one step of autograd.
 
 Output contract: `fuse(model)` gives the projections, gated MLPs and RMSNorms that `fusable` names a forward pass with
-the same result and the same gradients (to rounding), and returns how many modules it changed.
+the same result and the same gradients (to rounding), and returns their groups.
 - q, k and v are one step, o is one, the MLP is one. An adapter costs a rank-r product each way, added in place.
 - The MLP keeps the products of gate and up, and repeats what lies between them and down in the backward pass. Of an
   input that comes from a norm the residual stream is kept, which the norm keeps anyway, and the norm is repeated. No
   weight is multiplied twice; a frozen weight is dequantised when it is used, and dropped.
 - All adapters are cast to the compute type at once, at the start of a forward pass of the decoder.
+- A group with `fp8` set multiplies with its frozen weights in FP8 while the decoder trains, in bf16 otherwise.
 What `fusable` does not know keeps its own forward pass.
 The backward pass is laid out as in Unsloth's `fast_lora` (https://github.com/unslothai/unsloth). Activations and the
-rotary embedding are liger-kernel's on CUDA; there are no kernels of our own.
+rotary embedding are liger-kernel's on CUDA.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ from typing import Any
 import torch
 from torch.nn.functional import linear, rms_norm
 
-from pipeline.train.kernels import fusable, ops
+from pipeline.train.kernels import fp8, fusable, ops
 
 
 class Group:
     """Linear layers that share their input, some with an adapter: y_i = x W_i' + bias_i + scale * x A_i' B_i'."""
 
-    def __init__(self, layers: list[Any], dtype: torch.dtype) -> None:
+    def __init__(self, name: str, layers: list[Any], dtype: torch.dtype) -> None:
+        self.name = name  # where in the decoder's layers, and which
+        self.fp8: fp8.Products | None = None
+        self.trains = True
         self.frozen = [layer.get_base_layer() if hasattr(layer, "lora_A") else layer for layer in layers]
         for layer in self.frozen:
             ops.flatten_scales(layer.weight)
@@ -50,6 +54,11 @@ class Group:
         self._input: torch.Tensor | None = None
         self._outputs: list[torch.Tensor | None] = []
 
+    def release(self) -> None:
+        """Gives up weights that are held in FP8; they are expanded at every use from now on."""
+        if isinstance(self.fp8, fp8.Weights):
+            self.fp8.release()
+
     def output(self, index: int, x: torch.Tensor) -> torch.Tensor:
         """Returns one layer's output; the first one asked computes all, and the others take theirs."""
         if self._input is not x or self._outputs[index] is None:
@@ -66,32 +75,44 @@ class Group:
     def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         """Takes (tokens, in); returns (tokens, out) of each layer, and scale * x A' of the adapters (tokens, all r)."""
         low = None if self.a is None else x @ self.a.T
-        outputs = []
-        for layer, slot in zip(self.frozen, self.slots, strict=True):
-            bias = None if layer.bias is None else layer.bias.to(self.dtype)
-            y = linear(x, ops.frozen_weight(layer, self.dtype), bias)
+        outputs = self._products(x)
+        for y, slot in zip(outputs, self.slots, strict=True):
             if slot is not None and low is not None:
                 y.addmm_(low[:, self.spans[slot]], self.b[slot].T)
-            outputs.append(y)
         return outputs, low
+
+    def _products(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Returns x W' + bias of each layer."""
+        biases = [None if layer.bias is None else layer.bias.to(self.dtype) for layer in self.frozen]
+        if self.fp8 is None or not self.trains:
+            pairs = zip(self.frozen, biases, strict=True)
+            return [linear(x, ops.frozen_weight(layer, self.dtype), bias) for layer, bias in pairs]
+        outputs = self.fp8.forward(x)
+        return [y if bias is None else y.add_(bias) for y, bias in zip(outputs, biases, strict=True)]
+
+    def _input_gradient(self, dys: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Returns the sum of dy W over the layers."""
+        if self.fp8 is not None and self.trains:
+            return self.fp8.backward(dys)
+        (dy, layer), *rest = zip(dys, self.frozen, strict=True)
+        dx = dy @ ops.frozen_weight(layer, self.dtype)
+        for dy, layer in rest:
+            dx.addmm_(dy, ops.frozen_weight(layer, self.dtype))
+        return dx
 
     def backward(
         self, dys: tuple[torch.Tensor, ...], x: torch.Tensor | None, low: torch.Tensor | None, wants_dx: bool
     ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
         """Returns the gradient of x (None unless wanted), and those of all A and all B in float32."""
-        dx, d_low = None, None
+        dx = self._input_gradient(dys) if wants_dx else None
+        if low is None or self.a is None or x is None:
+            return dx, []
+        d_low = torch.empty_like(low)
         d_up: list[torch.Tensor] = []
-        if low is not None:
-            d_low = torch.empty_like(low)
-        for dy, layer, slot in zip(dys, self.frozen, self.slots, strict=True):
-            if wants_dx:
-                weight = ops.frozen_weight(layer, self.dtype)
-                dx = dy @ weight if dx is None else dx.addmm_(dy, weight)
-            if slot is not None and low is not None and d_low is not None:
+        for dy, slot in zip(dys, self.slots, strict=True):
+            if slot is not None:
                 torch.mm(dy, self.b[slot], out=d_low[:, self.spans[slot]])
                 d_up.append(ops.float32_product(dy.T, low[:, self.spans[slot]]))
-        if d_low is None or self.a is None or x is None:
-            return dx, []
         if dx is not None:
             dx.addmm_(d_low, self.a)
         d_a = ops.float32_product(d_low.T, x).mul_(self.scale)
@@ -99,9 +120,11 @@ class Group:
 
 
 class Casts:
-    """Keeps the groups' copies of their adapters in the compute type; a hook before the decoder's forward pass."""
+    """Keeps the groups' copies of their adapters in the compute type, and tells them whether the decoder trains; a hook
+    before its forward pass."""
 
     def __init__(self, groups: list[Group]) -> None:
+        self.groups = groups
         adapted = [group for group in groups if group.a is not None]
         self.stacks = [group.a for group in adapted]
         self.scales = [group.scale for group in adapted]
@@ -109,7 +132,9 @@ class Casts:
         self.copies += [b for group in adapted for b in group.b]
         self.sources = [a for group in adapted for a in group.down] + [b for group in adapted for b in group.up]
 
-    def __call__(self, *_: Any) -> None:
+    def __call__(self, decoder: Any, *_: Any) -> None:
+        for group in self.groups:
+            group.trains = decoder.training
         if self.copies:
             with torch.no_grad():
                 torch._foreach_copy_(self.copies, self.sources)
@@ -179,8 +204,8 @@ def _again(norm: Any, kept: torch.Tensor | None, dtype: torch.dtype) -> torch.Te
         return norm(kept).reshape(-1, kept.shape[-1]).to(dtype)
 
 
-def fuse(model: Any) -> int:
-    """Fuses what it knows of a `peft.PeftModel` that is about to be trained; returns how many modules it changed."""
+def fuse(model: Any) -> list[Group]:
+    """Fuses what it knows of a `peft.PeftModel` that is about to be trained; returns its groups of linear layers."""
     causal = model.get_base_model()
     cuda = next(causal.parameters()).is_cuda
     dtype = torch.bfloat16 if cuda else causal.dtype
@@ -192,28 +217,29 @@ def fuse(model: Any) -> int:
         elif fusable.is_offset_norm(norm):
             norm.factor = 1.0 + norm.weight.detach().float()
             norm.forward = MethodType(_offset_norm_forward, norm)
-    groups: list[Group] = []
-    changed = 0
-    for module in list(causal.get_decoder().layers.modules()):
-        for group in _groups(module, dtype):
-            groups += group
-            changed += 1 if len(group) == 2 else len(group[0].frozen)
+    modules = list(causal.get_decoder().layers.named_modules())
+    groups = [group for name, module in modules for group in _groups(name, module, dtype)]
     causal.get_decoder().register_forward_pre_hook(Casts(groups))
-    return changed
+    return groups
 
 
-def _groups(module: Any, dtype: torch.dtype) -> Iterator[list[Group]]:
-    """Fuses what a module holds; yields the groups of each of its steps."""
+def _groups(name: str, module: Any, dtype: torch.dtype) -> Iterator[Group]:
+    """Fuses what a module holds; yields the groups of its steps."""
+    names = {id(layer): f"{name}.{own}" for own, layer in module.named_children()}
+
+    def group_of(layers: list[Any]) -> Group:
+        return Group(" ".join(names[id(layer)] for layer in layers), layers, dtype)
+
     for layers in fusable.steps(module):
-        group = Group(layers, dtype)
+        group = group_of(layers)
         for index, layer in enumerate(layers):
             layer.forward = _member(group, index)
-        yield [group]
+        yield group
     kind = fusable.activation(module)
     if kind is not None and (mlp := fusable.gated_mlp(module)):
-        wide, narrow = Group(mlp[:2], dtype), Group(mlp[2:], dtype)
+        wide, narrow = group_of(mlp[:2]), group_of(mlp[2:])
         module.forward = _gated_mlp(wide, narrow, kind)
-        yield [wide, narrow]
+        yield from (wide, narrow)
 
 
 def _member(group: Group, index: int) -> Any:

@@ -225,9 +225,9 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
 
     def _be_frugal(self, model: Any) -> None:
         model.zero_grad()
-        self.graph = None  # it holds the memory of a whole row
+        graph, self.graph = self.graph, None  # it holds the memory of a whole row
         release()
-        change = self.fallback.down()
+        change = "rows are no CUDA graph" if graph is not None else self.fallback.down()
         if change is None:
             raise MemoryShortError(
                 f"step {self.state.global_step + 1} needs more memory than this device has, with every layer "
