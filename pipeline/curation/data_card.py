@@ -36,12 +36,13 @@ SECRET = re.compile(r"(?:^|[._])(?:key|secret|salt)$")
 LABELS = 100  # rows of the label table
 NOT_STATED = "not stated"
 COLUMNS = {
-    "id": "hash of kind, question and answer before anything was replaced",
+    "id": "hash of kind and turns before anything was replaced",
     "source": "name of the dump",
     "source_id": "the dump's own id",
     "kind": "`qa`, or `document`: a section of a page",
     "prompt": "question, personal data replaced",
     "response": "answer, personal data replaced",
+    "later": "the turns after that, customer and agent by turns; personal data replaced",
     "label": "the dump's own category",
     "lang": "language (ISO 639-1)",
     "lang_score": "its probability among the expected languages",
@@ -212,6 +213,7 @@ def _splits(metrics: Mapping[str, Any]) -> list[str]:
         "A group of near duplicates lies in one split. Golden rows are frozen: later runs of this folder may add to "
         "them and never train on them.",
         _table(("split", "rows", "tokens, about"), sizes),
+        *findings.conversations(metrics),
         _table(head, rows[:LABELS]),
     ]
     if rows[LABELS:]:

@@ -15,9 +15,9 @@ from rich.markup import escape
 
 from pipeline.config import Project, Train
 from pipeline.errors import ConfigError
-from pipeline.models.licence import licence_of
 from pipeline.plan import catalogue, from_settings, tables
 from pipeline.plan.cards import card as known_card
+from pipeline.plan.licence import licence_of
 from pipeline.plan.presets import PRESETS, Preset
 
 if TYPE_CHECKING:
