@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from pipeline.config.values import Settings
+
+CUSTOMER = (
+    "customer", "user", "end-user", "end_user", "requester", "contact", "client", "visitor", "lead",
+    "incoming", "inbound",
+)  # fmt: skip
+AGENT = ("agent", "admin", "staff", "operator", "support", "teammate", "outgoing", "outbound")
 
 
 class Columns(Settings):
@@ -23,6 +31,58 @@ class Columns(Settings):
     names: tuple[str, ...] = Field((), description="Columns of people's names, scrubbed wherever they recur in a text.")
     emails: tuple[str, ...] = Field((), description="Columns of e-mail addresses, scrubbed likewise.")
     phones: tuple[str, ...] = Field((), description="Columns of telephone numbers, scrubbed likewise.")
+
+
+class Messages(Settings):
+    """Where an export keeps its conversations, one message after the other. A path such as `author.role` goes into
+    objects. `public` or `internal` must be there: an internal note never becomes part of a row, and what neither field
+    calls public is left out.
+    """
+
+    path: str | None = Field(
+        None,
+        description="Path of the list of messages in a JSON object, or the column whose cells hold it as JSON; null: "
+        "every row of the file is a message, and rows of one `source_id` are a conversation.",
+    )
+    body: str = Field(description="Path of the text in a message; HTML is converted.")
+    author: str = Field(description="Path, in a message, of what tells who wrote it: a role, a direction, a number.")
+    customer: tuple[str, ...] = Field(CUSTOMER, description="Values of `author` that are a customer's, in any case.")
+    agent: tuple[str, ...] = Field(
+        AGENT, description="Values of `author` that are an agent's; a message with any other (a bot) is left out."
+    )
+    requester: str | None = Field(
+        None,
+        description="Path of the customer's number or name beside the messages: instead of `customer` and `agent`, "
+        "an author who is the same is the customer, and everybody else an agent.",
+    )
+    public: str | Literal[True] | None = Field(
+        None, description="Path, in a message, of what is true where the customer can see it; `true`: all are public."
+    )
+    internal: str | None = Field(None, description="Path, in a message, of what is true where it is an internal note.")
+    time: str | None = Field(None, description="Path of a message's time; null: messages are in order.")
+    subject: str | None = Field(None, description="Path of the subject, which is put before the first question.")
+    source_id: str | None = Field(None, description="Path of the ticket's number.")
+    label: str | None = Field(None, description="Path of the topic; splits are stratified by it.")
+    created_at: str | None = Field(None, description="Path of the date or time, in UTC where it has no zone.")
+    status: str | None = Field(None, description="Path of the status, as in `columns`.")
+    names: tuple[str, ...] = Field(
+        (), description="Paths, beside the messages or in each, of people's names, scrubbed wherever they recur."
+    )
+    emails: tuple[str, ...] = Field((), description="Paths of e-mail addresses, scrubbed likewise.")
+    phones: tuple[str, ...] = Field((), description="Paths of telephone numbers, scrubbed likewise.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.public is None) == (self.internal is None):
+            raise ValueError(
+                "name the field that tells public messages from internal ones: either `public` or `internal` "
+                "(`public: true` if every message is public)"
+            )
+        if self.path is None and self.source_id is None:
+            raise ValueError(
+                "give `path` (the list of messages in a row) or `source_id` (rows of one are a conversation)"
+            )
+        return self
 
 
 class TableSource(Settings):
@@ -44,4 +104,14 @@ class Read(Settings):
     """How files become rows."""
 
     tables: tuple[TableSource, ...] = Field((), description="Rules for tables; the first that matches a file counts.")
+    conversations: Literal["first", "turns"] = Field(
+        "first",
+        description="What a conversation becomes. `first`: the customer's first words and the first public answer; "
+        "`turns`: all of it, a row whose every answer is learnt.",
+    )
+    unmarked: Literal["refuse", "public"] = Field(
+        "refuse",
+        description="Messages of which an export does not say whether the customer saw them, such as comments in "
+        "the CSV of a Jira service project. `refuse`: left out; `public`: there are no internal notes among them.",
+    )
     markdown: Markdown = Markdown()

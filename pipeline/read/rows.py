@@ -31,7 +31,8 @@ UNDEFINED = "\udcff"  # stands for bytes that the file's encoding does not defin
 
 @dataclass(slots=True)
 class Row:
-    """One row of a file. `line` is where it starts (1-based); `readable` False: nothing else of it is known."""
+    """One row of a file. `line` is where it starts (1-based); `readable` False: nothing else of it is known. `refused`:
+    why its reader does not want it used, where that is more than a missing text."""
 
     line: int
     prompt: str = ""
@@ -43,6 +44,8 @@ class Row:
     resolved: bool | None = None
     entities: tuple[tuple[str, str], ...] = ()
     readable: bool = True
+    refused: str = ""
+    later: tuple[str, ...] = ()
 
 
 def _parse_other(text: str) -> datetime | None:
@@ -107,6 +110,8 @@ def _sound(text: str) -> bool:
 
 def _refused(row: Row) -> str:
     """Returns why a readable row is not used, "" where it is."""
+    if row.refused:
+        return row.refused
     if not row.prompt or row.prompt.isspace():
         return "empty_prompt"
     return "empty_response" if not row.response or row.response.isspace() else ""
