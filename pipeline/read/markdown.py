@@ -18,9 +18,9 @@ from datetime import date, datetime
 import yaml
 
 from pipeline.config import Markdown
-from pipeline.read.markup import plain
 from pipeline.read.mdx import without_components, without_modules
 from pipeline.read.rows import UNDEFINED, Row, parse_time
+from pipeline.read.text.markup import plain
 
 FENCE = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})(.*)")  # at any indentation: most are inside lists
 ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t](.*))?")

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
-from pipeline.read.clean import answer_words, own_words
 from pipeline.read.csvfile import Record
-from pipeline.read.markup import plain
 from pipeline.read.rows import RESOLVED, Row, parse_time, people
+from pipeline.read.text.markup import plain
+from pipeline.read.text.quotes import answer_words, own_words
 
 ROLES = ("id", "subject", "description", "answer", "label", "status", "created")
 

@@ -34,10 +34,10 @@ from pipeline import schema
 from pipeline.config import Columns, Markdown, Read, TableSource
 from pipeline.errors import UserError
 from pipeline.read import InputFile, discover, freshdesk, pieces, read, zendesk
-from pipeline.read.clean import answer_words, own_words
 from pipeline.read.csvfile import read_header
-from pipeline.read.markup import plain
 from pipeline.read.rows import PART_ROWS
+from pipeline.read.text.markup import plain
+from pipeline.read.text.quotes import answer_words, own_words
 from pipeline.read.ticket import Layout, question
 from tests.read.reference import csv_records, json_records
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.read.clean import answer_words, own_words
-from pipeline.read.markup import tidy
+from pipeline.read.text.markup import tidy
+from pipeline.read.text.quotes import answer_words, own_words
 
 Mail = list[tuple[str, str]]
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from pipeline import schema
 from pipeline.config import Columns, Markdown, Read, TableSource
 from pipeline.read import discover, pieces, read
-from pipeline.read.clean import answer_words, own_words
 from pipeline.read.csvfile import records
-from pipeline.read.markup import plain
+from pipeline.read.text.markup import plain
+from pipeline.read.text.quotes import answer_words, own_words
 from tests.read.reference import csv_records, physical_lines
 
 QA = Read(tables=(TableSource(match="*", columns=Columns(prompt="question", response="answer", source_id="key")),))

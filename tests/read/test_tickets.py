@@ -14,8 +14,8 @@ import pytest
 
 from pipeline.config import Read
 from pipeline.read import discover
-from pipeline.read.clean import answer_words, own_words
-from pipeline.read.markup import plain
+from pipeline.read.text.markup import plain
+from pipeline.read.text.quotes import answer_words, own_words
 
 SAMPLE = Path(__file__).parents[2] / "assets" / "sample"
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from pipeline.read.markup import tidy
+from pipeline.read.text.markup import tidy
 
 # -- quoted replies ---------------------------------------------------------------------------------------------------
 
