@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -19,12 +20,12 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.config import Read
-from pipeline.read.clean import answer_words, own_words
 from pipeline.read.conversations.conversation import Conversation, Message, Side
 from pipeline.read.conversations.join import Place
 from pipeline.read.conversations.transcript import split
-from pipeline.read.markup import plain
 from pipeline.read.rows import RESOLVED, Row, parse_time, people
+from pipeline.read.text import Cleaned, clean
+from pipeline.read.text.markup import plain
 from pipeline.read.ticket import question
 from pipeline.screen.quality import boilerplate
 
@@ -36,11 +37,12 @@ HOLDING = re.compile(  # a whole answer that answers nothing yet
     r"(?:(?:(?:one|just a|einen|ein) )?(?:kleinen )?(?:moment|augenblick|second)(?:,? (?:please|bitte))?[,.!]*\s*)?"
     r"(?:(?:please hold|bitte warten(?: sie)?|(?:ich|wir) (?:schaue?n?|sehe?n?|prüfen?|kümmer[en]*)\b[^\n.?:\d]{0,40}|"
     r"(?:let me|i will|i'll|we will|we'll) (?:check|look|take a look|have a look|see)\b[^\n.?:\d]{0,40}|"
-    r"how (?:can|may) (?:i|we) help(?: you)?(?: today)?|(?:wie|womit) (?:kann|darf|können) (?:ich|wir) (?:dir|ihnen|euch )?"
-    r"\s?(?:heute )?(?:weiter)?helfen)[,.!?]*\s*)?",
+    r"how (?:can|may) (?:i|we) help(?: you)?(?: today)?|"
+    r"(?:wie|womit) (?:kann|darf|können) (?:ich|wir) (?:dir |ihnen |euch )?(?:heute )?(?:weiter)?helfen)[,.!?]*\s*)?",
     re.IGNORECASE,
 )
 HOLDING_LONG = 160  # characters; a longer answer says something
+EARLIER = 30  # messages that a quote is looked for in
 SAME = 200  # letters by which two texts are compared
 
 
@@ -50,12 +52,27 @@ def rows(documents: Iterable[tuple[Place, Conversation | None]], settings: Read)
         yield Row(line, readable=False) if conversation is None else row(line, conversation, settings)
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message on its way into a row."""
+
+    side: Side
+    raw: str
+    cleaned: Cleaned
+
+    @property
+    def text(self) -> str:
+        return self.cleaned.text
+
+
 def row(line: int, conversation: Conversation, settings: Read) -> Row:
     """Returns the row of a conversation."""
-    trust = settings.unmarked == "public"
-    spoken, chat = _spoken(conversation, trust)
-    turns = _turns(spoken) if settings.conversations == "turns" else _first(spoken)
-    if turns and spoken[0][0] == "customer" and not chat:  # a chat's subject is made by the chat
+    sides = conversation.sides(settings.unmarked == "public")
+    texts, chat = _texts(conversation, _ordered(sides))
+    said = _by_people(_cleaned(conversation, texts))
+    many = settings.conversations == "turns"
+    turns = ["\n\n".join(one.text for one in turn) for turn in (_turns(said) if many else _first(said))]
+    if turns and said[0].side == "customer" and not chat:  # a chat's subject is made by the chat
         turns[0] = question(plain(conversation.subject), turns[0])
     status = conversation.status.strip().casefold()
     times = (moment(value) for value in (conversation.created, *(message.time for message in conversation.messages)))
@@ -70,7 +87,7 @@ def row(line: int, conversation: Conversation, settings: Read) -> Row:
         resolved=status in DONE if status else None,
         entities=people(tuple(conversation.names), tuple(conversation.emails), tuple(conversation.phones)),
         later=tuple(turns[2:]),
-        refused="" if answered or len(conversation.sides(trust)) == len(conversation.messages) else "unmarked",
+        refused="" if answered or len(sides) == len(conversation.messages) else "unmarked",
     )
 
 
@@ -83,67 +100,66 @@ def _same(one: str, other: str) -> bool:
     return bool(one and other) and (one.startswith(other) or other.startswith(one))
 
 
-def _spoken(conversation: Conversation, trust: bool) -> tuple[list[tuple[Side, str]], bool]:
-    """Returns who said what, in order and in his own words, and whether a chat's transcript is among it."""
-    said = _ordered(conversation.sides(trust))
-    texts: list[tuple[Side, str]] = [(side, message.text) for side, message in said]
-    opening = _squeezed(conversation.opening)
-    if opening and not any(_same(opening, _squeezed(text)) for _, text in texts):
-        texts.insert(0, ("customer", conversation.opening))
-    spoken: list[tuple[Side, str]] = []
-    chat = False
-    for side, text in texts:
-        lines = split(plain(text), conversation.customers, conversation.agents)
-        chat = chat or lines is not None
-        spoken += [(side, plain(text))] if lines is None else lines
-    return _own(_by_people(spoken)), chat
-
-
-def _ordered(said: list[tuple[Side, Message]]) -> list[tuple[Side, Message]]:
-    """Sorts messages by time; one without a time follows the one it comes after."""
+def _ordered(said: list[tuple[Side, Message]]) -> list[tuple[Side, str]]:
+    """Returns messages by their time; one without a time follows the one it comes after."""
     last = datetime.min.replace(tzinfo=UTC)
     keys = []
     for _, message in said:
         last = moment(message.time) or last
         keys.append(last)
-    return [said[at] for at in sorted(range(len(said)), key=keys.__getitem__)]
+    return [(said[at][0], said[at][1].text) for at in sorted(range(len(said)), key=keys.__getitem__)]
 
 
-def _by_people(spoken: list[tuple[Side, str]]) -> list[tuple[Side, str]]:
+def _texts(conversation: Conversation, texts: list[tuple[Side, str]]) -> tuple[list[tuple[Side, str]], bool]:
+    """Returns who said what, the ticket's own question first, and whether a chat's transcript is among it."""
+    opening = _squeezed(conversation.opening)
+    if opening and not any(_same(opening, _squeezed(text)) for _, text in texts):
+        texts = [("customer", conversation.opening), *texts]
+    found: list[tuple[Side, str]] = []
+    chat = False
+    for side, text in texts:
+        lines = split(plain(text), conversation.customers, conversation.agents)
+        chat = chat or lines is not None
+        found += [(side, text)] if lines is None else lines
+    return found, chat
+
+
+def _cleaned(conversation: Conversation, texts: list[tuple[Side, str]]) -> list[Said]:
+    """Returns each side's own words; what is quoted is looked for in what was said before. Nothing without words."""
+    desk, customers = conversation.agents, conversation.customers
+    earlier = [conversation.subject] if conversation.subject else []
+    found = []
+    for side, raw in texts:
+        found.append(Said(side, raw, clean(raw, side, earlier, desk, customers)))
+        earlier = [*earlier[-EARLIER:], raw]
+    return [said for said in found if said.text and not said.text.isspace()]
+
+
+def _by_people(said: list[Said]) -> list[Said]:
     """Leaves out what machines wrote in a person's name: receipts, bounces, absences, notes of the ticket system."""
-    texts = pa.array([text for _, text in spoken], pa.string())
+    texts = pa.array([one.text for one in said], pa.string())
     machine = boilerplate.bounces(texts) | boilerplate.auto_replies(texts) | boilerplate.system_messages(texts)
     receipt = boilerplate.receipts(texts, ())
-    return [
-        one
-        for one, automatic, confirms in zip(spoken, machine, receipt, strict=True)
-        if not automatic and not (confirms and one[0] == "agent")
-    ]
+    flags = zip(said, machine, receipt, strict=True)
+    return [one for one, automatic, confirms in flags if not automatic and not (confirms and one.side == "agent")]
 
 
-def _own(spoken: list[tuple[Side, str]]) -> list[tuple[Side, str]]:
-    """Returns each side's own words; a message without any is left out."""
-    own = [(side, own_words(text) if side == "customer" else answer_words(text)) for side, text in spoken]
-    return [(side, text) for side, text in own if text and not text.isspace()]
-
-
-def _turns(spoken: list[tuple[Side, str]]) -> list[str]:
-    """Returns the texts of customer and agent by turns, from the customer's first to the agent's last."""
-    turns = [(side, "\n\n".join(text for _, text in group)) for side, group in groupby(spoken, lambda one: one[0])]
-    turns = turns[1:] if turns and turns[0][0] == "agent" else turns
-    if len(turns) > 1 and turns[-1][0] == "customer":
+def _turns(said: list[Said]) -> list[list[Said]]:
+    """Returns customer and agent by turns, from the customer's first message to the agent's last."""
+    turns = [list(group) for _, group in groupby(said, lambda one: one.side)]
+    turns = turns[1:] if turns and turns[0][0].side == "agent" else turns
+    if len(turns) > 1 and turns[-1][0].side == "customer":
         turns.pop()
-    return [text for _, text in turns]
+    return turns
 
 
-def _first(spoken: list[tuple[Side, str]]) -> list[str]:
+def _first(said: list[Said]) -> list[list[Said]]:
     """Returns what the customer wrote before anybody answered, and the first answer that says something."""
-    start = next((at for at, (side, _) in enumerate(spoken) if side == "customer"), len(spoken))
-    rest = next((at for at, (side, _) in enumerate(spoken[start:], start) if side == "agent"), len(spoken))
-    asked = "\n\n".join(text for _, text in spoken[start:rest])
-    answers = (text for side, text in spoken[rest:] if side == "agent" and not holding(text))
-    answer = next(answers, None)
-    return [] if not asked else [asked] if answer is None else [asked, answer]
+    start = next((at for at, one in enumerate(said) if one.side == "customer"), len(said))
+    rest = next((at for at, one in enumerate(said[start:], start) if one.side == "agent"), len(said))
+    answer = next((one for one in said[rest:] if one.side == "agent" and not holding(one.text)), None)
+    asked = said[start:rest]
+    return [] if not asked else [asked] if answer is None else [asked, [answer]]
 
 
 def holding(text: str) -> bool:

@@ -2,18 +2,18 @@
 
 Output contract: `Conversation.say` is the only way in for a message. A note, and what no person wrote, is gone there:
 no internal note is ever held, so none can reach a row, a temporary file or a log. `sides` is the only way out: it
-settles who spoke, once everything about the conversation is known, and gives a message that its export does not call public
-only to who says that such messages are. Times stay as the export writes them.
+settles who spoke, once all of the conversation is known, and gives a message that its export does not call public only
+to who says that there are no internal ones among such messages. Times stay as the export writes them.
 This module makes no rows and cleans no text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pipeline.read.conversations.document import Document
+from pipeline.read.conversations.document import Document, ShapeError, folded, record
 
 Side = Literal["customer", "agent"]
 BY_AUTHOR: Literal["by author"] = "by author"  # the author's side is known once the whole conversation is
@@ -96,6 +96,29 @@ class Layout:
     read: Callable[[Document], Conversation]
     joined: str = ""
     messages: bool = True  # False: the side of a join that holds tickets without their messages
+    folds: bool = True  # whether documents come with folded names
+
+    def of_documents(
+        self, documents: Iterable[tuple[int, Document | None]]
+    ) -> Iterator[tuple[int, Conversation | None]]:
+        """Yields (line, conversation) of JSON objects under their own names; None where one is damaged."""
+        for line, document in documents:
+            try:
+                found = None if document is None else self.read(folded(document) if self.folds else document)
+            except ShapeError:
+                found = None
+            yield line, found
+
+    def of_records(
+        self, names: Sequence[str], records: Iterable[tuple[int, Sequence[str] | None]]
+    ) -> Iterator[tuple[int, Conversation | None]]:
+        """Yields (line, conversation) of a table's records; None where one is damaged."""
+        for line, fields in records:
+            try:
+                found = None if fields is None else self.read(record(names, fields, self.folds))
+            except ShapeError:
+                found = None
+            yield line, found
 
 
 def has(names: frozenset[str], *groups: Iterable[str] | str) -> bool:

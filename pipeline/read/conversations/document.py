@@ -39,11 +39,11 @@ def folded(document: Document) -> dict[str, Any]:
     return found
 
 
-def record(header: Sequence[str], fields: Sequence[str]) -> dict[str, Any]:
-    """Returns a table's record as a document with folded names; a column that is there several times is a list."""
+def record(header: Sequence[str], fields: Sequence[str], folds: bool = True) -> dict[str, Any]:
+    """Returns a table's record as a document; a column that is there several times is a list."""
     found: dict[str, Any] = {}
     for name, value in zip(header, fields, strict=True):
-        key = fold(name)
+        key = fold(name) if folds else name
         if key not in found:
             found[key] = value
         elif isinstance(found[key], list):

@@ -76,7 +76,7 @@ def _read(document: Document, mapping: Messages) -> Conversation:
 def layout(mapping: Messages) -> Layout:
     """Returns the layout that a mapping describes; without a path, rows are joined by `source_id`."""
     joined = "" if mapping.path else "messages"
-    return Layout("messages", lambda names: 0, lambda document: _read(document, mapping), joined=joined)
+    return Layout("messages", lambda names: 0, lambda document: _read(document, mapping), joined, folds=False)
 
 
 def check(mapping: Messages, documents: Sequence[Document], path: str) -> None:

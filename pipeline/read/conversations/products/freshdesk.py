@@ -62,7 +62,7 @@ def _head(ticket: Document) -> Conversation:
         status=STATUS.get(status, status),
         created=first(ticket, "createdat"),
     )
-    description = words(ticket, "descriptionhtml", "description", "descriptiontext")
+    description = words(ticket, "descriptionhtml", "description", "descriptiontext", "subject")
     if words(ticket, "sourcename", "source").casefold() in OUTBOUND:
         found.say(description, "agent", True, found.created)
     else:

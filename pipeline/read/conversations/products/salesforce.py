@@ -35,7 +35,7 @@ def _case(document: Document) -> Conversation:
         label=words(document, "topicc", "reason", "casereason", "type", "casetype"),
         status="closed" if flag(document.get("isclosed")) else words(document, "status"),
         created=first(document, "createddate", "datetimeopened", "opened"),
-        opening=words(document, "description"),
+        opening=words(document, "description", "subject"),
         customers=several(
             [at(document.get("contact"), "Name"), document.get("contactname"), document.get("suppliedname")]
         ),

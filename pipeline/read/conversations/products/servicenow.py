@@ -72,7 +72,7 @@ def _head(document: Document) -> Conversation:
         label=_field(document, "category", "subcategory", "kategorie"),
         status=STATES.get(state, state),
         created=_field(document, "openedat", "opened", "syscreatedon", "created"),
-        opening=_field(document, "description", "beschreibung"),
+        opening=_field(document, "description", "beschreibung", *TITLE),
         # Who opened the record for himself is the caller under his user name.
         customers=callers + (creators if openers and not set(openers).isdisjoint(callers) else []),
     )
