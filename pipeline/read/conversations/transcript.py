@@ -9,18 +9,19 @@ This module is for texts of a few thousand lines; its time is linear in them.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
+from itertools import groupby
 
 from pipeline.read.conversations.conversation import Side
 
 CLOCK = r"\d{1,2}:\d{2}(?::\d{2})?(?:\s?[AaPp]\.?[Mm]\.?)?"
-DAY = r"(?:\d{1,4}[-./]\d{1,2}[-./]\d{1,4},?\s+)?"
-NAME = r"([^:\n()\[\]<>]{1,60}?)"
-STAMPED = re.compile(
-    rf"[ \t]*(?:\({DAY}{CLOCK}\)|\[{DAY}{CLOCK}\]|{DAY}{CLOCK}(?:\s*[-–|])?)[ \t]+{NAME}:(?:[ \t]+(.*)|[ \t]*$)"
-)
-NOTICE = re.compile(rf"[ \t]*(?:\({DAY}{CLOCK}\)|\[{DAY}{CLOCK}\]|{DAY}{CLOCK})?[ \t]*\*\*\*.*\*\*\*[ \t]*")
-BARE = re.compile(r"[ \t]*([^\s:()\[\]<>/,.;?!][^:\n()\[\]<>/,;?!]{0,39}):[ \t]+(\S.*)")
+DAY = r"(?:\d{1,4}[-./]\d{1,2}[-./]\d{1,4},?\s{1,3})?"
+STAMP = rf"(?:\({DAY}{CLOCK}\)|\[{DAY}{CLOCK}\]|{DAY}{CLOCK}(?: ?[-–|])?)"
+STAMPED = re.compile(rf"{STAMP} ([^:\n()\[\]<>]{{1,60}}?):(?=\s|$)")
+NOTICE = re.compile(rf"(?:{STAMP} )?\*\*\*")
+BARE = re.compile(r"([^\s:()\[\]<>/,.;?!][^:\n()\[\]<>/,;?!]{0,39}):(?= \S)")
+HEAD = 160  # characters of a line in which its stamp and speaker stand
 VISITOR = re.compile(
     r"(?:visitor|besucher(?:in)?|customer|kund(?:e|in)|client|user|guest|gast)(?: ?#?\d+)?", re.IGNORECASE
 )
@@ -29,8 +30,11 @@ STAFF = re.compile(
     r"mitarbeiter(?:in)?)(?: ?#?\d+| team)?",
     re.IGNORECASE,
 )
-BOT = re.compile(r"(?:system|.*\b(?:chat)?bot\b.*|virtual (?:agent|assistant)|answer bot|auto.*)", re.IGNORECASE)
-LEAST = 2  # lines with a speaker; bare ones need two that are the customer's or an agent's by name
+BOT = re.compile(
+    r"(?:system|.*\b(?:chat)?bot\b.*|virtual (?:agent|assistant)|auto-?(?:responder|reply))", re.IGNORECASE
+)
+LEAST = 2  # lines with a speaker
+MOST = 12  # speakers
 
 
 def _known(speaker: str, names: Iterable[str]) -> bool:
@@ -41,16 +45,16 @@ def _known(speaker: str, names: Iterable[str]) -> bool:
     )
 
 
-def _lines(text: str, pattern: re.Pattern[str]) -> list[tuple[str, str]]:
-    """Returns (speaker, text) per line with a speaker; a line without one goes on with the one above."""
-    said: list[tuple[str, str]] = []
-    for line in text.split("\n"):
-        if NOTICE.fullmatch(line):
+def _lines(text: str, pattern: re.Pattern[str]) -> list[tuple[str, list[str]]]:
+    """Returns (speaker, lines) per line with a speaker; a line without one goes on with the one above."""
+    said: list[tuple[str, list[str]]] = []
+    for line in map(str.strip, text.split("\n")):
+        if line.endswith("***") and NOTICE.match(line[:HEAD]):
             continue
-        if found := pattern.fullmatch(line.rstrip("\r")):
-            said.append((found[1].strip(), (found[2] or "").strip()))
-        elif said and line.strip():
-            said[-1] = (said[-1][0], f"{said[-1][1]}\n{line.strip()}".strip())
+        if found := pattern.match(line[:HEAD]):
+            said.append((found[1].strip(), [line[found.end() :].strip()]))
+        elif said and line:
+            said[-1][1].append(line)
     return said
 
 
@@ -60,30 +64,33 @@ def _side(speaker: str, customers: list[str], agents: list[str]) -> Side | None:
     return "agent" if STAFF.fullmatch(speaker) or _known(speaker, agents) else None
 
 
+def _bare(said: list[tuple[str, list[str]]], sides: dict[str, Side | None], customers: list[str]) -> bool:
+    """Tells whether lines without a stamp are a chat: `Problem: ...` and `Customer: ...` in a form are no speakers."""
+    unknown = [name for name, side in sides.items() if side is None]
+    if not unknown and set(sides.values()) == {"customer", "agent"}:
+        return True
+    again = max(Counter(name for name, _ in said).values()) > 1
+    return again and len(unknown) <= 2 and any(_known(name, customers) for name in sides)
+
+
 def split(text: str, customers: list[str], agents: list[str]) -> list[tuple[Side, str]] | None:
     """Returns (side, text) of a transcript; `customers` and `agents`: the names of people the ticket knows."""
     stamped = _lines(text, STAMPED)
     said = stamped if len(stamped) >= LEAST else _lines(text, BARE)
-    speakers = list(dict.fromkeys(name for name, _ in said if not BOT.fullmatch(name)))
-    sides = {name: _side(name, customers, agents) for name in speakers}
-    if len(said) < LEAST or not 2 <= len(speakers) <= 12:
+    said = [(name, lines) for name, lines in said if not BOT.fullmatch(name)]
+    sides = {name: _side(name, customers, agents) for name, _ in said}
+    if len(said) < LEAST or not 2 <= len(sides) <= MOST:
         return None
-    if said is not stamped and "customer" not in sides.values():
-        return None  # `Problem: ...` and `Version: ...` are no speakers
-    unknown = [name for name in speakers if sides[name] is None]
+    if len(stamped) < LEAST and not _bare(said, sides, customers):
+        return None
     if "customer" not in sides.values():
-        if not (len(unknown) == 1 and "agent" in sides.values()):
-            return None
+        unknown = [name for name, side in sides.items() if side is None]
+        if len(unknown) != 1:
+            return None  # who is the customer?
         sides[unknown[0]] = "customer"
     turns: list[tuple[Side, str]] = []
-    last = ""
-    for name, words in said:
-        if BOT.fullmatch(name) or not words:
-            continue
-        side = sides[name] or "agent"  # somebody else in the ticket's chat
-        if turns and name == last:
-            turns[-1] = (side, f"{turns[-1][1]}\n{words}")
-        else:
-            turns.append((side, words))
-        last = name
+    for name, group in groupby(said, lambda line: line[0]):
+        words = "\n".join(line for _, lines in group for line in lines if line)
+        if words:
+            turns.append((sides[name] or "agent", words))  # somebody unknown in the ticket's chat is staff
     return turns
