@@ -25,6 +25,7 @@ from pyarrow import fs as pafs
 
 from pipeline import __version__, storage
 from pipeline.errors import IntegrityError, MissingStageError, StorageError, UserError
+from pipeline.schema import completed
 from pipeline.storage import storage_errors
 
 
@@ -163,9 +164,9 @@ class Run:
             return int(pq.read_metadata(location, filesystem=filesystem).num_rows)
 
     def read_outputs(self, manifest: dict[str, Any], folder: str) -> pa.Table:
-        """Returns the rows of all Parquet files that a finished stage has put below a folder, in the order of names."""
+        """Returns the records of all Parquet files that a finished stage has put below a folder, by name."""
         paths = [path for path in outputs(manifest, folder) if path.endswith(".parquet")]
-        return pa.concat_tables([self.read_table(path) for path in paths])
+        return pa.concat_tables([completed(self.read_table(path)) for path in paths])
 
     def list(self, folder: str) -> list[str]:
         """Returns the sorted paths (in the run) of the files directly in a folder; temporary names are left out."""

@@ -1,6 +1,8 @@
-"""The Arrow schema of every table, and the operations that row stages share: `mark`, `unmarked`, `replaced`.
+"""The Arrow schema of every table, and the operations that row stages share: `mark`, `unmarked`, `replaced`, and what
+is said in a row: `turns` in order, `sides` by who says it.
 
-Output contract: a `RECORD` row is one training example; a `WORKING` row is a record on its way through curation, with
+Output contract: a `RECORD` row is one training example: a question, its answer and the turns that follow, the customer
+and the agent by turns, the agent last. A `WORKING` row is a record on its way through curation, with
 where it came from and, once a stage objects, why it was rejected. Ids come from the data, never from a counter, so a
 task that Ray runs twice produces the same rows.
 This module does not read or write files.
@@ -25,6 +27,7 @@ RECORD = pa.schema(
         pa.field("kind", pa.string(), nullable=False),  # qa | document
         pa.field("prompt", pa.string(), nullable=False),
         pa.field("response", pa.string(), nullable=False),
+        pa.field("later", pa.list_(pa.string()), nullable=False),  # the turns after that: customer, agent, customer ...
         pa.field("label", pa.string()),
         pa.field("lang", pa.string()),
         pa.field("lang_score", pa.float32()),
@@ -61,6 +64,8 @@ MARKS = pa.schema(
     ]
 )
 
+FIRST = ("prompt", "response")  # the first turns of a row; `later` has the others
+
 WORKING = pa.schema([*RECORD, *PROVENANCE, *MARKS])
 
 REJECT = pa.schema(
@@ -77,9 +82,9 @@ def _flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def content_id(kind: str, prompt: str, response: str) -> str:
-    """Returns 32 hex digits: BLAKE2b-128 of the content, blind to Unicode form and to runs of white space."""
-    parts = [_flat(unicodedata.normalize("NFC", text)) for text in (kind, prompt, response)]
+def content_id(kind: str, prompt: str, response: str, later: Sequence[str] = ()) -> str:
+    """Returns 32 hex digits: BLAKE2b-128 of kind and turns, blind to Unicode form and to runs of white space."""
+    parts = [_flat(unicodedata.normalize("NFC", text)) for text in (kind, prompt, response, *later)]
     return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -93,6 +98,65 @@ def replaced(table: pa.Table, name: str, values: Any) -> pa.Table:
     field = WORKING.field(name)
     column = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, field.type)
     return table.set_column(table.schema.get_field_index(name), field, column)
+
+
+def completed(table: pa.Table) -> pa.Table:
+    """Returns records as this version has them: those of an earlier one have a question, an answer, nothing later."""
+    if "later" in table.column_names:
+        return table
+    none = pa.array([[]] * table.num_rows, pa.list_(pa.string()))
+    return table.add_column(table.schema.get_field_index("response") + 1, RECORD.field("later"), none)
+
+
+def turns(table: pa.Table) -> tuple[pa.Array, np.ndarray]:
+    """Returns every text of a table, row after row, as it is read: question, answer, later turns; and where each row
+    begins, int64 (rows + 1,).
+
+    A null text is an empty one. The turns of a row are alternately the customer's and the agent's.
+    """
+    later = table["later"].combine_chunks()
+    counts = np.asarray(pc.fill_null(pc.list_value_length(later), 0), dtype=np.int64) + len(FIRST)
+    starts = np.concatenate(([0], np.cumsum(counts)))
+    slots = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)  # each text's place in its row
+    order = np.argsort(np.minimum(slots, len(FIRST)), kind="stable")  # all questions, all answers, all later turns
+    columns = [table[name].combine_chunks() for name in FIRST]
+    texts = pa.concat_arrays([*columns, pc.list_flatten(later)]).take(np.argsort(order))
+    return pc.fill_null(texts, ""), starts
+
+
+def with_turns(table: pa.Table, texts: pa.Array) -> pa.Table:
+    """Returns the table with other texts: as many as `turns` returns, in that order."""
+    _, starts = turns(table)
+    first = [texts.take(starts[:-1] + slot) for slot in range(len(FIRST))]
+    rest = np.ones(len(texts), dtype=bool)
+    rest[(starts[:-1, None] + np.arange(len(FIRST))).ravel()] = False
+    offsets = pa.array(starts - np.arange(len(starts)) * len(FIRST), pa.int32())
+    later = pa.ListArray.from_arrays(offsets, texts.filter(pa.array(rest)))
+    for name, values in zip((*FIRST, "later"), (*first, later), strict=True):
+        table = replaced(table, name, values)
+    return table
+
+
+def sides(table: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """Returns what the customer says in each row and what the agent says: all their turns, a blank line between them.
+
+    Of a row with no later turn that is question and answer. A null text is an empty one.
+    """
+    asked, answered = (pc.fill_null(table[name], "").combine_chunks() for name in FIRST)
+    later = table["later"].combine_chunks()
+    several = pc.fill_null(pc.greater(pc.list_value_length(later), 0), False)
+    if not pc.any(several).as_py():
+        return asked, answered
+    rest = later.filter(several).to_pylist()
+    return (
+        _joined(asked, several, [turns[0::2] for turns in rest]),
+        _joined(answered, several, [turns[1::2] for turns in rest]),
+    )
+
+
+def _joined(texts: pa.Array, several: pa.Array, rest: list[list[str]]) -> pa.Array:
+    whole = ["\n\n".join([text, *more]) for text, more in zip(texts.filter(several).to_pylist(), rest, strict=True)]
+    return pc.replace_with_mask(texts, several, pa.array(whole, pa.string()))
 
 
 def unmarked(table: pa.Table) -> np.ndarray:
@@ -129,7 +193,10 @@ def mark(
 
 def forget(table: pa.Table) -> pa.Table:
     """Empties the text of rejected rows and everybody's known entities: neither is needed again, both are personal."""
-    kept = pa.array(unmarked(table))
-    for name in ("prompt", "response"):
-        table = replaced(table, name, pc.if_else(kept, table[name], ""))
+    kept = unmarked(table)
+    if not kept.all():
+        chosen = pa.array(kept)
+        for name in FIRST:
+            table = replaced(table, name, pc.if_else(chosen, table[name], ""))
+        table = replaced(table, "later", pc.if_else(chosen, table["later"], pa.scalar([], table["later"].type)))
     return replaced(table, "entities", [[]] * table.num_rows)

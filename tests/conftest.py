@@ -24,6 +24,7 @@ def working(rows: list[dict[str, Any]]) -> pa.Table:
             "kind": "qa",
             "prompt": "",
             "response": "",
+            "later": [],
             "origin": "real",
             "path": "tickets.csv",
             "line": number,
@@ -31,7 +32,8 @@ def working(rows: list[dict[str, Any]]) -> pa.Table:
             "pii": [],
             **row,
         }
-        filled.setdefault("id", schema.content_id(filled["kind"], filled["prompt"] or "", filled["response"] or ""))
+        texts = (filled["prompt"] or "", filled["response"] or "", filled["later"])
+        filled.setdefault("id", schema.content_id(filled["kind"], *texts))
         full.append(filled)
     return pa.Table.from_pylist(full, schema=schema.WORKING)
 

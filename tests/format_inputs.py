@@ -120,6 +120,7 @@ def records() -> list[dict[str, Any]]:
                 "kind": "document" if page else "qa",
                 "prompt": ticket["Subject"] if page else asked,
                 "response": answer,
+                "later": [],
                 "label": ticket["Topic [list]"] or None,
                 "lang": ticket["Tags"][-2:],
                 "origin": "real",

@@ -109,6 +109,7 @@ def make_rows(split: str, count: int) -> list[dict[str, Any]]:
                 "kind": "qa",
                 "prompt": prompt,
                 "response": response,
+                "later": [],
                 "origin": "real",
             }
         )

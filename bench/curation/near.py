@@ -191,6 +191,7 @@ def _working(texts: Sequence[str], start: int) -> pa.Table:
         "id": [f"{start + number:032x}" for number in range(len(texts))],
         "prompt": texts,
         "response": [""] * len(texts),
+        "later": [[]] * len(texts),
         "line": range(len(texts)),
     }
     for field in schema.WORKING:

@@ -263,6 +263,7 @@ def _table(rows: list[Row], salt: str = "") -> pa.Table:
             "source_id": str(at),
             "prompt": row[0],
             "response": row[1],
+            "later": [],
             **empty,
         }
         for at, row in enumerate(rows)

@@ -101,6 +101,7 @@ def curated(run: Any, tokens: int) -> None:
                 "kind": "qa",
                 "prompt": prompt,
                 "response": response,
+                "later": [],
                 "origin": "real",
             }
             for number, (prompt, response) in enumerate(texts(count))

@@ -36,12 +36,13 @@ SECRET = re.compile(r"(?:^|[._])(?:key|secret|salt)$")
 LABELS = 100  # rows of the label table
 NOT_STATED = "not stated"
 COLUMNS = {
-    "id": "hash of kind, question and answer before anything was replaced",
+    "id": "hash of kind and turns before anything was replaced",
     "source": "name of the dump",
     "source_id": "the dump's own id",
     "kind": "`qa`, or `document`: a section of a page",
     "prompt": "question, personal data replaced",
     "response": "answer, personal data replaced",
+    "later": "the turns after that, customer and agent by turns; personal data replaced",
     "label": "the dump's own category",
     "lang": "language (ISO 639-1)",
     "lang_score": "its probability among the expected languages",

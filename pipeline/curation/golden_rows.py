@@ -65,7 +65,7 @@ def found_again(decisions: pa.Table, ids: pa.ChunkedArray) -> pa.Table:
 
 
 def _frozen_here(run: Run) -> pa.Table:
-    return run.read_table(FROZEN) if run.exists(FROZEN) else schema.RECORD.empty_table()
+    return schema.completed(run.read_table(FROZEN)) if run.exists(FROZEN) else schema.RECORD.empty_table()
 
 
 def _first(*tables: pa.Table) -> pa.Table:

@@ -29,7 +29,7 @@ from pipeline.curation.data_card import STAGES
 from pipeline.errors import InputError, IntegrityError, MissingStageError
 from pipeline.run import Run, outputs
 
-HIDDEN = ("prompt", "response", "entities")  # columns that are never read
+HIDDEN = (*schema.FIRST, "later", "entities")  # columns that are never read
 SEEN = pa.schema([column for column in schema.WORKING if column.name not in HIDDEN])
 NAMES = pa.schema([SEEN.field(name) for name in ("id", "source", "source_id", "path", "line")])
 MIN_PREFIX = 6  # digits of an id

@@ -3,6 +3,8 @@
 Output contract: `collect` turns a stream of `Row` into tables of the WORKING schema with at most `limit` rows, one row
 out for every row in, in order. A row that could not be read, lacks its question or (kind qa) its answer is marked with
 stage `read` and reason `unreadable`, `empty_prompt` or `empty_response`; an unreadable one carries no text.
+A conversation's later turns count in pairs, a customer's and the agent's: a reader leaves out what nobody answered and
+what is empty.
 This module does not read files.
 """
 
@@ -45,7 +47,7 @@ class Row:
     entities: tuple[tuple[str, str], ...] = ()
     readable: bool = True
     refused: str = ""
-    later: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()  # the turns after the answer: customer, agent, customer, agent ...; none is empty
 
 
 def _parse_other(text: str) -> datetime | None:
@@ -112,9 +114,14 @@ def _refused(row: Row) -> str:
     """Returns why a readable row is not used, "" where it is."""
     if row.refused:
         return row.refused
-    if not row.prompt or row.prompt.isspace():
-        return "empty_prompt"
-    return "empty_response" if not row.response or row.response.isspace() else ""
+    if len(row.later) % 2:
+        raise ValueError(f"line {row.line}: later turns come in pairs, a customer's and the agent's")
+    for asked, answered in zip((row.prompt, *row.later[0::2]), (row.response, *row.later[1::2]), strict=True):
+        if not asked or asked.isspace():
+            return "empty_prompt"
+        if not answered or answered.isspace():
+            return "empty_response"
+    return ""
 
 
 def _entities(rows: Sequence[Row]) -> pa.Array:
@@ -130,7 +137,7 @@ def _table(rows: list[Row], source: str, path: str) -> pa.Table:
     """Returns rows as a WORKING table, column by column."""
     reasons = []
     for at, row in enumerate(rows):
-        if row.readable and _sound(f"{row.prompt}{row.response}{row.source_id}{row.label or ''}"):
+        if row.readable and _sound(f"{row.prompt}{row.response}{''.join(row.later)}{row.source_id}{row.label or ''}"):
             reasons.append(_refused(row))
         else:
             rows[at] = Row(row.line, kind=row.kind)
@@ -138,7 +145,7 @@ def _table(rows: list[Row], source: str, path: str) -> pa.Table:
     ids = [
         schema.content_id("unreadable", path, str(row.line))
         if reason == "unreadable"
-        else schema.content_id(row.kind, row.prompt, row.response)
+        else schema.content_id(row.kind, row.prompt, row.response, row.later)
         for row, reason in zip(rows, reasons, strict=True)
     ]
     count = len(rows)
@@ -149,6 +156,7 @@ def _table(rows: list[Row], source: str, path: str) -> pa.Table:
         "kind": [row.kind for row in rows],
         "prompt": [row.prompt for row in rows],
         "response": [row.response for row in rows],
+        "later": [row.later for row in rows],
         "label": [row.label or None for row in rows],
         "created_at": [row.created_at for row in rows],
         "origin": pa.repeat("real", count),
@@ -175,7 +183,7 @@ def collect(rows: Iterator[Row], source: str, path: str, limit: int) -> Iterator
     size = 0
     for row in rows:
         waiting.append(row)
-        size += len(row.prompt) + len(row.response)
+        size += len(row.prompt) + len(row.response) + sum(map(len, row.later))
         if len(waiting) == limit or size > PART_TEXT:
             yield _table(waiting, source, path)
             waiting, size = [], 0

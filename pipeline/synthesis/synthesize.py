@@ -165,6 +165,7 @@ def draft(project: Project, parents: list[dict[str, Any]], texts: Texts) -> pa.T
         variant = {
             "id": schema.content_id(parent["kind"], text, parent["response"]),
             "prompt": text,
+            "later": [],
             "origin": "synthetic",
             "parent_id": parent["id"],
             "path": parent["id"],

@@ -16,7 +16,16 @@ from pipeline.run import Run
 
 def golden(rows: list[tuple[str, str]]) -> pa.Table:
     full = [
-        {"id": key, "source": "t", "source_id": key, "kind": "qa", "prompt": text, "response": "r", "origin": "real"}
+        {
+            "id": key,
+            "source": "t",
+            "source_id": key,
+            "kind": "qa",
+            "prompt": text,
+            "response": "r",
+            "later": [],
+            "origin": "real",
+        }
         for key, text in rows
     ]
     return pa.Table.from_pylist(full, schema=schema.RECORD)

@@ -33,7 +33,15 @@ def shown(project: Project | None = None, run: Run | None = None, **given: Any) 
 @pytest.fixture
 def curated(tmp_path: Any) -> Run:
     run = Run.open(str(tmp_path / "run"))
-    row = {"id": "a", "source": "s", "source_id": "1", "kind": "qa", "prompt": "p" * 40, "response": "r" * 360}
+    row = {
+        "id": "a",
+        "source": "s",
+        "source_id": "1",
+        "kind": "qa",
+        "prompt": "p" * 40,
+        "response": "r" * 360,
+        "later": [],
+    }
     stage = run.begin("curate", "key")
     table = pa.Table.from_pylist([{**row, "origin": "real"}] * 3, schema=schema.RECORD)
     run.put(stage, "data/train/00000.parquet", table)

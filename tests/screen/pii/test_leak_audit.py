@@ -25,6 +25,7 @@ def rows(texts: list[str]) -> pa.Table:
             "kind": "qa",
             "prompt": text,
             "response": "",
+            "later": [],
             "lang": "de",
             "origin": "real",
         }
