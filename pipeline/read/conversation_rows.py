@@ -32,7 +32,8 @@ from pipeline.screen.quality import boilerplate
 DONE = RESOLVED | {"4", "5", "done", "complete", "completed", "archived", "fertig"}
 FORMS = ("%d/%b/%y %I:%M %p", "%d/%b/%y %H:%M", "%d/%b/%Y %H:%M", "%b %d, %Y, %I:%M:%S %p", "%Y-%m-%d %I:%M:%S %p")
 HOLDING = re.compile(  # a whole answer that answers nothing yet
-    r"(?:(?:hello|hi|hey|hallo|guten (?:tag|morgen|abend)|moin)\b[^\n.!?]{0,40}[,.!]*\s*)?"
+    r"(?:(?:hello|hi|hey|hallo|guten (?:tag|morgen|abend)|moin)\b"
+    r"(?:(?-i: [A-ZÄÖÜ][\w.-]{0,20}){1,3}| \w{1,20})?[,.!]*\s*)?"
     r"(?:(?:hier ist|mein name ist|this is|my name is|i am|i'm)\s[\w .-]{1,30}[,.!]*\s*)?"
     r"(?:(?:(?:one|just a|einen|ein) )?(?:kleinen )?(?:moment|augenblick|second)(?:,? (?:please|bitte))?[,.!]*\s*)?"
     r"(?:(?:please hold|bitte warten(?: sie)?|(?:ich|wir) (?:schaue?n?|sehe?n?|prüfen?|kümmer[en]*)\b[^\n.?:\d]{0,40}|"

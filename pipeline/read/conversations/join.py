@@ -16,7 +16,7 @@ from contextlib import closing
 from pipeline.read.conversations.conversation import Conversation
 
 MOST = 64 << 20  # bytes of one conversation
-CACHE = 16 << 20  # bytes of the database in memory
+CACHE = 8 << 20  # bytes of the database in memory
 Place = tuple[str, int]
 """A file's path and a line in it."""
 

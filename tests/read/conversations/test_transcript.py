@@ -86,9 +86,9 @@ def test_linear() -> None:
         "(" * 1_000_000,
         "a:" * 500_000,
         "10:00:" * 150_000,
-        "x\n" * 500_000,
+        "x\n" * 50_000,
         " " * 1_000_000,
         "*" * 1_000_000,
     ):
         assert split(text, ["Anna"], []) is None
-    assert split("Anna: a\nBen: b\n" * 60_000, ["Anna"], []) is not None
+    assert split("Anna: a\nBen: b\n" * 5_000, ["Anna"], []) is not None
