@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.values import Settings
+from pipeline.config.values import Encoding, Settings
 
 CUSTOMER = (
     "customer", "user", "end-user", "end_user", "requester", "contact", "client", "visitor", "lead",
@@ -88,8 +88,16 @@ class Messages(Settings):
 class TableSource(Settings):
     """How to read the tables whose file name matches; Zendesk and Freshdesk exports need no entry."""
 
-    match: str = Field(description="Glob on a file's name or on its path below the input, such as `*.csv`.")
+    match: str = Field(
+        description="Glob on a file's name or on its path below the input, such as `*.csv` or `export.zip/*`."
+    )
     columns: Columns = Field(description="Columns that hold the fields of a record.")
+    part: str | None = Field(
+        None,
+        description="Name of a workbook's sheet, or path of the list in a JSON document, such as `data.tickets`; null: "
+        "those that have the columns.",
+    )
+    encoding: Encoding | None = Field(None, description="As `curate.read.encoding`, for these files.")
 
 
 class Markdown(Settings):
@@ -100,9 +108,27 @@ class Markdown(Settings):
     answers: tuple[str, ...] = Field((), description="Headings of the sections that hold an answer.")
 
 
+class Mail(Settings):
+    """A thread becomes one row: the first mail of a customer and the first answer of the company to it."""
+
+    company: tuple[str, ...] = Field(
+        (),
+        description="Globs on the company's mail addresses, such as `*@example.org`; empty: the domain that takes "
+        "part in nearly every thread, or else who writes first is the customer.",
+    )
+
+
 class Read(Settings):
     """How files become rows."""
 
+    ignore: tuple[str, ...] = Field(
+        (), description="Globs on files' names or on their paths below the input: what matches is not read."
+    )
+    encoding: Encoding | None = Field(
+        None,
+        description="Encoding of every text without a byte order mark, by a name that Python knows (`cp1250`); null: "
+        "detected, file by file.",
+    )
     tables: tuple[TableSource, ...] = Field((), description="Rules for tables; the first that matches a file counts.")
     conversations: Literal["first", "turns"] = Field(
         "first",
@@ -114,4 +140,5 @@ class Read(Settings):
         description="Messages of which an export does not say whether the customer saw them, such as comments in "
         "the CSV of a Jira service project. `refuse`: left out; `public`: there are no internal notes among them.",
     )
+    mail: Mail = Mail()
     markdown: Markdown = Markdown()

@@ -1,4 +1,4 @@
-"""Reading CRM exports, tables and Markdown pages into WORKING rows.
+"""Reading CRM exports, tables, pages and mails into WORKING rows.
 
     found = discover(["dumps/"], settings)      # what is there, what is wrong, before any work starts
     for file in found.files:
@@ -18,36 +18,71 @@ import pyarrow as pa
 
 from pipeline.config import Read
 from pipeline.errors import InputError
-from pipeline.read import freshdesk, markdown, table, zendesk
-from pipeline.read.csvfile import read_header, read_records
-from pipeline.read.files import Discovery, InputFile, discover
-from pipeline.read.open_inputs import Span, open_text
-from pipeline.read.ranges import pieces
+from pipeline.read import html_page, mail_rows, markdown, table, ticket
+from pipeline.read.files import Discovery, discover
+from pipeline.read.inputs.input_file import InputFile
+from pipeline.read.inputs.open_inputs import Span, open_text
+from pipeline.read.inputs.walk import decompressed
+from pipeline.read.layouts import LAYOUTS
 from pipeline.read.rows import PART_ROWS, Row, collect
+from pipeline.read.tables import json_documents, json_lines, parquet, workbook
+from pipeline.read.tables.csvfile import Record, read_header, read_records
+from pipeline.read.tables.json_lines import Object
+from pipeline.read.tables.ranges import pieces
 
 __all__ = ["Discovery", "InputFile", "discover", "pieces", "read"]
+
+
+def _span(file: InputFile) -> Span:
+    return file.span or Span(0, file.size, 1)
+
+
+def records(file: InputFile) -> Iterator[Record]:
+    """Yields the records of a CSV file or a sheet, below its header."""
+    if file.format == "xlsx":
+        return workbook.records(file.uri, file.part)
+    header = read_header(file.uri, file.encoding)
+    if header is None:
+        raise InputError(f"{file.uri} has lost its header since it was found: run the job again")
+    return read_records(file.uri, file.encoding, _span(file), header)
+
+
+def objects(file: InputFile) -> Iterator[Object]:
+    """Yields the objects of JSON lines or of a JSON document; of Parquet the rows, with the columns that are mapped."""
+    if file.format == "json":
+        return json_documents.objects(file.uri, file.encoding, file.part)
+    if file.format == "jsonl":
+        return json_lines.objects(file.uri, file.encoding, _span(file))
+    wanted = table.mapped(file.entry.columns) if file.entry else list(file.names)
+    return parquet.objects(file.uri, file.span, wanted, file.entry.columns.created_at if file.entry else None)
+
+
+def _page(file: InputFile, settings: Read) -> Iterator[Row]:
+    path = PurePosixPath(decompressed(file.path))
+    with open_text(file.uri, file.encoding, end=file.size) as text:
+        if file.format == "html":
+            return html_page.rows(text.read(), path.stem, settings.markdown)
+        return markdown.rows(text.read(), path.stem, path.suffix.lower() == ".mdx", settings.markdown)
 
 
 def _rows(file: InputFile, settings: Read) -> Iterator[Row]:
     if file.blank:
         return iter([Row(1, readable=False)])
-    if file.columns is not None and file.format == "parquet":
-        return table.parquet_rows(file.uri, file.span, file.columns)
-    span = file.span or Span(0, file.size, 1)
-    if file.format == "markdown":
-        path = PurePosixPath(file.path)
-        with open_text(file.uri, file.encoding, span.start, span.end) as text:
-            return markdown.rows(text.read(), path.stem, path.suffix.lower() == ".mdx", settings.markdown)
-    if file.columns is not None and file.format == "jsonl":
-        return table.jsonl_rows(file.uri, file.encoding, span, file.columns)
-    header = read_header(file.uri, file.encoding)
-    if header is None:
-        raise InputError(f"{file.uri} has lost its header since it was found: run the job again")
-    found = read_records(file.uri, file.encoding, span, header)
-    if file.columns is not None:
-        return table.csv_rows(found, header.names, file.columns)
-    layout = zendesk.LAYOUT if file.format == "zendesk" else freshdesk.LAYOUT
-    return layout.rows(found, layout.locate(header.names, file.path))
+    if file.format == "mail":
+        return mail_rows.rows(file, settings.mail)
+    if file.format in ("markdown", "html"):
+        return _page(file, settings)
+    mappings = file.format in ("json", "jsonl", "parquet")
+    if file.entry is not None:
+        columns = file.entry.columns
+        return (
+            table.object_rows(objects(file), columns)
+            if mappings
+            else table.csv_rows(records(file), file.names, columns)
+        )
+    layout = LAYOUTS[file.layout]
+    found = table.records_of(objects(file), file.names) if mappings else records(file)
+    return ticket.rows(layout, found, layout.locate(file.names, file.path))
 
 
 def read(file: InputFile, settings: Read, most: int = PART_ROWS) -> Iterator[pa.Table]:

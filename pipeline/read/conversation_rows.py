@@ -23,7 +23,8 @@ from pipeline.config import Read
 from pipeline.read.conversations.conversation import Conversation, Message, Side
 from pipeline.read.conversations.join import Place
 from pipeline.read.conversations.transcript import split
-from pipeline.read.rows import RESOLVED, Row, parse_time, people
+from pipeline.read.helpdesks.layout import RESOLVED
+from pipeline.read.rows import Row, parse_time, people
 from pipeline.read.text import Cleaned, clean
 from pipeline.read.text.markup import plain
 from pipeline.read.ticket import question

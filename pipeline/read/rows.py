@@ -23,12 +23,10 @@ import pyarrow as pa
 
 from pipeline import schema
 
-RESOLVED = frozenset({"solved", "closed", "resolved", "gelöst", "geschlossen", "erledigt"})
 NOBODY = frozenset({"", "-", "--", "none", "null", "n/a", "no agent", "unassigned", "unknown", "kein agent"})
 DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:,?\s+(\d{1,2}):(\d{2})(?::(\d{2}))?)?(?: Uhr)?")
 PART_ROWS = 2_000  # of a table: seconds of work for every stage, and a million rows are 500 files
 PART_TEXT = 16 << 20  # characters after which a table is full whatever its number of rows
-UNDEFINED = "\udcff"  # stands for bytes that the file's encoding does not define
 
 
 @dataclass(slots=True)
@@ -47,6 +45,7 @@ class Row:
     entities: tuple[tuple[str, str], ...] = ()
     readable: bool = True
     refused: str = ""
+    path: str = ""  # of the file that the row is from, where several are read together
     later: tuple[str, ...] = ()  # the turns after the answer: customer, agent, customer, agent ...; none is empty
 
 
@@ -140,19 +139,20 @@ def _table(rows: list[Row], source: str, path: str) -> pa.Table:
         if row.readable and _sound(f"{row.prompt}{row.response}{''.join(row.later)}{row.source_id}{row.label or ''}"):
             reasons.append(_refused(row))
         else:
-            rows[at] = Row(row.line, kind=row.kind)
+            rows[at] = Row(row.line, kind=row.kind, path=row.path)
             reasons.append("unreadable")
+    paths = [row.path or path for row in rows]
     ids = [
-        schema.content_id("unreadable", path, str(row.line))
+        schema.content_id("unreadable", own, str(row.line))
         if reason == "unreadable"
         else schema.content_id(row.kind, row.prompt, row.response, row.later)
-        for row, reason in zip(rows, reasons, strict=True)
+        for row, reason, own in zip(rows, reasons, paths, strict=True)
     ]
     count = len(rows)
     columns: dict[str, Any] = {
         "id": ids,
         "source": pa.repeat(source, count),
-        "source_id": [row.source_id or f"{path}:{row.line}" for row in rows],
+        "source_id": [row.source_id or f"{own}:{row.line}" for row, own in zip(rows, paths, strict=True)],
         "kind": [row.kind for row in rows],
         "prompt": [row.prompt for row in rows],
         "response": [row.response for row in rows],
@@ -160,7 +160,7 @@ def _table(rows: list[Row], source: str, path: str) -> pa.Table:
         "label": [row.label or None for row in rows],
         "created_at": [row.created_at for row in rows],
         "origin": pa.repeat("real", count),
-        "path": pa.repeat(path, count),
+        "path": paths,
         "line": [row.line for row in rows],
         "resolved": [row.resolved for row in rows],
         "entities": _entities(rows),

@@ -1,100 +1,39 @@
-"""Help-desk exports: which column of a ticket table is which, and how a line becomes a record.
+"""Help-desk exports: how a line becomes a record.
 
-Output contract: `Layout.score` and `Layout.locate` find a product and its columns in a header, whatever their case and
-punctuation; `rows` yields a `Row` per CSV record: question = subject and description in the customer's own words,
+Output contract: `rows` yields a `Row` per record: question = subject and description in the customer's own words,
 answer as plain text.
-This module does not know any product: `zendesk` and `freshdesk` say what their columns are called.
+This module does not know any product: what its columns are called is a `Layout`'s.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
-from pipeline.errors import InputError
-from pipeline.read.csvfile import Record
-from pipeline.read.rows import RESOLVED, Row, parse_time, people
+from pipeline.read.helpdesks.layout import Columns, Layout
+from pipeline.read.rows import Row, parse_time, people
+from pipeline.read.tables.csvfile import Record
 from pipeline.read.text.markup import plain
 from pipeline.read.text.quotes import answer_words, own_words
 
-ROLES = ("id", "subject", "description", "answer", "label", "status", "created")
 
-
-def simple(name: str) -> str:
-    """Folds a column name: `Ticket created - Timestamp` -> `ticket created timestamp`, `Topic [list]` -> `topic`."""
-    name = re.sub(r"\s*\[[a-z]+\]\s*$", "", name.casefold())  # Zendesk puts the type of a custom field there
-    return " ".join(re.findall(r"\w+", name.replace("_", " ")))
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Positions of a ticket's columns in a row; None where the table has no such column."""
-
-    at: Mapping[str, int | None]  # by role
-    names: tuple[int, ...]
-    emails: tuple[int, ...]
-    phones: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a product names its columns, folded by `simple`; of several names for one role the first found counts."""
-
-    product: str
-    signs: frozenset[str]  # columns that only this product has
-    roles: Mapping[str, tuple[str, ...]]
-    names: tuple[str, ...]
-    emails: tuple[str, ...]
-    phones: tuple[str, ...]
-    resolved: frozenset[str] = RESOLVED
-
-    def score(self, header: Sequence[str]) -> int:
-        """Returns how many columns only this product has; two or more identify an export."""
-        return len(self.signs & {simple(name) for name in header})
-
-    def locate(self, header: Sequence[str], path: str) -> Columns:
-        """Returns where the columns are; raises `InputError` when question or answer is missing or there twice."""
-        folded = [simple(name) for name in header]
-
-        def find(role: str) -> int | None:
-            for name in self.roles[role]:
-                if folded.count(name) > 1:
-                    raise InputError(f"{path}: two columns are called `{name}`; rename the one that is not meant")
-                if name in folded:
-                    return folded.index(name)
-            return None
-
-        at = {role: find(role) for role in ROLES}
-        if at["answer"] is None or (at["subject"] is None and at["description"] is None):
-            role, what = ("answer", "answer") if at["answer"] is None else ("description", "question")
-            known = ", ".join(f"`{name}`" for name in self.roles[role])
-            raise InputError(
-                f"{path} is a {self.product} export without a column for the {what} (known names, in any case: "
-                f"{known}). {self.product}'s plain CSV export holds no conversations: add the column to the export, or "
-                "name the columns in curate.read.tables"
-            )
-        several = (self.names, self.emails, self.phones)
-        return Columns(at, *(tuple(i for i, name in enumerate(folded) if name in known) for known in several))
-
-    def rows(self, records: Iterable[Record], columns: Columns) -> Iterator[Row]:
-        """Makes a row of every record."""
-        for line, fields in records:
-            if fields is None:
-                yield Row(line, readable=False)
-                continue
-            text = {role: "" if at is None else fields[at].strip() for role, at in columns.at.items()}
-            several = (columns.names, columns.emails, columns.phones)
-            yield Row(
-                line,
-                question(plain(text["subject"]), own_words(plain(text["description"]))),
-                answer_words(plain(text["answer"])),
-                source_id=text["id"],
-                label=text["label"] or None,
-                created_at=parse_time(text["created"]),
-                resolved=None if columns.at["status"] is None else text["status"].casefold() in self.resolved,
-                entities=people(*(tuple([fields[at] for at in places]) for places in several)),
-            )
+def rows(layout: Layout, records: Iterable[Record], columns: Columns) -> Iterator[Row]:
+    """Makes a row of every record."""
+    for line, fields in records:
+        if fields is None:
+            yield Row(line, readable=False)
+            continue
+        text = {role: "" if at is None else fields[at].strip() for role, at in columns.at.items()}
+        several = (columns.names, columns.emails, columns.phones)
+        yield Row(
+            line,
+            question(plain(text["subject"]), own_words(plain(text["description"]))),
+            answer_words(plain(text["answer"])),
+            source_id=text["id"],
+            label=text["label"] or None,
+            created_at=parse_time(text["created"]),
+            resolved=None if columns.at["status"] is None else text["status"].casefold() in layout.resolved,
+            entities=people(*(tuple([fields[at] for at in places]) for places in several)),
+        )
 
 
 def question(subject: str, description: str) -> str:

@@ -33,12 +33,14 @@ import pyarrow.parquet as pq
 from pipeline import schema
 from pipeline.config import Columns, Markdown, Read, TableSource
 from pipeline.errors import UserError
-from pipeline.read import InputFile, discover, freshdesk, pieces, read, zendesk
-from pipeline.read.csvfile import read_header
+from pipeline.read import InputFile, discover, pieces, read
+from pipeline.read.helpdesks.layout import Layout
+from pipeline.read.layouts import LAYOUTS
 from pipeline.read.rows import PART_ROWS
+from pipeline.read.tables.csvfile import read_header
 from pipeline.read.text.markup import plain
 from pipeline.read.text.quotes import answer_words, own_words
-from pipeline.read.ticket import Layout, question
+from pipeline.read.ticket import question
 from tests.read.reference import csv_records, json_records
 
 MAPPED = Columns(prompt="question", response="answer", source_id="key", label="topic", created_at="at", names=("who",))
@@ -317,12 +319,11 @@ def expected(file: InputFile, content: bytes) -> list[tuple[int, tuple[str, str]
             continue
         if fields is None:
             wanted.append((line, None))
-        elif file.columns is not None:
+        elif file.entry is not None:
             both = (fields[header.names.index("question")], fields[header.names.index("answer")])
             wanted.append((line, (both[0].strip(), both[1].strip())))
         else:
-            layout = zendesk.LAYOUT if file.format == "zendesk" else freshdesk.LAYOUT
-            wanted.append((line, _layout_row(layout, header.names, fields)))
+            wanted.append((line, _layout_row(LAYOUTS[file.layout], header.names, fields)))
     return wanted
 
 
@@ -381,8 +382,8 @@ def trial(seed: int, folder: Path) -> Counter[str]:
         found = check(file, content, size)
         counts["rows"] += len(found)
         counts["unreadable"] += sum(row["reason"] == "unreadable" for row in found)
-        if original is not None and original.format in ("zendesk", "freshdesk", "csv", "jsonl"):
-            same = (original.encoding, original.format) == (file.encoding, file.format)
+        if original is not None and original.format in ("csv", "jsonl"):
+            same = (original.encoding, original.layout) == (file.encoding, file.layout)
             if same and (file.format == "jsonl" or read_header(file.uri, file.encoding) is not None):
                 whole = before(file, content, first)
                 starts = [row["line"] for row in untouched] + [10**9]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pipeline import schema
 from pipeline.config import Columns, Markdown, Read, TableSource
 from pipeline.read import discover, pieces, read
-from pipeline.read.csvfile import records
+from pipeline.read.tables.csvfile import records
 from pipeline.read.text.markup import plain
 from pipeline.read.text.quotes import answer_words, own_words
 from tests.read.reference import csv_records, physical_lines
@@ -107,7 +107,8 @@ def test_a_table_of_excel_in_western_europe(folder: Path, table: list[tuple[str,
     content = buffer.getvalue().encode("cp1252")
     with contextlib.suppress(UnicodeDecodeError):
         assume(content.isascii() or not content.decode())  # else it is UTF-8 as well
-    config = Read(tables=(TableSource(match="*", columns=Columns(prompt="question", response="answer")),))
+    columns = Columns(prompt="question", response="answer")
+    config = Read(tables=(TableSource(match="*", columns=columns),), encoding="cp1252")  # such texts are no language
     found = rows(folder / "t.csv", content, config)
     assert [(row["prompt"], row["response"]) for row in found] == [(q.strip(), a.strip()) for q, a in table]
 

@@ -89,7 +89,7 @@ def test_freshdesk(tmp_path: Path, read_rows: Any) -> None:
 def test_variants_of_names(tmp_path: Path, header: str, product: str) -> None:
     (tmp_path / "t.csv").write_text(f"{header}\n{','.join('x' * (header.count(',') + 1))}\n")
     (file,) = discover([str(tmp_path)], Read()).files
-    assert file.format == product
+    assert file.layout == product
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from pyarrow import fs as pafs
 
 from pipeline.config import Read
 from pipeline.errors import InputError, UserError
-from pipeline.read import discover, open_inputs, read
+from pipeline.read import discover, read
+from pipeline.read.inputs import open_inputs
+from pipeline.read.inputs.left_out import LeftOut
 
 TABLE = "question,answer\nHow?,So\n"
 
@@ -51,17 +53,19 @@ def test_folders_and_pipes_with_a_files_name(tmp_path: Path, read_rows: Any, qa:
     (tmp_path / "x.csv" / "t.csv").write_text(TABLE)
     os.mkfifo(tmp_path / "pipe.csv")
     assert [row["path"] for row in read_rows(tmp_path, qa)] == ["x.csv/t.csv"]
-    assert discover([str(tmp_path)], qa).ignored == ("pipe.csv",)
+    assert discover([str(tmp_path)], qa).left_out == (LeftOut("pipe.csv", "neither a file nor a folder"),)
     assert "neither a file nor a folder" in refused(tmp_path / "pipe.csv", qa)
 
 
-def test_archives_in_disguise(tmp_path: Path, qa: Read) -> None:
+def test_archives_in_disguise(tmp_path: Path, read_rows: Any, qa: Read) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(gzip.compress(TABLE.encode()))
-    assert "t.csv is not a text but gzip-compressed" in refused(tmp_path, qa)
+    assert [(row["path"], row["line"], row["prompt"]) for row in read_rows(tmp_path, qa)] == [("t.csv", 2, "How?")]
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("t.csv", TABLE)
-    assert "ZIP archive" in refused(tmp_path, qa)
+        archive.writestr("u.csv", TABLE)
+    assert [(row["path"], row["source"]) for row in read_rows(tmp_path, qa)] == [("t.csv/u.csv", "t.csv/u")]
+    path.write_bytes(b"%PDF-1.7 and so on")
+    assert "t.csv is not a text but a PDF" in refused(tmp_path, qa)
 
 
 def test_a_name_that_is_not_text(tmp_path: Path, qa: Read) -> None:
@@ -125,8 +129,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         assert uri.endswith("?region=x")
         return filesystem, uri.removeprefix("mock://").removesuffix("?region=x").rstrip("/")
 
-    for module in ("open_inputs", "files"):
-        monkeypatch.setattr(f"pipeline.read.{module}.locate", locate)
+    for module in ("open_inputs", "walk"):
+        monkeypatch.setattr(f"pipeline.read.inputs.{module}.locate", locate)
     return tmp_path
 
 

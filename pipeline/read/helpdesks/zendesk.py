@@ -6,7 +6,7 @@ export has neither descriptions nor comments; those columns come from a custom e
 
 from __future__ import annotations
 
-from pipeline.read.ticket import Layout
+from pipeline.read.helpdesks.layout import Layout
 
 LAYOUT = Layout(
     product="Zendesk",

@@ -1,4 +1,4 @@
-"""CSV as it really comes: any delimiter among comma, semicolon and tab, quoted newlines, broken rows.
+"""CSV as it really comes: any delimiter among comma, semicolon, tab and bar, title lines, quoted newlines, broken rows.
 
 Output contract: `read_header` gives the column names and the delimiter; `records` gives every record exactly once with
 the physical line it starts on, as a list of fields or, where it is damaged, as None. Every line that is not blank
@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from itertools import accumulate, chain
 
 from pipeline.errors import InputError
-from pipeline.read.open_inputs import MAX_LINE, Span, open_text, whole_lines
-from pipeline.read.rows import UNDEFINED
+from pipeline.read.inputs.open_inputs import MAX_LINE, UNDEFINED, Span, open_text, whole_lines
+from pipeline.read.tables.header import SAMPLE, header_at
 
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
 MAX_RECORD = MAX_LINE  # characters of all lines of a record, and so of a field
 HEAD = 1 << 20  # characters in which the header must end
 EXCEL = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # the first line of some Excel exports names the delimiter
@@ -39,11 +39,30 @@ class Header:
     line: int  # on which the header's record ends
 
 
-def read_header(uri: str, encoding: str) -> Header | None:
-    """Returns the first record that is not blank, None for a file without any; the delimiter with most columns wins.
+def _first_rows(lines: Sequence[str], delimiter: str) -> tuple[list[list[str]], list[int]]:
+    """Returns the first records that are not blank, up to a damaged one, and the lines (1-based) on which they end."""
+    rows: list[list[str]] = []
+    ends: list[int] = []
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+                ends.append(reader.line_num)
+            if len(rows) == SAMPLE:
+                break
+    except csv.Error:
+        pass
+    return rows, ends
 
-    Raises `InputError` for a first record that no delimiter makes sense of.
+
+def read_header(uri: str, encoding: str) -> Header | None:
+    """Returns the column names, None for a file without a record: the first record, or one below title lines.
+
+    The delimiter that makes most columns in most records wins. Raises `InputError` for a first record that no delimiter
+    makes sense of.
     """
+    csv.field_size_limit(MAX_RECORD)
     with open_text(uri, encoding) as text:
         head = text.read(HEAD)
     lines = io.StringIO(head, newline="").readlines()
@@ -52,18 +71,20 @@ def read_header(uri: str, encoding: str) -> Header | None:
     if lines and (said := EXCEL.fullmatch(lines[skip])):
         skip, delimiters = skip + 1, said[1]
     best: Header | None = None
+    most = -1.0
     for delimiter in delimiters:
-        try:
-            rows = csv.reader(lines[skip:], delimiter=delimiter, strict=True)
-            names = next((tuple(name.strip() for name in row) for row in rows if row), ())
-        except csv.Error:
+        rows, ends = _first_rows(lines[skip:], delimiter)
+        if not rows:
             continue
-        if names and (best is None or len(names) > len(best.names)):
-            best = Header(names, delimiter, skip + rows.line_num)
+        at = header_at(rows)
+        names = tuple(name.strip() for name in rows[at])
+        share = sum(len(row) == len(names) for row in rows) / len(rows)
+        if (columns := (len(names) - 1) * share) > most:
+            best, most = Header(names, delimiter, skip + ends[at]), columns
     if best is None and "".join(lines[skip:]).strip():
         raise InputError(f"{uri}: the first line is not a CSV header (a quote in it is never closed)")
     if best is not None and any("\0" in name for name in best.names):
-        raise InputError(f"{uri}: NUL bytes in the header. If it is UTF-16, save it with a byte order mark or as UTF-8")
+        raise InputError(f"{uri}: NUL bytes in the header: it is damaged, or no text")
     return best
 
 

@@ -3,7 +3,8 @@
 Output contract: `pieces` returns the file itself, or ranges of it in order that cover it and each begin where a record
 begins: reading them one after the other gives exactly the rows of reading the file. Where a record begins in a CSV is
 proven by its quotes, at the speed of counting them, and where the quotes leave a doubt by reading the records
-themselves. The ranges depend on the file alone. UTF-16 and UTF-32 stay whole. Memory: a few blocks, one record.
+themselves. The ranges depend on the file alone. What is packed or in UTF-16 or UTF-32 stays whole, as do JSON
+documents, workbooks, pages and mails. Memory: a few blocks, one record.
 This module does not read rows.
 """
 
@@ -15,10 +16,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.read.csvfile import MAX_RECORD, Header, read_header, record_starts
-from pipeline.read.files import InputFile
-from pipeline.read.open_inputs import Span, open_bytes, whole_lines
-from pipeline.read.table import parquet_spans
+from pipeline.read.inputs.encodings import SINGLE_BYTE
+from pipeline.read.inputs.input_file import InputFile
+from pipeline.read.inputs.open_inputs import Member, Span, open_bytes, whole_lines
+from pipeline.read.tables import parquet
+from pipeline.read.tables.csvfile import MAX_RECORD, Header, read_header, record_starts
 
 PIECE = 32 << 20  # bytes of a text
 ROWS = 50_000  # of a Parquet file
@@ -35,11 +37,11 @@ class _DoubtError(Exception):
 def pieces(file: InputFile, size: int = PIECE, rows: int = ROWS) -> list[InputFile]:
     """Returns the ranges of about `size` bytes or `rows` rows in which a file is read."""
     spans: list[Span] = []
-    if file.blank or file.format == "markdown":
+    if file.blank or isinstance(file.uri, Member) or file.format not in ("csv", "jsonl", "parquet"):
         return [file]
     if file.format == "parquet":
-        spans = parquet_spans(file.uri, rows)
-    elif file.size > size and file.encoding in ("utf-8", "utf-8-sig", "cp1252"):
+        spans = parquet.spans(file.uri, rows)
+    elif file.size > size and file.encoding in ("utf-8", "utf-8-sig", *SINGLE_BYTE):
         header = None if file.format == "jsonl" else read_header(file.uri, file.encoding)
         starts = list(_starts(file, header, size))
         ends = [byte for byte, _ in starts[1:]] + [file.size]

@@ -1,4 +1,4 @@
-"""Opening inputs: local paths and any URI that pyarrow's filesystems read; what encoding a text is in.
+"""Opening inputs: local paths, any URI that pyarrow's filesystems read, and what is inside archives.
 
 Output contract: streams of bytes and of decoded physical lines (line ends kept: LF, CR or CRLF), of a whole file or of
 a range of it. Bytes that the encoding does not define come out as U+DCFF, never dropped and never guessed: a reader can
@@ -10,45 +10,49 @@ This module does not know formats.
 from __future__ import annotations
 
 import codecs
-import hashlib
 import io
+import shutil
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import fs as pafs
 
 from pipeline.errors import InputError
-from pipeline.read.rows import UNDEFINED
+from pipeline.read.inputs import archives
 from pipeline.storage import filesystem, join, refuse_credentials
 
 BLOCK = 1 << 20  # bytes read at once
 TEXT = 1 << 18  # characters split into lines at once
 MAX_LINE = 16 << 20  # characters of a physical line; a longer one is one damaged line
-PACKED = {
-    b"\x1f\x8b": "gzip-compressed",
-    b"PK\x03\x04": "a ZIP archive (an .xlsx workbook is one, too)",
-    b"\xd0\xcf\x11\xe0": "an old Excel or Word file",
-    b"BZh91AY&SY": "bzip2-compressed",
-    b"\xfd7zXZ\0": "xz-compressed",
-    b"\x28\xb5\x2f\xfd": "zstd-compressed",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"%PDF-": "a PDF",
-    b"SQLite format 3\0": "an SQLite database",
-    b"PAR1\x15": "a Parquet file: rename it to end in .parquet",
-}
-MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: its mark begins with UTF-16's
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+IN_MEMORY = 32 << 20  # bytes of an archive in an archive that are held in memory; more go to a file without a name
+UNDEFINED = "\udcff"  # stands for bytes that the file's encoding does not define
 
 codecs.register_error("undefined", lambda error: (UNDEFINED, cast(UnicodeDecodeError, error).end))
+
+
+class Member(str):
+    """Something inside a file: as a text the path that it would have were the file a folder.
+
+    `container`: the file, which may be a member itself; `kind`: how it is packed; `name`: of a file in a ZIP archive.
+    """
+
+    container: str
+    kind: archives.Kind
+    name: str
+
+    def __new__(cls, container: str, kind: archives.Kind, name: str = "") -> Member:
+        member = super().__new__(cls, below(container, name) if name else container)
+        member.container, member.kind, member.name = container, kind, name
+        return member
+
+    def __getnewargs__(self) -> tuple[str, archives.Kind, str]:  # type: ignore[override]
+        return self.container, self.kind, self.name
 
 
 def locate(uri: str) -> tuple[pafs.FileSystem, str]:
@@ -94,8 +98,8 @@ class _Range(io.RawIOBase):
             return 0
         try:
             count = int(self._raw.readinto(memoryview(buffer)[:room]))
-        except OSError as error:
-            raise InputError(f"cannot read {self._uri}: {error.strerror or error}") from error
+        except archives.BROKEN as error:
+            raise _unreadable(self._uri, error) from error
         if count == 0 and self._end is not None:
             raise InputError(
                 f"{self._uri} has become shorter since it was found: run the job again when it is complete"
@@ -108,23 +112,78 @@ class _Range(io.RawIOBase):
         super().close()
 
 
+def _unreadable(uri: str, error: Exception) -> InputError:
+    if isinstance(uri, Member):
+        return InputError(f"{uri.container} {archives.explain(error)}")
+    return InputError(f"cannot read {uri}: {getattr(error, 'strerror', None) or error}")
+
+
+# -- archives ---------------------------------------------------------------------------------------------------------
+
+
+def _stamp(uri: str) -> tuple[int, int]:
+    """Returns size and time of the file that a member is in, in the end: an archive is opened again when it changes."""
+    while isinstance(uri, Member):
+        uri = uri.container
+    files, path = locate(uri)
+    info = files.get_file_info(path)
+    return int(info.size or 0), int(info.mtime_ns or 0)
+
+
+@lru_cache(maxsize=4)  # opening one means reading the names of all that is in it
+def _archive(uri: str, stamp: tuple[int, int]) -> zipfile.ZipFile:
+    return archives.open_zip(open_random(uri))
+
+
+def archive(uri: str) -> zipfile.ZipFile:
+    """Opens a ZIP archive, or returns the one that this process has open; raises `InputError` for a broken one."""
+    try:
+        return _archive(uri, _stamp(uri))
+    except archives.BROKEN as error:
+        raise InputError(f"{uri} {archives.explain(error)}") from error
+
+
+def _open_member(uri: Member) -> Any:
+    if uri.kind == "zip":
+        return archive(uri.container).open(uri.name)
+    return archives.unpack(_open_raw(uri.container), uri.kind)
+
+
+def _spooled(uri: Member) -> Any:
+    """Returns a member's bytes as a file to read anywhere; large ones are in a file without a name."""
+    spool = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - the caller closes it
+    with open_bytes(uri) as stream:
+        shutil.copyfileobj(stream, spool, BLOCK)
+    spool.seek(0)
+    return spool
+
+
+def _open_raw(uri: str, start: int = 0) -> Any:
+    """Opens a file, or what is inside one, for reading from its start, or anywhere if `start` is given."""
+    if isinstance(uri, Member):
+        return _open_member(uri)
+    files, path = locate(uri)
+    if isinstance(files, pafs.LocalFileSystem):
+        return io.FileIO(path)
+    return files.open_input_file(path) if start else files.open_input_stream(path, compression=None)
+
+
+# -- bytes and lines --------------------------------------------------------------------------------------------------
+
+
 def open_bytes(uri: str, start: int = 0, end: int | None = None) -> BinaryIO:
     """Opens the bytes `start` to `end` of a file (None: to its end) for reading, buffered."""
-    files, path = locate(uri)
     try:
-        if isinstance(files, pafs.LocalFileSystem):
-            raw: Any = io.FileIO(path)
-        elif start:
-            raw = files.open_input_file(path)
-        else:
-            raw = files.open_input_stream(path, compression=None)
-    except OSError as error:
-        raise InputError(f"cannot read {uri}: {error.strerror or error}") from error
+        raw = _open_raw(uri, start)
+    except archives.BROKEN as error:
+        raise _unreadable(uri, error) from error
     return cast(BinaryIO, io.BufferedReader(_Range(raw, uri, start, end), BLOCK))
 
 
 def open_random(uri: str) -> Any:
-    """Opens a file for reading anywhere (a pyarrow file)."""
+    """Opens a file for reading anywhere (a pyarrow file, or one of Python's)."""
+    if isinstance(uri, Member):
+        return _spooled(uri)
     files, path = locate(uri)
     try:
         return files.open_input_file(path)
@@ -160,48 +219,3 @@ def whole_lines(uri: str, encoding: str, span: Span, newline: str = "") -> Itera
             else:
                 block += rest
             yield block
-
-
-class _Vote:
-    """Decides between UTF-8 and cp1252, block by block: which of them explains the bytes above 127?
-
-    One damaged character must not turn every umlaut of a UTF-8 file into two wrong ones, so the better explanation
-    wins; the rows it does not explain are refused one by one. A character cut off at the end of the file does not vote.
-    """
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("undefined")
-        self._good = self._bad = 0
-
-    def add(self, block: bytes) -> None:
-        if block.isascii() and not self._decoder.getstate()[0]:
-            return
-        text = self._decoder.decode(block)
-        bad = text.count(UNDEFINED)
-        self._bad += bad
-        self._good += len(text) - bad - int(np.count_nonzero(np.frombuffer(block, np.uint8) < 0x80))
-
-    def encoding(self) -> str:
-        return "utf-8" if self._good >= self._bad else "cp1252"
-
-
-def examine(uri: str, text: bool) -> tuple[int, str, str]:
-    """Reads a file once: returns its size in bytes, BLAKE2b-128 of its content (hex) and, for a text, its encoding.
-
-    Raises `InputError` for a text that is an archive or another binary format in disguise.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    size, encoding, vote = 0, "", _Vote()
-    with open_bytes(uri) as stream:
-        while block := stream.read(BLOCK):
-            if text and size == 0:
-                if packed := next((what for mark, what in PACKED.items() if block.startswith(mark)), None):
-                    raise InputError(f"{uri} is not a text but {packed}")
-                encoding = next((name for mark, name in MARKS if block.startswith(mark)), "")
-            if text and encoding == "":
-                vote.add(block)
-            digest.update(block)
-            size += len(block)
-    if text and not encoding:
-        encoding = vote.encoding()
-    return size, digest.hexdigest(), encoding

@@ -7,8 +7,7 @@ the API, whose statuses are numbers (4 resolved, 5 closed).
 
 from __future__ import annotations
 
-from pipeline.read.rows import RESOLVED
-from pipeline.read.ticket import Layout
+from pipeline.read.helpdesks.layout import RESOLVED, Layout
 
 LAYOUT = Layout(
     product="Freshdesk",

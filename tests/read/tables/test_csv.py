@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import Read
-from pipeline.read.csvfile import MAX_RECORD, records
+from pipeline.read.tables.csvfile import MAX_RECORD, records
 
 GOOD = 'question,answer\nHow?,"So, and so"\nWhy?,Because\n'
 
@@ -184,8 +184,8 @@ def test_excel_names_the_delimiter_in_the_first_line(table: Any, first: str) -> 
 
 
 def test_a_line_above_the_bound_is_one_damaged_record(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.read.open_inputs.MAX_LINE", 1000)
-    monkeypatch.setattr("pipeline.read.open_inputs.TEXT", 64)
+    monkeypatch.setattr("pipeline.read.inputs.open_inputs.MAX_LINE", 1000)
+    monkeypatch.setattr("pipeline.read.inputs.open_inputs.TEXT", 64)
     for end in ("\n", "\r\n", "\r"):
         for length in (970, 999, 1000, 1001, 1500, 5000):
             long = f"{'x' * length},b{end}"
@@ -201,7 +201,7 @@ def test_a_line_above_the_bound_is_one_damaged_record(table: Any, monkeypatch: p
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_a_record_above_the_bound_ends_at_the_bound(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Quotes out of step can make one record of a whole file, of short fields; and blocks make no difference."""
-    monkeypatch.setattr("pipeline.read.csvfile.MAX_RECORD", 30)
+    monkeypatch.setattr("pipeline.read.tables.csvfile.MAX_RECORD", 30)
     lines = ["q,a\n", "a,b\n", '"c\n', *['x","y\n'] * 12, '"e","f"\n', "h,i\n"]
     blocks = ["".join(lines[at : at + size]) for at in range(0, len(lines), size)]
     found = list(records(blocks, ",", 2))
