@@ -86,18 +86,26 @@ class Messages(Settings):
 
 
 class TableSource(Settings):
-    """How to read the tables whose file name matches; Zendesk and Freshdesk exports need no entry."""
+    """How to read the tables whose file name matches: by `columns` or, where a row is a conversation or part of one, by
+    `messages`. The help desks' exports in docs/exports.md need no entry."""
 
     match: str = Field(
         description="Glob on a file's name or on its path below the input, such as `*.csv` or `export.zip/*`."
     )
-    columns: Columns = Field(description="Columns that hold the fields of a record.")
+    columns: Columns | None = Field(None, description="Columns that hold the fields of a record.")
+    messages: Messages | None = Field(None, description="Where the messages of conversations are.")
     part: str | None = Field(
         None,
         description="Name of a workbook's sheet, or path of the list in a JSON document, such as `data.tickets`; null: "
         "those that have the columns.",
     )
     encoding: Encoding | None = Field(None, description="As `curate.read.encoding`, for these files.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.columns is None) == (self.messages is None):
+            raise ValueError("say how to read it: either `columns` or `messages`")
+        return self
 
 
 class Markdown(Settings):

@@ -17,44 +17,18 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 
 from pipeline.config import Read
-from pipeline.errors import InputError
-from pipeline.read import html_page, mail_rows, markdown, table, ticket
+from pipeline.read import conversation_rows, html_page, mail_rows, markdown, table
+from pipeline.read.contents import OBJECTS, objects, records
+from pipeline.read.conversations.join import Told, joined
 from pipeline.read.files import Discovery, discover
 from pipeline.read.inputs.input_file import InputFile
-from pipeline.read.inputs.open_inputs import Span, open_text
+from pipeline.read.inputs.open_inputs import open_text
 from pipeline.read.inputs.walk import decompressed
-from pipeline.read.layouts import LAYOUTS
+from pipeline.read.layouts import LAYOUTS, conversation_layout
 from pipeline.read.rows import PART_ROWS, Row, collect
-from pipeline.read.tables import json_documents, json_lines, parquet, workbook
-from pipeline.read.tables.csvfile import Record, read_header, read_records
-from pipeline.read.tables.json_lines import Object
 from pipeline.read.tables.ranges import pieces
 
 __all__ = ["Discovery", "InputFile", "discover", "pieces", "read"]
-
-
-def _span(file: InputFile) -> Span:
-    return file.span or Span(0, file.size, 1)
-
-
-def records(file: InputFile) -> Iterator[Record]:
-    """Yields the records of a CSV file or a sheet, below its header."""
-    if file.format == "xlsx":
-        return workbook.records(file.uri, file.part)
-    header = read_header(file.uri, file.encoding)
-    if header is None:
-        raise InputError(f"{file.uri} has lost its header since it was found: run the job again")
-    return read_records(file.uri, file.encoding, _span(file), header)
-
-
-def objects(file: InputFile) -> Iterator[Object]:
-    """Yields the objects of JSON lines or of a JSON document; of Parquet the rows, with the columns that are mapped."""
-    if file.format == "json":
-        return json_documents.objects(file.uri, file.encoding, file.part)
-    if file.format == "jsonl":
-        return json_lines.objects(file.uri, file.encoding, _span(file))
-    wanted = table.mapped(file.entry.columns) if file.entry else list(file.names)
-    return parquet.objects(file.uri, file.span, wanted, file.entry.columns.created_at if file.entry else None)
 
 
 def _page(file: InputFile, settings: Read) -> Iterator[Row]:
@@ -72,17 +46,37 @@ def _rows(file: InputFile, settings: Read) -> Iterator[Row]:
         return mail_rows.rows(file, settings.mail)
     if file.format in ("markdown", "html"):
         return _page(file, settings)
-    mappings = file.format in ("json", "jsonl", "parquet")
-    if file.entry is not None:
+    mappings = file.format in OBJECTS
+    if file.entry is not None and file.entry.columns is not None:
         columns = file.entry.columns
         return (
             table.object_rows(objects(file), columns)
             if mappings
             else table.csv_rows(records(file), file.names, columns)
         )
+    if file.layout not in LAYOUTS:
+        return conversation_rows.rows(_conversations(file), settings)
     layout = LAYOUTS[file.layout]
-    found = table.records_of(objects(file), file.names) if mappings else records(file)
-    return ticket.rows(layout, found, layout.locate(file.names, file.path))
+    places = layout.locate(file.names, file.path)
+    found = table.records_of(objects(file), file.names, places.used()) if mappings else records(file)
+    return conversation_rows.table_rows(layout, found, places, file.names, settings)
+
+
+def _conversations(file: InputFile) -> Iterator[Told]:
+    """Yields the conversations of a file; of files that are joined, those of all of them."""
+    if not file.partners:
+        return _told(file)
+    return joined(one for partner in file.partners for one in _told(partner))
+
+
+def _told(file: InputFile) -> Iterator[Told]:
+    """Yields what each record of a file tells of a conversation, with the place where it stands."""
+    layout = conversation_layout(file.layout, file.entry)
+    if file.format in OBJECTS:
+        found = layout.of_documents(objects(file))
+    else:
+        found = layout.of_records(file.names, records(file))
+    return (((file.path, line), conversation) for line, conversation in found)
 
 
 def read(file: InputFile, settings: Read, most: int = PART_ROWS) -> Iterator[pa.Table]:

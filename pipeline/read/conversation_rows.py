@@ -11,7 +11,7 @@ This module knows no product and no file.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -21,17 +21,20 @@ import pyarrow as pa
 
 from pipeline.config import Read
 from pipeline.read.conversations.conversation import Conversation, Message, Side
-from pipeline.read.conversations.join import Place
-from pipeline.read.conversations.transcript import split
-from pipeline.read.helpdesks.layout import RESOLVED
+from pipeline.read.conversations.join import Told
+from pipeline.read.conversations.transcript import likely, split, spoken
+from pipeline.read.helpdesks.layout import RESOLVED, Columns, Layout
 from pipeline.read.rows import Row, parse_time, people
+from pipeline.read.tables.csvfile import Record
 from pipeline.read.text import Cleaned, clean
 from pipeline.read.text.markup import plain
 from pipeline.read.ticket import question
+from pipeline.read.ticket import rows as ticket_rows
 from pipeline.screen.quality import boilerplate
 
 DONE = RESOLVED | {"4", "5", "done", "complete", "completed", "archived", "fertig"}
 FORMS = ("%d/%b/%y %I:%M %p", "%d/%b/%y %H:%M", "%d/%b/%Y %H:%M", "%b %d, %Y, %I:%M:%S %p", "%Y-%m-%d %I:%M:%S %p")
+STAFF = re.compile(r"assignee|agent|responder|bearbeiter|zuständig|mitarbeiter", re.IGNORECASE)  # in a column's name
 HOLDING = re.compile(  # a whole answer that answers nothing yet
     r"(?:(?:hello|hi|hey|hallo|guten (?:tag|morgen|abend)|moin)\b"
     r"(?:(?-i: [A-ZÄÖÜ][\w.-]{0,20}){1,3}| \w{1,20})?[,.!]*\s*)?"
@@ -48,10 +51,12 @@ EARLIER = 30  # messages that a quote is looked for in
 SAME = 200  # letters by which two texts are compared
 
 
-def rows(documents: Iterable[tuple[Place, Conversation | None]], settings: Read) -> Iterator[Row]:
+def rows(documents: Iterable[Told], settings: Read) -> Iterator[Row]:
     """Makes a row of every conversation; None is a damaged document."""
-    for (_, line), conversation in documents:
-        yield Row(line, readable=False) if conversation is None else row(line, conversation, settings)
+    for (path, line), conversation in documents:
+        made = Row(line, readable=False) if conversation is None else row(line, conversation, settings)
+        made.path = path
+        yield made
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +72,49 @@ class Said:
         return self.cleaned.text
 
 
+def table_rows(
+    layout: Layout, records: Iterable[Record], columns: Columns, names: Sequence[str], settings: Read
+) -> Iterator[Row]:
+    """Makes a row of every record of a ticket table; one whose question is a chat's transcript is a conversation."""
+    staff = [at for at in (*columns.names, *columns.emails) if STAFF.search(names[at])]
+    others = [at for at in (*columns.names, *columns.emails) if at not in staff]
+    asked = columns.at["description"]
+    for line, fields in records:
+        if fields is not None and asked is not None and likely(fields[asked], [fields[at] for at in others]):
+            chat = Conversation(
+                opening=fields[asked],
+                customers=[fields[at] for at in others],
+                agents=[fields[at] for at in staff],
+                names=[fields[at] for at in columns.names],
+                emails=[fields[at] for at in columns.emails],
+                phones=[fields[at] for at in columns.phones],
+            )
+            if _chat(chat, {role: "" if at is None else fields[at] for role, at in columns.at.items()}):
+                yield row(line, chat, settings)
+                continue
+        yield from ticket_rows(layout, ((line, fields),), columns)
+
+
+def _chat(chat: Conversation, text: dict[str, str]) -> bool:
+    """Tells whether a ticket's question is a transcript, and then adds what else the ticket says, by role."""
+    said = split(plain(chat.opening), chat.customers, chat.agents)
+    if said is None:
+        return False
+    answer = spoken(plain(text["answer"]))
+    if not any(_same(_squeezed(answer), _squeezed(line)) for _, line in said.turns):
+        chat.say(answer, "agent", True)
+    chat.id, chat.label, chat.status, chat.created = text["id"], text["label"], text["status"], text["created"]
+    return True
+
+
 def row(line: int, conversation: Conversation, settings: Read) -> Row:
     """Returns the row of a conversation."""
     sides = conversation.sides(settings.unmarked == "public")
-    texts, chat = _texts(conversation, _ordered(sides))
+    texts, speakers = _texts(conversation, _ordered(sides))
     said = _by_people(_cleaned(conversation, texts))
     many = settings.conversations == "turns"
     turns = ["\n\n".join(one.text for one in turn) for turn in (_turns(said) if many else _first(said))]
-    if turns and said[0].side == "customer" and not chat:  # a chat's subject is made by the chat
+    if turns and said[0].side == "customer" and not speakers:  # a chat's subject is made by the chat
         turns[0] = question(plain(conversation.subject), turns[0])
     status = conversation.status.strip().casefold()
     times = (moment(value) for value in (conversation.created, *(message.time for message in conversation.messages)))
@@ -87,7 +127,7 @@ def row(line: int, conversation: Conversation, settings: Read) -> Row:
         label=plain(conversation.label) or None,
         created_at=next(filter(None, times), None),
         resolved=status in DONE if status else None,
-        entities=people(tuple(conversation.names), tuple(conversation.emails), tuple(conversation.phones)),
+        entities=people((*conversation.names, *speakers), tuple(conversation.emails), tuple(conversation.phones)),
         later=tuple(turns[2:]),
         refused="" if answered or len(sides) == len(conversation.messages) else "unmarked",
     )
@@ -112,18 +152,23 @@ def _ordered(said: list[tuple[Side, Message]]) -> list[tuple[Side, str]]:
     return [(said[at][0], said[at][1].text) for at in sorted(range(len(said)), key=keys.__getitem__)]
 
 
-def _texts(conversation: Conversation, texts: list[tuple[Side, str]]) -> tuple[list[tuple[Side, str]], bool]:
-    """Returns who said what, the ticket's own question first, and whether a chat's transcript is among it."""
+def _texts(conversation: Conversation, texts: list[tuple[Side, str]]) -> tuple[list[tuple[Side, str]], list[str]]:
+    """Returns who said what, the ticket's own question first, and who speaks in transcripts of chats among it."""
     opening = _squeezed(conversation.opening)
     if opening and not any(_same(opening, _squeezed(text)) for _, text in texts):
         texts = [("customer", conversation.opening), *texts]
     found: list[tuple[Side, str]] = []
-    chat = False
+    speakers: list[str] = []
     for side, text in texts:
-        lines = split(plain(text), conversation.customers, conversation.agents)
-        chat = chat or lines is not None
-        found += [(side, text)] if lines is None else lines
-    return found, chat
+        said = None
+        if likely(text, conversation.customers):
+            said = split(plain(text), conversation.customers, conversation.agents)
+        if said is None:
+            found.append((side, text))
+        else:
+            found += said.turns
+            speakers += said.speakers
+    return found, speakers
 
 
 def _cleaned(conversation: Conversation, texts: list[tuple[Side, str]]) -> list[Said]:
@@ -171,6 +216,8 @@ def holding(text: str) -> bool:
 
 def moment(value: Any) -> datetime | None:
     """Returns a time in UTC: seconds or milliseconds since 1970, ISO 8601, and what products write."""
+    if isinstance(value, datetime):
+        value = value.isoformat()
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
             return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC)

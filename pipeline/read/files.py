@@ -24,6 +24,7 @@ from pipeline.read.inputs.examine import examine
 from pipeline.read.inputs.input_file import PAGES, Format, InputFile
 from pipeline.read.inputs.left_out import LeftOut
 from pipeline.read.inputs.walk import Found, walk
+from pipeline.read.joins import conversations_together
 
 SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
@@ -180,7 +181,7 @@ def discover(inputs: Sequence[str], settings: Read) -> Discovery:
             first = "".join(f"; {file.path} is {file.why}" for file in left[passed : passed + 1])
             raise InputError(f"nothing to read in {root}: read are files that end in {READS}, packed or not{first}")
     _check_names(files)
-    together = _mails_together(file for _, file in files)
+    together = _mails_together(conversations_together(files))
     if all(file.blank or file.size == 0 for file in together):
         raise InputError(f"nothing to read: {', '.join(file.path for file in together[:5])} - every file is empty")
     together.sort(key=lambda file: (file.source, file.path, file.uri))

@@ -1,24 +1,27 @@
 """Tables with a column map, whatever they are written in.
 
-Output contract: `check` raises `InputError` when a map names columns that a table has not; the row functions yield a
-`Row` per record, streaming, text as it stands (no clean-up). A value that is not text becomes `str(value)`; none
-becomes the empty text.
+Output contract: `check` raises `InputError` when a map names columns that a table has not, `check_values` when one
+holds lists or objects; the row functions yield a `Row` per record, streaming, text as it stands (no clean-up). A number
+or a date becomes `str(value)`, none the empty text; a row with a list or an object where a text belongs is damaged.
 This module does not decide which map belongs to which file, and opens none.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from pipeline.config import Columns
 from pipeline.errors import InputError
+from pipeline.read.conversations.document import ShapeError, decoded, record
 from pipeline.read.helpdesks.layout import RESOLVED
 from pipeline.read.rows import Row, parse_time, people
 from pipeline.read.tables.csvfile import Record
 from pipeline.read.tables.json_lines import Object
+
+MESSAGES = "{match: FILE, messages: {path: LIST OF MESSAGES, body: TEXT, author: ROLE, public: FLAG}}"
 
 
 def listing(names: Sequence[str], most: int = 40) -> str:
@@ -47,7 +50,39 @@ def check(columns: Columns, names: Sequence[str], path: str) -> None:
         raise InputError(f"{path} has two columns called {listing(twice)}; rename the one that is not meant")
 
 
+def _nested(value: Any) -> bool:
+    """Tells whether a value is a list or an object, or a table's cell that holds one as JSON."""
+    if not isinstance(value, str):
+        return isinstance(value, (list, tuple, dict))
+    if not value.startswith(("[{", "{", "['", '["')):
+        return False
+    try:
+        return isinstance(decoded(value), (list, dict))
+    except ShapeError:
+        return False
+
+
+def check_values(columns: Sequence[str], sample: Sequence[Mapping[str, Any]], path: str) -> None:
+    """Raises `InputError` when a column of texts holds lists or objects in the first records of a file."""
+    for name in columns:
+        values = [value for value in (record.get(name) for record in sample) if value not in (None, "")]
+        found = [value for value in values if _nested(value)]
+        if any(not isinstance(value, str) for value in found) or len(found) * 2 > len(values):
+            what = "objects" if str(found[0]).lstrip().startswith("{") else "lists"
+            raise InputError(
+                f"{path}: the column `{name}` holds {what}, not texts. If they are the messages of a conversation, say "
+                f"so in curate.read.tables: {MESSAGES.replace('LIST OF MESSAGES', name)}; or name a column of texts"
+            )
+
+
+def named(records: Iterable[Record], names: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Returns records with the names of their columns."""
+    return ((line, None if fields is None else record(names, fields, folds=False)) for line, fields in records)
+
+
 def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple, dict)):
+        raise ShapeError("a list or an object where a text belongs")
     if isinstance(value, bytes):  # Parquet's text without a sign that it is text
         return value.decode("utf-8", "undefined")
     return "" if value is None else value if isinstance(value, str) else str(value)
@@ -55,6 +90,13 @@ def _text(value: Any) -> str:
 
 def _mapped(line: int, get: Callable[[str], Any], columns: Columns) -> Row:
     """Makes a row; `get` gives a column's value by its name."""
+    try:
+        return _row(line, get, columns)
+    except ShapeError:
+        return Row(line, readable=False)
+
+
+def _row(line: int, get: Callable[[str], Any], columns: Columns) -> Row:
 
     def text(name: str | None) -> str:
         return _text(get(name)) if name else ""
@@ -90,7 +132,11 @@ def object_rows(objects: Iterable[Object], columns: Columns) -> Iterator[Row]:
         yield Row(line, readable=False) if value is None else _mapped(line, value.get, columns)
 
 
-def records_of(objects: Iterable[Object], names: Sequence[str]) -> Iterator[Record]:
-    """Returns JSON objects as records of a table with these columns."""
+def records_of(objects: Iterable[Object], names: Sequence[str], used: Collection[int]) -> Iterator[Record]:
+    """Returns JSON objects as records of a table with these columns; only those at the positions `used` are filled."""
     for line, value in objects:
-        yield line, None if value is None else [_text(value.get(name)) for name in names]
+        try:
+            found = value and [_text(value.get(name)) if at in used else "" for at, name in enumerate(names)]
+        except ShapeError:
+            found = None
+        yield line, found or None

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from pipeline.errors import InputError
-from pipeline.read import layouts, table
+from pipeline.read import contents, layouts, table
+from pipeline.read.contents import OBJECTS
+from pipeline.read.conversations import mapped
 from pipeline.read.inputs.input_file import InputFile
 from pipeline.read.inputs.left_out import LeftOut
 from pipeline.read.inputs.open_inputs import open_text
 from pipeline.read.tables import json_documents, json_lines, parquet, workbook
 from pipeline.read.tables.csvfile import read_header
 
-OBJECTS = ("json", "jsonl", "parquet")  # formats whose records are mappings
+SAMPLE = 1_000  # records whose values are looked at
 
 
 def tables(file: InputFile) -> Iterator[InputFile | LeftOut]:
@@ -28,9 +31,9 @@ def tables(file: InputFile) -> Iterator[InputFile | LeftOut]:
         yield replace(file, blank=True)
     elif file.format == "csv":
         header = read_header(file.uri, file.encoding)
-        yield replace(file, blank=True) if header is None else _known(file, header.names, "in its first line")
+        yield replace(file, blank=True) if header is None else _checked(_known(file, header.names, "in its first line"))
     elif file.format == "parquet":
-        yield _known(file, parquet.names(file.uri), "")
+        yield _checked(_known(file, parquet.names(file.uri), ""))
     elif file.format == "xlsx":
         yield from _sheets(file, workbook.sheets(file.uri))
     else:
@@ -46,6 +49,22 @@ def _known(file: InputFile, names: Sequence[str], where: str) -> InputFile:
     return replace(file, layout=layout, names=tuple(names))
 
 
+def _checked(file: InputFile) -> InputFile:
+    """Returns a table that is read; raises `InputError` where its first records have other values than it promises."""
+    objects = file.format in OBJECTS
+    found = contents.objects(file) if objects else table.named(contents.records(file), file.names)
+    sample = [value for _, value in islice(found, SAMPLE) if value is not None]
+    columns = file.entry.columns if file.entry else None
+    if file.entry is not None and file.entry.messages is not None:
+        mapped.check(file.entry.messages, sample, file.path)
+    elif columns is not None:
+        table.check_values(table.mapped(columns), sample, file.path)
+    elif file.layout in layouts.LAYOUTS:
+        places = layouts.LAYOUTS[file.layout].locate(file.names, file.path)
+        table.check_values([file.names[at] for at in places.at.values() if at is not None], sample, file.path)
+    return file
+
+
 def _sheets(file: InputFile, sheets: Sequence[workbook.Sheet]) -> Iterator[InputFile | LeftOut]:
     """Yields the sheets of a workbook that are tables of tickets; there must be one."""
     wanted = file.entry.part if file.entry else None
@@ -59,7 +78,7 @@ def _sheets(file: InputFile, sheets: Sequence[workbook.Sheet]) -> Iterator[Input
             yield LeftOut(part.path, "another sheet than the one that curate.read.tables names")
             continue
         try:
-            yield _known(part, sheet.names, "in its first row")
+            yield _checked(_known(part, sheet.names, "in its first row"))
         except InputError as error:
             failed.append((part.path, error))
     if not sheets:
@@ -78,15 +97,28 @@ def _json(file: InputFile) -> Iterator[InputFile | LeftOut]:
         names = json_lines.names(file.uri, file.encoding, file.size)
         lines = replace(file, format="jsonl")
         where = f"in one of its first {json_lines.SAMPLE} lines"
-        yield replace(lines, blank=True) if names is None else _known(lines, names, where)
+        yield replace(lines, blank=True) if names is None else _checked(_known(lines, names, where))
         return
     document = replace(file, format="json")
     lists = json_documents.survey(file.uri, file.encoding)
     chosen = _list(document, lists)
-    yield chosen
-    others = [path for path in lists if path not in ("", chosen.part)] if chosen.part else []
+    tables = [chosen, *_joined(document, chosen, lists)]
+    yield from map(_checked, tables)
+    others = [path for path in lists if path not in ("", *(table.part for table in tables))] if chosen.part else []
     for path in others:
         yield LeftOut(f"{file.path}/{path}", "another list of a JSON document: `part` in curate.read.tables names one")
+
+
+def _joined(file: InputFile, chosen: InputFile, lists: dict[str, json_documents.Listed]) -> Iterator[InputFile]:
+    """Yields the document's other lists that are parts of the same conversations."""
+    join = layouts.join_of(chosen)
+    for path in lists if chosen.part and chosen.entry is None and join else ():
+        try:
+            found = _known(file, list(lists[path].names), "in it")
+        except InputError:
+            continue
+        if path not in ("", chosen.part) and layouts.join_of(found) == join:
+            yield replace(found, part=path, source=f"{file.source}/{path}")
 
 
 def _list(file: InputFile, lists: dict[str, json_documents.Listed]) -> InputFile:

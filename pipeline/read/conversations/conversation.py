@@ -96,6 +96,7 @@ class Layout:
     read: Callable[[Document], Conversation]
     joined: str = ""
     messages: bool = True  # False: the side of a join that holds tickets without their messages
+    needs_tickets: bool = False  # whether it means nothing without that side
     folds: bool = True  # whether documents come with folded names
 
     def of_documents(

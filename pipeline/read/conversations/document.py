@@ -8,16 +8,20 @@ This module knows no product.
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 Document = Mapping[str, Any]
 YES = frozenset({"true", "1", "yes", "y", "public", "wahr", "ja"})
 NO = frozenset({"false", "0", "no", "n", "private", "internal", "falsch", "nein"})
+
+CELL = 1 << 20  # characters of a cell that is read as Python's literals
 
 
 class ShapeError(ValueError):
@@ -84,6 +88,8 @@ def text(value: Any) -> str:
         return "" if math.isnan(value) else str(int(value)) if value.is_integer() else repr(value)
     if isinstance(value, int):
         return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
     raise ShapeError("a list or an object where a text belongs")
 
 
@@ -105,12 +111,16 @@ def entries(value: Any, *inside: str) -> list[Document]:
 
 
 def decoded(value: Any) -> Any:
-    """Returns what a table's cell holds as JSON; any other value as it is."""
+    """Returns what a table's cell holds as JSON, or as pandas writes lists and objects; any other value as it is."""
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
         return value
     try:
         return json.loads(value)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(value.strip()) if len(value) <= CELL else None
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise ShapeError("a cell that is no JSON") from error
 
 

@@ -19,11 +19,11 @@ MOST = 64 << 20  # bytes of one conversation
 CACHE = 8 << 20  # bytes of the database in memory
 Place = tuple[str, int]
 """A file's path and a line in it."""
+Told = tuple[Place, Conversation | None]
+"""What stands in a place of a file; None: it is damaged."""
 
 
-def joined(
-    documents: Iterable[tuple[Place, Conversation | None]],
-) -> Iterator[tuple[Place, Conversation | None]]:
+def joined(documents: Iterable[Told]) -> Iterator[Told]:
     """Yields (place of the first document, conversation) per key; a damaged document (None) as it comes, by itself."""
     with closing(sqlite3.connect("", isolation_level=None)) as database:
         database.executescript(

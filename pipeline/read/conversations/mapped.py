@@ -79,6 +79,15 @@ def layout(mapping: Messages) -> Layout:
     return Layout("messages", lambda names: 0, lambda document: _read(document, mapping), joined, folds=False)
 
 
+def check_names(mapping: Messages, names: Sequence[str], path: str) -> None:
+    """Raises `InputError` where records with these names have no place for messages."""
+    wanted = mapping.path or mapping.body
+    if wanted not in names and wanted.partition(".")[0] not in names:
+        what = "path" if mapping.path else "body"
+        shown = ", ".join(f"`{name[:40]}`" for name in names[:40])
+        raise InputError(f"{path} has nothing called `{wanted}` (messages.{what}); its columns are {shown}")
+
+
 def check(mapping: Messages, documents: Sequence[Document], path: str) -> None:
     """Raises `InputError` where a path of the mapping leads nowhere in any of the first documents of a file."""
     messages: list[Document] = []

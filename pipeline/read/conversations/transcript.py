@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from pipeline.read.conversations.conversation import Side
@@ -21,6 +22,11 @@ STAMP = rf"(?:\({DAY}{CLOCK}\)|\[{DAY}{CLOCK}\]|{DAY}{CLOCK}(?: ?[-–|])?)"
 STAMPED = re.compile(rf"{STAMP} ([^:\n()\[\]<>]{{1,60}}?):(?=\s|$)")
 NOTICE = re.compile(rf"(?:{STAMP} )?\*\*\*")
 BARE = re.compile(r"([^\s:()\[\]<>/,.;?!][^:\n()\[\]<>/,;?!]{0,39}):(?= \S)")
+HINT = re.compile(
+    rf"(?:^|[\n>])[ \t]*(?:{STAMP} [^:\n<]{{1,60}}:|"
+    r"(?:visitor|besucher|customer|kunde|client|guest|gast)[^:\n]{0,12}:)",
+    re.IGNORECASE,
+)
 HEAD = 160  # characters of a line in which its stamp and speaker stand
 VISITOR = re.compile(
     r"(?:visitor|besucher(?:in)?|customer|kund(?:e|in)|client|user|guest|gast)(?: ?#?\d+)?", re.IGNORECASE
@@ -35,6 +41,22 @@ BOT = re.compile(
 )
 LEAST = 2  # lines with a speaker
 MOST = 12  # speakers
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """Who said what, the lines of one speaker in a row as one text; the names of all speakers."""
+
+    speakers: tuple[str, ...]
+    turns: list[tuple[Side, str]] = field(default_factory=list)
+
+
+def likely(text: str, customers: list[str]) -> bool:
+    """Tells, at a glance, whether a text as it was exported may be a transcript."""
+    if HINT.search(text):
+        return True
+    low = text.casefold()
+    return any(name and f"{name.casefold().split(' ')[0]}:" in low for name in customers) and low.count(":") > 1
 
 
 def _known(speaker: str, names: Iterable[str]) -> bool:
@@ -73,8 +95,8 @@ def _bare(said: list[tuple[str, list[str]]], sides: dict[str, Side | None], cust
     return again and len(unknown) <= 2 and any(_known(name, customers) for name in sides)
 
 
-def split(text: str, customers: list[str], agents: list[str]) -> list[tuple[Side, str]] | None:
-    """Returns (side, text) of a transcript; `customers` and `agents`: the names of people the ticket knows."""
+def split(text: str, customers: list[str], agents: list[str]) -> Transcript | None:
+    """Returns a chat, None for another text; `customers` and `agents`: the names of people the ticket knows."""
     stamped = _lines(text, STAMPED)
     said = stamped if len(stamped) >= LEAST else _lines(text, BARE)
     said = [(name, lines) for name, lines in said if not BOT.fullmatch(name)]
@@ -88,9 +110,15 @@ def split(text: str, customers: list[str], agents: list[str]) -> list[tuple[Side
         if len(unknown) != 1:
             return None  # who is the customer?
         sides[unknown[0]] = "customer"
-    turns: list[tuple[Side, str]] = []
+    found = Transcript(speakers=tuple(sides))
     for name, group in groupby(said, lambda line: line[0]):
         words = "\n".join(line for _, lines in group for line in lines if line)
         if words:
-            turns.append((sides[name] or "agent", words))  # somebody unknown in the ticket's chat is staff
-    return turns
+            found.turns.append((sides[name] or "agent", words))  # somebody unknown in the ticket's chat is staff
+    return found
+
+
+def spoken(text: str) -> str:
+    """Returns a message without the stamp and the name that a transcript puts before it."""
+    found = STAMPED.match(text[:HEAD])
+    return text[found.end() :].strip() if found else text

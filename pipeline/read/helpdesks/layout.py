@@ -32,6 +32,11 @@ class Columns:
     emails: tuple[int, ...]
     phones: tuple[int, ...]
 
+    def used(self) -> frozenset[int]:
+        """Returns the positions of all columns that are read."""
+        single = (position for position in self.at.values() if position is not None)
+        return frozenset((*single, *self.names, *self.emails, *self.phones))
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -37,7 +37,7 @@ class _DoubtError(Exception):
 def pieces(file: InputFile, size: int = PIECE, rows: int = ROWS) -> list[InputFile]:
     """Returns the ranges of about `size` bytes or `rows` rows in which a file is read."""
     spans: list[Span] = []
-    if file.blank or isinstance(file.uri, Member) or file.format not in ("csv", "jsonl", "parquet"):
+    if file.blank or file.partners or isinstance(file.uri, Member) or file.format not in ("csv", "jsonl", "parquet"):
         return [file]
     if file.format == "parquet":
         spans = parquet.spans(file.uri, rows)

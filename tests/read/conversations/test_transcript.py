@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.read.conversations.transcript import split
+from pipeline.read.conversations.conversation import Side
+from pipeline.read.conversations.transcript import likely, spoken
+from pipeline.read.conversations.transcript import split as transcript
+
+
+def split(text: str, customers: list[str], agents: list[str]) -> list[tuple[Side, str]] | None:
+    found = transcript(text, customers, agents)
+    assert found is None or likely(text, customers)
+    return None if found is None else found.turns
+
 
 ZENDESK = """\
 Conversation with Anna Schmidt
@@ -92,3 +101,11 @@ def test_linear() -> None:
     ):
         assert split(text, ["Anna"], []) is None
     assert split("Anna: a\nBen: b\n" * 5_000, ["Anna"], []) is not None
+
+
+def test_who_speaks_and_what_a_single_line_says() -> None:
+    found = transcript(ZENDESK, ["Anna Schmidt"], [])
+    assert found is not None
+    assert found.speakers == ("Anna Schmidt", "Ben")
+    assert spoken("(10:02:10) Ben: Please try again.") == "Please try again."
+    assert spoken("At 10:02 Ben said: no") == "At 10:02 Ben said: no"

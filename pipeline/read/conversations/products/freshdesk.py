@@ -122,6 +122,7 @@ LAYOUTS = (
         lambda names: 5 if has(names, "ticketid", "incoming", "private", ("body", "bodytext")) else 0,
         _single,
         joined="freshdesk",
+        needs_tickets=True,
     ),
     Layout("freshdesk tickets", _alone, _head, joined="freshdesk", messages=False),
 )

@@ -147,6 +147,7 @@ LAYOUTS = (
         lambda names: 8 if has(names, "elementid", "element", "value") else 0,
         _entry,
         joined="servicenow",
+        needs_tickets=True,
     ),
     Layout(
         "servicenow tickets",

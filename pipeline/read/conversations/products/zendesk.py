@@ -111,7 +111,7 @@ def _ticket(document: Document) -> Conversation:
         _comment(found, comment)
     # The description is the first comment, private ones included: it is the question only where no comment repeats it.
     description = text(document.get("description"))
-    if flag(document.get("ispublic")) is not False and comments and not _among(description, comments):
+    if flag(document.get("ispublic")) is not False and not _among(description, comments):
         found.opening = description
     return found
 
@@ -167,12 +167,14 @@ LAYOUTS = (
         ),
         _single,
         joined="zendesk",
+        needs_tickets=True,
     ),
     Layout(
         "zendesk events",
         lambda names: 3 if has(names, "ticketid", ("childevents", "events")) else 0,
         _event,
         joined="zendesk",
+        needs_tickets=True,
     ),
     Layout("zendesk tickets", _alone, _head, joined="zendesk", messages=False),
 )
