@@ -1,8 +1,9 @@
 """Tables with a column map: CSV and TSV, JSON lines, Parquet.
 
 Output contract: `column_names` gives what a file's columns are called, `check` raises `InputError` when the map names
-others; the row functions yield a `Row` per record, streaming, text as it stands (no clean-up). A value that is not
-text becomes `str(value)`; none becomes the empty text. A line that is not a JSON object is unreadable.
+others; the row functions yield a `Row` per record, streaming, its text cleaned unless the map says otherwise. A value
+that is not text becomes `str(value)`; none, and NaN, become the empty text. A line that is not a JSON object is
+unreadable.
 This module does not decide which map belongs to which file.
 """
 
@@ -23,10 +24,12 @@ from pipeline.config import Columns
 from pipeline.errors import InputError
 from pipeline.read.csvfile import Record
 from pipeline.read.open_inputs import Span, open_random, whole_lines
-from pipeline.read.rows import RESOLVED, UNDEFINED, Row, parse_time, people
+from pipeline.read.rows import RESOLVED, UNDEFINED, Row, number, parse_time, people
+from pipeline.read.text import Cleaned, as_it_is, clean, field_text, joined, summed
 
 SAMPLE = 1_000  # JSON lines whose keys count as the file's columns
 UNREADABLE = object()
+NAN = frozenset({"nan", "NaN"})  # as a cell of its own
 BROKEN = (
     pa.ArrowException,
     OSError,
@@ -44,23 +47,39 @@ def listing(names: Sequence[str], most: int = 40) -> str:
 
 def check(columns: Columns, names: Sequence[str], path: str) -> None:
     """Raises `InputError` when a mapped column is not in the file, or is there twice."""
-    single = (columns.prompt, columns.response, columns.source_id, columns.label, columns.created_at, columns.status)
-    wanted = [name for name in single if name] + [*columns.names, *columns.emails, *columns.phones]
-    missing = [name for name in dict.fromkeys(wanted) if name not in names]
+    missing = [name for name in columns.mapped if name not in names]
     if missing:
         hints = []
         for name in missing:
             close = difflib.get_close_matches(name, names, n=1)
             hints.append(f"`{name}`" + (f" (did you mean `{close[0]}`?)" if close else ""))
         raise InputError(f"{path} has no column {', '.join(hints)}; its columns are {listing(names)}")
-    if twice := [name for name in dict.fromkeys(wanted) if names.count(name) > 1]:
+    if twice := [name for name in columns.mapped if names.count(name) > 1]:
         raise InputError(f"{path} has two columns called {listing(twice)}; rename the one that is not meant")
 
 
 def _text(value: Any) -> str:
+    """Returns a value as text. NaN is how Python writes that there is none; a number that a tool has made a float
+    because some cells are empty keeps its digits."""
+    if isinstance(value, str):
+        return "" if value in NAN else value
+    if value is None or value != value:
+        return ""
     if isinstance(value, bytes):  # Parquet's text without a sign that it is text
         return value.decode("utf-8", "undefined")
-    return "" if value is None else value if isinstance(value, str) else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _question(texts: Sequence[str], columns: Columns) -> Cleaned:
+    if not columns.clean:
+        return joined(*map(as_it_is, texts))
+    return joined(*(clean(text, "customer", texts[:at]) for at, text in enumerate(texts)))
+
+
+def _answer(texts: Sequence[str], asked: Sequence[str], columns: Columns) -> Cleaned:
+    if not columns.clean:
+        return joined(*map(as_it_is, texts))
+    return joined(*(clean(text, "agent", [*asked, *texts[:at]]) for at, text in enumerate(texts)))
 
 
 def _mapped(line: int, get: Callable[[str], Any], columns: Columns) -> Row:
@@ -69,19 +88,26 @@ def _mapped(line: int, get: Callable[[str], Any], columns: Columns) -> Row:
     def text(name: str | None) -> str:
         return _text(get(name)) if name else ""
 
+    def short(name: str | None) -> str:
+        return field_text(text(name))
+
     created = get(columns.created_at) if columns.created_at else None
     created = None if created is UNREADABLE else created
     status = text(columns.status).strip().casefold()
     known = (columns.names, columns.emails, columns.phones)
+    asked, answered = [text(name) for name in columns.prompts], [text(name) for name in columns.responses]
+    prompt, response = _question(asked, columns), _answer(answered, asked, columns)
     return Row(
         line,
-        text(columns.prompt).strip(),
-        text(columns.response).strip(),
-        source_id=text(columns.source_id).strip(),
-        label=text(columns.label).strip() or None,
+        prompt.text,
+        response.text,
+        source_id=number(text(columns.source_id)),
+        label=short(columns.label) or None,
         created_at=parse_time(created.isoformat() if isinstance(created, datetime) else _text(created)),
         resolved=status in RESOLVED if columns.status else None,
-        entities=people(*(tuple([_text(get(name)) for name in names]) for names in known)),
+        entities=people(*(tuple([short(name) for name in names]) for names in known)),
+        characters=sum(map(len, asked)) + sum(map(len, answered)) + prompt.added + response.added,
+        removed=summed(prompt, response),
     )
 
 
@@ -99,14 +125,14 @@ def csv_rows(records: Iterable[Record], header: Sequence[str], columns: Columns)
 
 
 def _objects(lines: Iterable[str], first: int) -> Iterator[tuple[int, Mapping[str, Any] | None]]:
-    for number, line in enumerate(lines, first):
+    for at, line in enumerate(lines, first):
         if not line.strip():
             continue
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
             value = None
-        yield number, value if isinstance(value, dict) and "\0" not in line and UNDEFINED not in line else None
+        yield at, value if isinstance(value, dict) and "\0" not in line and UNDEFINED not in line else None
 
 
 def _lines(uri: str, encoding: str, span: Span) -> Iterator[str]:
@@ -183,8 +209,7 @@ def parquet_spans(uri: str, rows: int) -> list[Span]:
 
 def parquet_rows(uri: str, span: Span | None, columns: Columns) -> Iterator[Row]:
     """Reads a Parquet file by batches of its row groups; a row's line is its number."""
-    single = (columns.prompt, columns.response, columns.source_id, columns.label, columns.created_at, columns.status)
-    wanted = dict.fromkeys([name for name in single if name] + [*columns.names, *columns.emails, *columns.phones])
+    wanted = columns.mapped
     number = span.line - 1 if span else 0
     file, _ = _parquet(uri)
     with file:
