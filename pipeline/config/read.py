@@ -18,8 +18,12 @@ AGENT = ("agent", "admin", "staff", "operator", "support", "teammate", "outgoing
 class Columns(Settings):
     """Which column of a table holds which field of a record. `prompt` and `response` must be there."""
 
-    prompt: str = Field(description="Column of the customer's question.")
-    response: str = Field(description="Column of the company's answer.")
+    prompt: str | tuple[str, ...] = Field(
+        min_length=1,
+        description="Column of the customer's question; of a list, such as `[subject, body]`, the texts one below the "
+        "other.",
+    )
+    response: str | tuple[str, ...] = Field(min_length=1, description="Column of the company's answer, or a list.")
     source_id: str | None = Field(
         None, description="Column of the ticket's number; null: the file's path and the line."
     )
@@ -31,6 +35,28 @@ class Columns(Settings):
     names: tuple[str, ...] = Field((), description="Columns of people's names, scrubbed wherever they recur in a text.")
     emails: tuple[str, ...] = Field((), description="Columns of e-mail addresses, scrubbed likewise.")
     phones: tuple[str, ...] = Field((), description="Columns of telephone numbers, scrubbed likewise.")
+    clean: bool = Field(
+        True,
+        description="Question and answer are mail or HTML: tags, quoted mails, signatures and footers are cut and "
+        "counted, line ends and broken characters mended. `false`: the text stays as it stands.",
+    )
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The columns of the question."""
+        return (self.prompt,) if isinstance(self.prompt, str) else self.prompt
+
+    @property
+    def responses(self) -> tuple[str, ...]:
+        """The columns of the answer."""
+        return (self.response,) if isinstance(self.response, str) else self.response
+
+    @property
+    def mapped(self) -> tuple[str, ...]:
+        """Every column that is read, once."""
+        single = (self.source_id, self.label, self.created_at, self.status)
+        several = (*self.prompts, *self.responses, *self.names, *self.emails, *self.phones)
+        return tuple(dict.fromkeys(name for name in (*several, *single) if name))
 
 
 class Messages(Settings):

@@ -59,7 +59,7 @@ def _rows(file: InputFile, settings: Read) -> Iterator[Row]:
     layout = LAYOUTS[file.layout]
     places = layout.locate(file.names, file.path)
     found = table.records_of(objects(file), file.names, places.used()) if mappings else records(file)
-    return conversation_rows.table_rows(layout, found, places, file.names, settings)
+    return conversation_rows.table_rows(layout, found, places, settings)
 
 
 def _conversations(file: InputFile) -> Iterator[Told]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.errors import InputError
-from pipeline.read import table
 from pipeline.read.inputs.input_file import InputFile
 from pipeline.read.inputs.open_inputs import Span
 from pipeline.read.tables import json_documents, json_lines, parquet, workbook
@@ -41,5 +40,5 @@ def objects(file: InputFile) -> Iterator[Object]:
     if file.format == "jsonl":
         return json_lines.objects(file.uri, file.encoding, _span(file))
     columns = file.entry.columns if file.entry else None
-    wanted = list(file.names) if columns is None else table.mapped(columns)
+    wanted = file.names if columns is None else columns.mapped
     return parquet.objects(file.uri, file.span, wanted, None if columns is None else columns.created_at)

@@ -11,7 +11,7 @@ This module knows no product and no file.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -24,17 +24,15 @@ from pipeline.read.conversations.conversation import Conversation, Message, Side
 from pipeline.read.conversations.join import Told
 from pipeline.read.conversations.transcript import likely, split, spoken
 from pipeline.read.helpdesks.layout import RESOLVED, Columns, Layout
-from pipeline.read.rows import Row, parse_time, people
+from pipeline.read.rows import Row, number, parse_time, people
 from pipeline.read.tables.csvfile import Record
-from pipeline.read.text import Cleaned, clean
+from pipeline.read.text import Cleaned, clean, field_text, joined, summed, to_text
 from pipeline.read.text.markup import plain
-from pipeline.read.ticket import question
 from pipeline.read.ticket import rows as ticket_rows
 from pipeline.screen.quality import boilerplate
 
 DONE = RESOLVED | {"4", "5", "done", "complete", "completed", "archived", "fertig"}
 FORMS = ("%d/%b/%y %I:%M %p", "%d/%b/%y %H:%M", "%d/%b/%Y %H:%M", "%b %d, %Y, %I:%M:%S %p", "%Y-%m-%d %I:%M:%S %p")
-STAFF = re.compile(r"assignee|agent|responder|bearbeiter|zuständig|mitarbeiter", re.IGNORECASE)  # in a column's name
 HOLDING = re.compile(  # a whole answer that answers nothing yet
     r"(?:(?:hello|hi|hey|hallo|guten (?:tag|morgen|abend)|moin)\b"
     r"(?:(?-i: [A-ZÄÖÜ][\w.-]{0,20}){1,3}| \w{1,20})?[,.!]*\s*)?"
@@ -72,19 +70,16 @@ class Said:
         return self.cleaned.text
 
 
-def table_rows(
-    layout: Layout, records: Iterable[Record], columns: Columns, names: Sequence[str], settings: Read
-) -> Iterator[Row]:
+def table_rows(layout: Layout, records: Iterable[Record], columns: Columns, settings: Read) -> Iterator[Row]:
     """Makes a row of every record of a ticket table; one whose question is a chat's transcript is a conversation."""
-    staff = [at for at in (*columns.names, *columns.emails) if STAFF.search(names[at])]
-    others = [at for at in (*columns.names, *columns.emails) if at not in staff]
+    others = [at for at in (*columns.names, *columns.emails) if at not in columns.desk]
     asked = columns.at["description"]
     for line, fields in records:
         if fields is not None and asked is not None and likely(fields[asked], [fields[at] for at in others]):
             chat = Conversation(
                 opening=fields[asked],
                 customers=[fields[at] for at in others],
-                agents=[fields[at] for at in staff],
+                agents=[fields[at] for at in columns.desk],
                 names=[fields[at] for at in columns.names],
                 emails=[fields[at] for at in columns.emails],
                 phones=[fields[at] for at in columns.phones],
@@ -112,24 +107,31 @@ def row(line: int, conversation: Conversation, settings: Read) -> Row:
     sides = conversation.sides(settings.unmarked == "public")
     texts, speakers = _texts(conversation, _ordered(sides))
     said = _by_people(_cleaned(conversation, texts))
-    many = settings.conversations == "turns"
-    turns = ["\n\n".join(one.text for one in turn) for turn in (_turns(said) if many else _first(said))]
-    if turns and said[0].side == "customer" and not speakers:  # a chat's subject is made by the chat
-        turns[0] = question(plain(conversation.subject), turns[0])
+    turns = _turns(said) if settings.conversations == "turns" else _first(said)
+    # A chat's subject is made by the chat, and one above an agent's first words is not the customer's.
+    subject = [conversation.subject] if turns and said[0].side == "customer" and not speakers else []
+    whole = [
+        joined(*(to_text(text) for text in subject if not at), *(one.cleaned for one in turn))
+        for at, turn in enumerate(turns)
+    ]
+    prompt, response, *later = [*(one.text for one in whole), "", ""][: max(2, len(whole))]
     status = conversation.status.strip().casefold()
     times = (moment(value) for value in (conversation.created, *(message.time for message in conversation.messages)))
-    answered = len(turns) > 1
+    known = (conversation.names + speakers, conversation.emails, conversation.phones)
+    raw = [*subject, *(one.raw for turn in turns for one in turn)]
     return Row(
         line,
-        turns[0] if turns else "",
-        turns[1] if answered else "",
-        source_id=conversation.id,
-        label=plain(conversation.label) or None,
+        prompt,
+        response,
+        source_id=number(conversation.id),
+        label=field_text(conversation.label) or None,
         created_at=next(filter(None, times), None),
         resolved=status in DONE if status else None,
-        entities=people((*conversation.names, *speakers), tuple(conversation.emails), tuple(conversation.phones)),
-        later=tuple(turns[2:]),
-        refused="" if answered or len(sides) == len(conversation.messages) else "unmarked",
+        entities=people(*(tuple(map(field_text, values)) for values in known)),
+        characters=sum(map(len, raw)) + sum(one.added for one in whole),
+        removed=summed(*whole),
+        later=tuple(later),
+        refused="" if len(turns) > 1 or len(sides) == len(conversation.messages) else "unmarked",
     )
 
 

@@ -17,9 +17,7 @@ from pipeline.read.inputs.open_inputs import open_bytes
 from pipeline.read.mail.messages import Content, Envelope, content, lines_of, split
 from pipeline.read.mail.threads import exchanges
 from pipeline.read.rows import Row, people
-from pipeline.read.text.markup import plain, tidy
-from pipeline.read.text.quotes import answer_words, own_words
-from pipeline.read.ticket import question
+from pipeline.read.text import clean, joined, summed, to_text
 
 
 def _messages(file: InputFile) -> Iterator[tuple[InputFile, int, bytes]]:
@@ -29,10 +27,6 @@ def _messages(file: InputFile) -> Iterator[tuple[InputFile, int, bytes]]:
             lines = lines_of(stream)
             for number, raw in enumerate(split(lines, mbox=".mbox" in part.path.lower()), 1):
                 yield part, number, raw
-
-
-def _words(mail: Content) -> str:
-    return plain(mail.text) if mail.is_html else tidy(mail.text)
 
 
 def rows(file: InputFile, settings: Mail) -> Iterator[Row]:
@@ -55,10 +49,13 @@ def rows(file: InputFile, settings: Mail) -> Iterator[Row]:
             answered = texts.pop(thread.answer) if thread.answer is not None else None
             path, number = places[needed[0]]
             both = [mail for mail in (asked, answered) if mail is not None]
+            before = (asked.subject, asked.text) if asked else ()
+            prompt = joined(*((to_text(asked.subject), clean(asked.text, "customer", before[:1])) if asked else ()))
+            response = joined(*((clean(answered.text, "agent", before),) if answered else ()))
             yield Row(
                 number,
-                question(asked.subject, own_words(_words(asked))) if asked else "",
-                answer_words(_words(answered)) if answered else "",
+                prompt.text,
+                response.text,
                 source_id=mails[needed[0]].id.strip("<>"),
                 created_at=mails[needed[0]].time,
                 entities=people(
@@ -66,5 +63,7 @@ def rows(file: InputFile, settings: Mail) -> Iterator[Row]:
                     tuple(address for mail in both for address in mail.addresses),
                     (),
                 ),
+                characters=sum(map(len, before)) + (len(answered.text) if answered else 0) + prompt.added,
+                removed=summed(prompt, response),
                 path=path,
             )

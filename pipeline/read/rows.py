@@ -11,8 +11,8 @@ This module does not read files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -22,9 +22,11 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline import schema
+from pipeline.errors import IntegrityError
 
 NOBODY = frozenset({"", "-", "--", "none", "null", "n/a", "no agent", "unassigned", "unknown", "kein agent"})
 DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:,?\s+(\d{1,2}):(\d{2})(?::(\d{2}))?)?(?: Uhr)?")
+FLOAT = re.compile(r"(\d+)\.?(\d+)?(?:[eE]\+?(\d{1,2}))?")
 PART_ROWS = 2_000  # of a table: seconds of work for every stage, and a million rows are 500 files
 PART_TEXT = 16 << 20  # characters after which a table is full whatever its number of rows
 
@@ -46,6 +48,8 @@ class Row:
     readable: bool = True
     refused: str = ""
     path: str = ""  # of the file that the row is from, where several are read together
+    characters: int | None = None  # of its texts as they were read; None: as many as it has, nothing was removed
+    removed: Mapping[str, int] = field(default_factory=dict)  # of them, by kind (`text.clean.KINDS`)
     later: tuple[str, ...] = ()  # the turns after the answer: customer, agent, customer, agent ...; none is empty
 
 
@@ -82,6 +86,17 @@ def parse_time(text: str) -> datetime | None:
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except OverflowError:
         return None
+
+
+def number(text: str) -> str:
+    """Returns a ticket's number; one that a tool has made a float keeps its digits: `20000010.0` is `20000010`."""
+    text = text.strip()
+    if text.isdigit() or not (match := FLOAT.fullmatch(text)):
+        return text
+    whole, rest, power = match[1], match[2] or "", int(match[3] or 0)
+    digits = whole + (rest if power else rest.rstrip("0"))
+    missing = len(whole) + power - len(digits)
+    return digits if missing == 0 else text  # else no whole number, or digits are lost: `1.23457E+14`
 
 
 @lru_cache(maxsize=1 << 12)  # agents and regular customers come again and again
@@ -132,6 +147,24 @@ def _entities(rows: Sequence[Row]) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, values, type=schema.WORKING.field("entities").type)
 
 
+def _read_characters(row: Row, path: str) -> int:
+    """Returns how many characters a row was read from; raises `IntegrityError` unless each is kept or counted."""
+    accounted = len(row.prompt) + len(row.response) + sum(map(len, row.later)) + sum(row.removed.values())
+    if row.characters not in (None, accounted):
+        raise IntegrityError(
+            f"{row.path or path}:{row.line}: {row.characters:,} characters read, {accounted:,} kept or removed"
+        )
+    return accounted
+
+
+def _removed(rows: Sequence[Row]) -> pa.Array:
+    kinds = pa.array([kind for row in rows for kind in row.removed], pa.string())
+    counts = pa.array([count for row in rows for count in row.removed.values()], pa.int64())
+    offsets = pa.array([0, *accumulate(len(row.removed) for row in rows)], pa.int32())
+    values = pa.StructArray.from_arrays([kinds, counts], fields=list(schema.REMOVED))
+    return pa.ListArray.from_arrays(offsets, values, type=schema.WORKING.field("removed").type)
+
+
 def _table(rows: list[Row], source: str, path: str) -> pa.Table:
     """Returns rows as a WORKING table, column by column."""
     reasons = []
@@ -165,15 +198,17 @@ def _table(rows: list[Row], source: str, path: str) -> pa.Table:
         "resolved": [row.resolved for row in rows],
         "entities": _entities(rows),
         "pii": pa.ListArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), count + 1), pa.array([], pa.string())),
+        "characters": [_read_characters(row, path) for row in rows],
+        "removed": _removed(rows),
         "stage": ["read" if reason else None for reason in reasons],
         "reason": [reason or None for reason in reasons],
     }
     arrays = []
-    for field in schema.WORKING:
-        values = columns.get(field.name)
+    for column in schema.WORKING:
+        values = columns.get(column.name)
         if values is None:
-            values = pa.nulls(count, field.type)
-        arrays.append(values if isinstance(values, pa.Array) else pa.array(values, field.type))
+            values = pa.nulls(count, column.type)
+        arrays.append(values if isinstance(values, pa.Array) else pa.array(values, column.type))
     return pa.table(arrays, schema.WORKING)
 
 

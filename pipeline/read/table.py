@@ -1,8 +1,9 @@
 """Tables with a column map, whatever they are written in.
 
 Output contract: `check` raises `InputError` when a map names columns that a table has not, `check_values` when one
-holds lists or objects; the row functions yield a `Row` per record, streaming, text as it stands (no clean-up). A number
-or a date becomes `str(value)`, none the empty text; a row with a list or an object where a text belongs is damaged.
+holds lists or objects; the row functions yield a `Row` per record, streaming, its text cleaned unless the map says
+otherwise. A number or a date becomes `str(value)`, none and NaN the empty text; a row with a list or an object where a
+text belongs is damaged.
 This module does not decide which map belongs to which file, and opens none.
 """
 
@@ -17,10 +18,12 @@ from pipeline.config import Columns
 from pipeline.errors import InputError
 from pipeline.read.conversations.document import ShapeError, decoded, record
 from pipeline.read.helpdesks.layout import RESOLVED
-from pipeline.read.rows import Row, parse_time, people
+from pipeline.read.rows import Row, number, parse_time, people
 from pipeline.read.tables.csvfile import Record
 from pipeline.read.tables.json_lines import Object
+from pipeline.read.text import Cleaned, as_it_is, clean, field_text, joined, summed
 
+NAN = frozenset({"nan", "NaN"})  # as a cell of its own
 MESSAGES = "{match: FILE, messages: {path: LIST OF MESSAGES, body: TEXT, author: ROLE, public: FLAG}}"
 
 
@@ -30,23 +33,16 @@ def listing(names: Sequence[str], most: int = 40) -> str:
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def mapped(columns: Columns) -> list[str]:
-    """Returns the names of the columns that a map names."""
-    single = (columns.prompt, columns.response, columns.source_id, columns.label, columns.created_at, columns.status)
-    return [*dict.fromkeys([name for name in single if name] + [*columns.names, *columns.emails, *columns.phones])]
-
-
 def check(columns: Columns, names: Sequence[str], path: str) -> None:
     """Raises `InputError` when a mapped column is not in the file, or is there twice."""
-    wanted = mapped(columns)
-    missing = [name for name in wanted if name not in names]
+    missing = [name for name in columns.mapped if name not in names]
     if missing:
         hints = []
         for name in missing:
             close = difflib.get_close_matches(name, names, n=1)
             hints.append(f"`{name}`" + (f" (did you mean `{close[0]}`?)" if close else ""))
         raise InputError(f"{path} has no column {', '.join(hints)}; its columns are {listing(names)}")
-    if twice := [name for name in wanted if names.count(name) > 1]:
+    if twice := [name for name in columns.mapped if names.count(name) > 1]:
         raise InputError(f"{path} has two columns called {listing(twice)}; rename the one that is not meant")
 
 
@@ -81,11 +77,29 @@ def named(records: Iterable[Record], names: Sequence[str]) -> Iterator[tuple[int
 
 
 def _text(value: Any) -> str:
+    """Returns a value as text. NaN is how Python writes that there is none; a number that a tool has made a float
+    because some cells are empty keeps its digits."""
     if isinstance(value, (list, tuple, dict)):
         raise ShapeError("a list or an object where a text belongs")
+    if isinstance(value, str):
+        return "" if value in NAN else value
+    if value is None or value != value:
+        return ""
     if isinstance(value, bytes):  # Parquet's text without a sign that it is text
         return value.decode("utf-8", "undefined")
-    return "" if value is None else value if isinstance(value, str) else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _question(texts: Sequence[str], columns: Columns) -> Cleaned:
+    if not columns.clean:
+        return joined(*map(as_it_is, texts))
+    return joined(*(clean(text, "customer", texts[:at]) for at, text in enumerate(texts)))
+
+
+def _answer(texts: Sequence[str], asked: Sequence[str], columns: Columns) -> Cleaned:
+    if not columns.clean:
+        return joined(*map(as_it_is, texts))
+    return joined(*(clean(text, "agent", [*asked, *texts[:at]]) for at, text in enumerate(texts)))
 
 
 def _mapped(line: int, get: Callable[[str], Any], columns: Columns) -> Row:
@@ -101,18 +115,25 @@ def _row(line: int, get: Callable[[str], Any], columns: Columns) -> Row:
     def text(name: str | None) -> str:
         return _text(get(name)) if name else ""
 
+    def short(name: str | None) -> str:
+        return field_text(text(name))
+
     created = get(columns.created_at) if columns.created_at else None
     status = text(columns.status).strip().casefold()
     known = (columns.names, columns.emails, columns.phones)
+    asked, answered = [text(name) for name in columns.prompts], [text(name) for name in columns.responses]
+    prompt, response = _question(asked, columns), _answer(answered, asked, columns)
     return Row(
         line,
-        text(columns.prompt).strip(),
-        text(columns.response).strip(),
-        source_id=text(columns.source_id).strip(),
-        label=text(columns.label).strip() or None,
+        prompt.text,
+        response.text,
+        source_id=number(text(columns.source_id)),
+        label=short(columns.label) or None,
         created_at=parse_time(created.isoformat() if isinstance(created, datetime) else _text(created)),
         resolved=status in RESOLVED if columns.status else None,
-        entities=people(*(tuple([_text(get(name)) for name in names]) for names in known)),
+        entities=people(*(tuple([short(name) for name in names]) for names in known)),
+        characters=sum(map(len, asked)) + sum(map(len, answered)) + prompt.added + response.added,
+        removed=summed(prompt, response),
     )
 
 

@@ -58,7 +58,7 @@ def _checked(file: InputFile) -> InputFile:
     if file.entry is not None and file.entry.messages is not None:
         mapped.check(file.entry.messages, sample, file.path)
     elif columns is not None:
-        table.check_values(table.mapped(columns), sample, file.path)
+        table.check_values(columns.mapped, sample, file.path)
     elif file.layout in layouts.LAYOUTS:
         places = layouts.LAYOUTS[file.layout].locate(file.names, file.path)
         table.check_values([file.names[at] for at in places.at.values() if at is not None], sample, file.path)

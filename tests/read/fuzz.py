@@ -38,12 +38,12 @@ from pipeline.read.helpdesks.layout import Layout
 from pipeline.read.layouts import LAYOUTS
 from pipeline.read.rows import PART_ROWS
 from pipeline.read.tables.csvfile import read_header
-from pipeline.read.text.markup import plain
-from pipeline.read.text.quotes import answer_words, own_words
-from pipeline.read.ticket import question
+from pipeline.read.text import clean, joined, to_text
 from tests.read.reference import csv_records, json_records
 
-MAPPED = Columns(prompt="question", response="answer", source_id="key", label="topic", created_at="at", names=("who",))
+MAPPED = Columns(
+    prompt="question", response="answer", source_id="key", label="topic", created_at="at", names=("who",), clean=False
+)
 SETTINGS = Read(
     tables=(TableSource(match="mapped*", columns=MAPPED),),
     markdown=Markdown(questions=("Question",), answers=("Answer",)),
@@ -265,7 +265,9 @@ def _sound(value: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return "" if value is None else str(value)
+    if value is None or value in ("nan", "NaN") or value != value:
+        return ""
+    return f"{value:.0f}" if isinstance(value, float) and value % 1 == 0 else str(value)
 
 
 def _cell(scalar: pa.Scalar) -> str | None:
@@ -284,10 +286,11 @@ def _layout_row(layout: Layout, names: Sequence[str], fields: Sequence[str]) -> 
 
     def value(role: str) -> str:
         place = at[role]
-        return "" if place is None else fields[place].strip()
+        return "" if place is None else fields[place]
 
-    asked = question(plain(value("subject")), own_words(plain(value("description"))))
-    return asked, answer_words(plain(value("answer")))
+    subject, description = value("subject"), value("description")
+    asked = joined(to_text(subject), clean(description, "customer", (subject,)))
+    return asked.text, clean(value("answer"), "agent", (subject, description)).text
 
 
 def expected(file: InputFile, content: bytes) -> list[tuple[int, tuple[str, str] | None]] | None:
@@ -321,7 +324,7 @@ def expected(file: InputFile, content: bytes) -> list[tuple[int, tuple[str, str]
             wanted.append((line, None))
         elif file.entry is not None:
             both = (fields[header.names.index("question")], fields[header.names.index("answer")])
-            wanted.append((line, (both[0].strip(), both[1].strip())))
+            wanted.append((line, (_shown(both[0]).strip(), _shown(both[1]).strip())))
         else:
             wanted.append((line, _layout_row(LAYOUTS[file.layout], header.names, fields)))
     return wanted

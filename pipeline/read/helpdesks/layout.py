@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pipeline.errors import InputError
 
 RESOLVED = frozenset({"solved", "closed", "resolved", "gelöst", "geschlossen", "erledigt"})
+DESK = ("assignee", "agent", "responder")  # how names of columns begin that hold the help desk's people
 ROLES = ("id", "subject", "description", "answer", "label", "status", "created")
 
 
@@ -31,6 +32,7 @@ class Columns:
     names: tuple[int, ...]
     emails: tuple[int, ...]
     phones: tuple[int, ...]
+    desk: tuple[int, ...]  # of names and emails those of the help desk's people
 
     def used(self) -> frozenset[int]:
         """Returns the positions of all columns that are read."""
@@ -75,5 +77,9 @@ class Layout:
                 f"{known}). {self.product}'s plain CSV export holds no conversations: add the column to the export, or "
                 "name the columns in curate.read.tables"
             )
-        several = (self.names, self.emails, self.phones)
-        return Columns(at, *(tuple(i for i, name in enumerate(folded) if name in known) for known in several))
+        names, emails, phones = (
+            tuple(i for i, name in enumerate(folded) if name in known)
+            for known in (self.names, self.emails, self.phones)
+        )
+        desk = tuple(i for i in (*names, *emails) if folded[i].startswith(DESK))
+        return Columns(at, names, emails, phones, desk)

@@ -8,6 +8,6 @@ This package reads no files and knows no table.
 
 from __future__ import annotations
 
-from pipeline.read.text.clean import Cleaned, Side, clean
+from pipeline.read.text.clean import Cleaned, Side, as_it_is, clean, field_text, joined, summed, to_text
 
-__all__ = ["Cleaned", "Side", "clean"]
+__all__ = ["Cleaned", "Side", "as_it_is", "clean", "field_text", "joined", "summed", "to_text"]
