@@ -8,7 +8,6 @@ This module does not know who is a customer.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import re
 from collections.abc import Iterable, Iterator
@@ -148,14 +147,11 @@ def _parts(message: Message) -> Iterator[Message]:
 def _body(part: Message) -> str:
     payload = part.get_payload(decode=True)
     data = payload if isinstance(payload, bytes) else b""
-    charset = str(part.get_content_charset() or "")
     try:
-        codecs.lookup(charset)
-        b"".decode(charset)
-    except (LookupError, ValueError):
-        charset = ""
-    if charset in ("", "us-ascii", "ascii"):
+        charset = part.get_content_charset() or "ascii"
+        text = data.decode("" if charset in ("ascii", "us-ascii") else charset, "undefined")
+    except (LookupError, ValueError):  # none is named, or none that Python knows
         detector = Detector()
         detector.add(data)
-        charset = detector.encoding()
-    return data.decode(charset, "undefined").replace("\r\n", "\n")
+        text = data.decode(detector.encoding(), "undefined")
+    return text.replace("\r\n", "\n")
