@@ -147,11 +147,15 @@ def _parts(message: Message) -> Iterator[Message]:
 def _body(part: Message) -> str:
     payload = part.get_payload(decode=True)
     data = payload if isinstance(payload, bytes) else b""
+    charset = str(part.get_content_charset("ascii"))
     try:
-        charset = part.get_content_charset() or "ascii"
-        text = data.decode("" if charset in ("ascii", "us-ascii") else charset, "undefined")
-    except (LookupError, ValueError):  # none is named, or none that Python knows
-        detector = Detector()
-        detector.add(data)
-        text = data.decode(detector.encoding(), "undefined")
+        text = _detected(data) if charset in ("ascii", "us-ascii") else data.decode(charset, "undefined")
+    except (LookupError, ValueError):  # Python does not know it
+        text = _detected(data)
     return text.replace("\r\n", "\n")
+
+
+def _detected(data: bytes) -> str:
+    detector = Detector()
+    detector.add(data)
+    return data.decode(detector.encoding(), "undefined")

@@ -48,13 +48,13 @@ def mbox(*mails: EmailMessage) -> bytes:
 
 def asked(number: int, **more: Any) -> EmailMessage:
     return mail(
-        f"Anna Schmidt <anna{number}@example.org>", SUPPORT, f"How do I block card {number}?", f"q{number}", **more
+        f"Anna Schmidt <anna@c{number}.example>", SUPPORT, f"How do I block card {number}?", f"q{number}", **more
     )
 
 
 def answered(number: int, **more: Any) -> EmailMessage:
     text = f"In the app, as number {number}.\n\nOn Mon, 5 Jan 2026 at 09:00, Anna wrote:\n> How do I block it?\n"
-    return mail(SUPPORT, f"anna{number}@example.org", text, f"a{number}", f"q{number}", 10, "Re: Card", **more)
+    return mail(SUPPORT, f"anna@c{number}.example", text, f"a{number}", f"q{number}", 10, "Re: Card", **more)
 
 
 def pairs(rows: list[dict[str, Any]]) -> list[tuple[str, str, str | None]]:
@@ -77,7 +77,7 @@ def test_a_question_and_its_answer(tmp_path: Path, read_rows: Any) -> None:
     assert {(one["type"], one["text"]) for one in rows[1]["entities"]} == {
         ("NAME", "Anna Schmidt"),
         ("NAME", "Support"),
-        ("EMAIL", "anna1@example.org"),
+        ("EMAIL", "anna@c1.example"),
         ("EMAIL", "support@acme.example"),
     }
 
@@ -109,9 +109,9 @@ def test_a_mail_alone_is_a_reject_that_says_so(tmp_path: Path, read_rows: Any) -
 
 
 def test_receipts_are_no_answers_and_chains_are_one_thread(tmp_path: Path, read_rows: Any) -> None:
-    receipt = mail(SUPPORT, "anna1@example.org", "We have got your mail.", "r", "q1", 9, Auto_Submitted="auto-replied")
+    receipt = mail(SUPPORT, "anna@c1.example", "We have got your mail.", "r", "q1", 9, Auto_Submitted="auto-replied")
     again = mail(
-        "anna1@example.org", SUPPORT, "Thanks!", "q1b", hour=11, References="<q1@mail.example> <a1@mail.example>"
+        "anna@c1.example", SUPPORT, "Thanks!", "q1b", hour=11, References="<q1@mail.example> <a1@mail.example>"
     )
     (tmp_path / "in.mbox").write_bytes(mbox(again, receipt, answered(1), asked(1)))
     assert pairs(read_rows(tmp_path)) == [("Card\n\nHow do I block card 1?", "In the app, as number 1.", None)]
