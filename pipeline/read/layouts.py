@@ -41,6 +41,10 @@ def recognise(path: str, names: Sequence[str], objects: bool, entry: TableSource
     if LAYOUTS[likeliest].score(names) >= SURE:
         LAYOUTS[likeliest].locate(names, path)
         return likeliest
+    for name, layout in LAYOUTS.items():
+        if layout.fits(names):
+            layout.locate(names, path)
+            return name
     what = (
         "a table that no entry in curate.read.tables matches" if objects else "neither a Zendesk nor a Freshdesk export"
     )
