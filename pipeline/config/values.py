@@ -75,9 +75,9 @@ def _compiles(value: str) -> str:
 def _decodes(name: str) -> str:
     """Refuses what is no encoding of texts that Python knows."""
     try:
-        b"".decode(name)
+        "a".encode(name)
         codecs.getincrementaldecoder(name)
-    except LookupError as error:
+    except (LookupError, ValueError) as error:
         raise ValueError(
             "not an encoding that Python knows; cp1250, cp1252, mac_roman and utf-16-le are some"
         ) from error

@@ -23,7 +23,8 @@ from pipeline.config import Read
 from pipeline.read.conversations.conversation import Conversation, Message, Side
 from pipeline.read.conversations.join import Told
 from pipeline.read.conversations.transcript import likely, split, spoken
-from pipeline.read.helpdesks.layout import RESOLVED, Columns, Layout
+from pipeline.read.helpdesks.layout import Columns, Layout
+from pipeline.read.helpdesks.translations import RESOLVED
 from pipeline.read.rows import Row, number, parse_time, people
 from pipeline.read.tables.csvfile import Record
 from pipeline.read.text import Cleaned, clean, field_text, joined, summed, to_text

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from pipeline.config import Read, TableSource
+from pipeline.config import Read
 from pipeline.errors import InputError
 from pipeline.read import layouts, table_files
 from pipeline.read.inputs import archives, left_out
@@ -74,7 +74,7 @@ def _source(found: Found, format_: Format) -> str:
     return first if slash or alone else NOTION_ID.sub("", _name(found.root))
 
 
-def _format(found: Found, entry: TableSource | None) -> Format:
+def _format(found: Found) -> Format:
     """Returns how to read a file: by its name, or by its first bytes where they tell otherwise."""
     format_ = SUFFIXES.get(found.suffix)
     if found.office or found.head.startswith(archives.OLD_OFFICE):
@@ -87,7 +87,7 @@ def _format(found: Found, entry: TableSource | None) -> Format:
             raise InputError(f"{found.path} is no workbook but HTML or XML: open it in Excel and save it as .xlsx")
         return "csv"
     if format_ is None:
-        return "json" if entry is None and start in (b"{", b"[") else "csv"
+        return "json" if start in (b"{", b"[") else "csv"
     return format_
 
 
@@ -103,7 +103,7 @@ def _files(found: Found, settings: Read) -> Iterator[InputFile | LeftOut]:
     if entry is None and (why := left_out.part_of_export(found.path)):
         yield LeftOut(found.path, why)
         return
-    format_ = _format(found, entry)
+    format_ = _format(found)
     facts = examine(found, (entry.encoding if entry else None) or settings.encoding)
     file = InputFile(
         _source(found, format_), format_, found.uri, found.path, facts.size, facts.digest, facts.encoding, entry=entry

@@ -20,7 +20,7 @@ from pipeline.config import Markdown
 from pipeline.read.inputs.open_inputs import UNDEFINED
 from pipeline.read.markdown import NOTION_ID, Page, Section, page_rows
 from pipeline.read.rows import Row
-from pipeline.read.text.markup import plain
+from pipeline.read.text.markup import TAG, plain
 
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
 UNSEEN = frozenset({"script", "style", "noscript", "template", "iframe", "svg", "object"}) | frozenset(
@@ -49,28 +49,28 @@ class _Collector:
         self._starts: list[tuple[int, str, int]] = []  # depth, region, first part
         self._hidden = 0  # depth of the element that is left out
         self._holding: list[str] | None = None  # text of the heading or code block
-        self._naming = ""
+        self._naming, self._named = "", 0  # what text is collected for, since which depth
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         self._open.append(tag)
         depth = len(self._open)
         if depth > DEEPEST:
             raise RecursionError
-        name = attributes.get("id", "") if tag != "title" else "title"
-        name = "page-metadata" if "page-metadata" in attributes.get("class", "") else name
-        if name in ("title", "title-text", "page-metadata"):
-            self._naming = name
-            self.named.setdefault(name, "")
+        name, classes = (attributes.get("id", ""), attributes.get("class", "")) if attributes else ("", "")
+        if tag == "title" or name == "title-text" or "page-metadata" in classes:
+            self._naming = "title" if tag == "title" else "title-text" if name == "title-text" else "page-metadata"
+            self.named.setdefault(self._naming, "")
+            self._named = depth
         if self._hidden:
             return
-        if tag in UNSEEN or tag == "head" or "toc-macro" in attributes.get("class", ""):
+        if tag in UNSEEN or tag == "head" or "toc-macro" in classes:
             self._hidden = depth
         elif self._holding is not None:
             self._holding.append("\n" if tag == "br" else " " if tag == "img" else "")
         elif tag in HEADINGS or tag == "pre":
             self._holding = []
         else:
-            region = "content" if attributes.get("id") == "main-content" else tag
+            region = "content" if name == "main-content" else tag
             if region in ("content", "main", "article"):
                 self._starts.append((depth, region, len(self.parts)))
             if tag not in ("html", "body"):
@@ -79,8 +79,8 @@ class _Collector:
     def end(self, tag: str) -> None:
         depth = len(self._open)
         self._open.pop()
-        if tag in ("title", "span", "div", "h1"):
-            self._naming = ""
+        if depth == self._named:
+            self._naming, self._named = "", 0
         if self._hidden:
             self._hidden = 0 if depth == self._hidden else self._hidden
         elif self._holding is not None:
@@ -119,6 +119,7 @@ class _Collector:
 
 def _collect(text: str) -> _Collector:
     parser = etree.HTMLParser(target=_Collector(), remove_comments=True, remove_pis=True)
+    parser.feed("<html>")  # a page without an element would be an error
     for at in range(0, len(text), PIECE):
         parser.feed(text[at : at + PIECE])
     collected: _Collector = parser.close()
@@ -135,18 +136,20 @@ def _title(page: _Collector, name: str) -> str:
 
 def parse(text: str, name: str) -> Page:
     """Parses a page; `name` (of its file, without suffix) is the title of one that gives none."""
+    marked = TAG.search(text) is not None
     try:
-        page = _collect(DECLARATION.sub("", text, count=1))
+        page = _collect(DECLARATION.sub("", text, count=1) if marked else "")
+        pieces = MARK.split(plain(page.main() if marked else text))
     except RecursionError:
-        return Page(name, None, None, (Section(0, name, 1, (name,), body=plain(text)),))
-    pieces = MARK.split(plain(page.main()))
+        page, pieces = _Collector(), [plain(text)]
     title, own = _title(page, name), "title-text" in page.named
     sections = [Section(0, title, 1, (title,), body=pieces[0])]
     above: list[tuple[int, str]] = []
     for number, after in zip(pieces[1::2], pieces[2::2], strict=True):
         level, held = page.held[int(number)]
         if level == 0:
-            sections[-1].body += f"\n\n```\n{held.strip(chr(10)).rstrip()}\n```\n\n{after}"
+            code = held.strip("\n").rstrip()
+            sections[-1].body = f"{sections[-1].body.rstrip()}\n\n```\n{code}\n```\n\n{after.lstrip()}"
             continue
         heading = " ".join(held.split())
         if level == 1 and len(sections) == 1 and not own:

@@ -57,8 +57,13 @@ def recognise(path: str, names: Sequence[str], objects: bool, entry: TableSource
         return "" if entry.messages is None else MAPPED
     talks = products.recognise(names)
     likeliest = max(LAYOUTS, key=lambda name: LAYOUTS[name].score(names))
-    if LAYOUTS[likeliest].score(names) < SURE or (talks is not None and talks.messages and objects):
-        likeliest = ""
+    if LAYOUTS[likeliest].score(names) < SURE:
+        likeliest = next((name for name, layout in LAYOUTS.items() if layout.fits(names)), "")
+        surely = False
+    else:
+        surely = not objects
+    if talks is not None and talks.messages and not surely:
+        likeliest = ""  # a Jira issue has a `Resolution`, too, and it is no answer
     try:
         if likeliest:
             LAYOUTS[likeliest].locate(names, path)

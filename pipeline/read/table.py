@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.config import Columns
 from pipeline.errors import InputError
 from pipeline.read.conversations.document import ShapeError, decoded, record
-from pipeline.read.helpdesks.layout import RESOLVED
+from pipeline.read.helpdesks.translations import RESOLVED
 from pipeline.read.rows import Row, number, parse_time, people
 from pipeline.read.tables.csvfile import Record
 from pipeline.read.tables.json_lines import Object

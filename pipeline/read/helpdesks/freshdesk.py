@@ -7,7 +7,8 @@ the API, whose statuses are numbers (4 resolved, 5 closed).
 
 from __future__ import annotations
 
-from pipeline.read.helpdesks.layout import RESOLVED, Layout
+from pipeline.read.helpdesks.layout import Layout
+from pipeline.read.helpdesks.translations import RESOLVED
 
 LAYOUT = Layout(
     product="Freshdesk",

@@ -12,9 +12,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
+from pipeline.read.helpdesks.translations import RESOLVED, TERMS
 
-RESOLVED = frozenset({"solved", "closed", "resolved", "gelöst", "geschlossen", "erledigt"})
-DESK = ("assignee", "agent", "responder")  # how names of columns begin that hold the help desk's people
+DESK = (
+    "assignee",
+    "agent",
+    "responder",
+    "bearbeiter",
+    "mitarbeiter",
+    "zugewiesen",
+    "zuständig",
+    "assigné",
+    "asignado",
+    "assegnatario",
+    "toegewezen",
+    "atribuído",
+    "przypisany",
+)  # fmt: skip; how names of columns begin that hold the help desk's people
+MORE = frozenset({"id", "label", "status", "created", "names", "emails", "phones"})
+ENOUGH = 3  # of them
 ROLES = ("id", "subject", "description", "answer", "label", "status", "created")
 
 
@@ -56,12 +72,23 @@ class Layout:
         """Returns how many columns only this product has; two or more identify an export."""
         return len(self.signs & {simple(name) for name in header})
 
+    def names_of(self, role: str) -> tuple[str, ...]:
+        """Returns the names of a role, those of other languages last."""
+        several = {"names": self.names, "emails": self.emails, "phones": self.phones}
+        return (*several.get(role, self.roles.get(role, ())), *TERMS[role])
+
+    def fits(self, header: Sequence[str]) -> bool:
+        """Tells whether a table is one of tickets, whoever wrote it: it has a question, an answer and three more."""
+        folded = {simple(name) for name in header}
+        found = {role for role in TERMS if not folded.isdisjoint(self.names_of(role))}
+        return "answer" in found and bool(found & {"subject", "description"}) and len(found & MORE) >= ENOUGH
+
     def locate(self, header: Sequence[str], path: str) -> Columns:
         """Returns where the columns are; raises `InputError` when question or answer is missing or there twice."""
         folded = [simple(name) for name in header]
 
         def find(role: str) -> int | None:
-            for name in self.roles[role]:
+            for name in self.names_of(role):
                 if folded.count(name) > 1:
                     raise InputError(f"{path}: two columns are called `{name}`; rename the one that is not meant")
                 if name in folded:
@@ -74,12 +101,12 @@ class Layout:
             known = ", ".join(f"`{name}`" for name in self.roles[role])
             raise InputError(
                 f"{path} is a {self.product} export without a column for the {what} (known names, in any case: "
-                f"{known}). {self.product}'s plain CSV export holds no conversations: add the column to the export, or "
-                "name the columns in curate.read.tables"
+                f"{known}, and those of other languages). {self.product}'s plain CSV export holds no conversations: "
+                "add the column to the export, or name the columns in curate.read.tables"
             )
         names, emails, phones = (
-            tuple(i for i, name in enumerate(folded) if name in known)
-            for known in (self.names, self.emails, self.phones)
+            tuple(i for i, name in enumerate(folded) if name in self.names_of(role))
+            for role in ("names", "emails", "phones")
         )
         desk = tuple(i for i in (*names, *emails) if folded[i].startswith(DESK))
         return Columns(at, names, emails, phones, desk)

@@ -9,6 +9,7 @@ This module opens no files: it gets streams.
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -48,7 +49,10 @@ class BrokenError(Exception):
     """What is wrong with an archive, as the end of a sentence that begins with its name."""
 
 
-BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, NotImplementedError)
+BROKEN = (
+    *(OSError, EOFError, zlib.error, zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, NotImplementedError),
+    *(ValueError, KeyError, OverflowError, struct.error),  # of a directory that lies
+)
 """What the libraries raise for archives that are damaged, encrypted or of an unknown kind."""
 
 
@@ -113,9 +117,14 @@ def entries(archive: zipfile.ZipFile) -> Iterator[str]:
     if len(infos) > MOST:
         raise BrokenError(f"holds more than {MOST:,} files: give it unpacked")
     for name in dict.fromkeys(info.filename for info in infos if not info.is_dir()):
-        parts = name.replace("\\", "/").split("/")
+        parts = path_in(name).split("/")
         if parts[0] != "__MACOSX" and not any(part.startswith(".") for part in parts):
             yield name
+
+
+def path_in(name: str) -> str:
+    """Returns the path of a file in an archive below the archive, wherever its name leads."""
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
 
 
 def unpack(stream: Any, kind: Literal["gzip", "zstd"]) -> io.RawIOBase:

@@ -132,7 +132,7 @@ def _stamp(uri: str) -> tuple[int, int]:
 
 @lru_cache(maxsize=4)  # opening one means reading the names of all that is in it
 def _archive(uri: str, stamp: tuple[int, int]) -> zipfile.ZipFile:
-    return archives.open_zip(open_random(uri))
+    return archives.open_zip(_seekable(uri))
 
 
 def archive(uri: str) -> zipfile.ZipFile:
@@ -143,15 +143,51 @@ def archive(uri: str) -> zipfile.ZipFile:
         raise InputError(f"{uri} {archives.explain(error)}") from error
 
 
+def _seekable(uri: str) -> Any:
+    file = open_random(uri)
+    return file if isinstance(file, io.BufferedReader) else io.BufferedReader(_Random(file), BLOCK)
+
+
 def _open_member(uri: Member) -> Any:
     if uri.kind == "zip":
         return archive(uri.container).open(uri.name)
     return archives.unpack(_open_raw(uri.container), uri.kind)
 
 
+class _Random(io.RawIOBase):
+    """A file to read anywhere, closed with the last reference to it; errors are those of Python's own files."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return int(self._file.seek(offset, whence))
+        except ValueError as error:  # pyarrow's, before the start of a file
+            raise OSError(str(error)) from error
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 def _spooled(uri: Member) -> Any:
     """Returns a member's bytes as a file to read anywhere; large ones are in a file without a name."""
-    spool = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - the caller closes it
+    spool = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed by `_Random`
     with open_bytes(uri) as stream:
         shutil.copyfileobj(stream, spool, BLOCK)
     spool.seek(0)
@@ -183,7 +219,7 @@ def open_bytes(uri: str, start: int = 0, end: int | None = None) -> BinaryIO:
 def open_random(uri: str) -> Any:
     """Opens a file for reading anywhere (a pyarrow file, or one of Python's)."""
     if isinstance(uri, Member):
-        return _spooled(uri)
+        return io.BufferedReader(_Random(_spooled(uri)), BLOCK)
     files, path = locate(uri)
     try:
         return files.open_input_file(path)

@@ -166,7 +166,7 @@ def _unzip(
         yield LeftOut(found.path, left_out.EMPTY_ARCHIVE)
     inside = str(PurePosixPath(found.name).with_suffix("")) if found.suffix == ".zip" else found.name
     for name in names:
-        path = _fit(name.replace("\\", "/").strip("/"), found.path)
+        path = _fit(archives.path_in(name), found.path)
         member = Found(
             found.root, Member(found.uri, "zip", name), f"{found.path}/{path}", f"{inside}/{path}", True,
             budget=found.budget,

@@ -8,7 +8,6 @@ This module does not know who is a customer.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import re
 from collections.abc import Iterable, Iterator
@@ -148,14 +147,15 @@ def _parts(message: Message) -> Iterator[Message]:
 def _body(part: Message) -> str:
     payload = part.get_payload(decode=True)
     data = payload if isinstance(payload, bytes) else b""
-    charset = str(part.get_content_charset() or "")
+    charset = str(part.get_content_charset("ascii"))
     try:
-        codecs.lookup(charset)
-        b"".decode(charset)
-    except (LookupError, ValueError):
-        charset = ""
-    if charset in ("", "us-ascii", "ascii"):
-        detector = Detector()
-        detector.add(data)
-        charset = detector.encoding()
-    return data.decode(charset, "undefined").replace("\r\n", "\n")
+        text = _detected(data) if charset in ("ascii", "us-ascii") else data.decode(charset, "undefined")
+    except (LookupError, ValueError):  # Python does not know it
+        text = _detected(data)
+    return text.replace("\r\n", "\n")
+
+
+def _detected(data: bytes) -> str:
+    detector = Detector()
+    detector.add(data)
+    return data.decode(detector.encoding(), "undefined")

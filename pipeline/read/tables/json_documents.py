@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from pipeline.errors import InputError
 from pipeline.read.inputs.open_inputs import MAX_LINE, TEXT, UNDEFINED, open_text
+from pipeline.wording import counted
 
 SAMPLE = 1_000  # objects whose keys count as the columns of a list
 HEAD = 1 << 18  # characters in which lines of objects show
@@ -43,7 +44,11 @@ class Listed:
 
 
 class _DamagedError(Exception):
-    """Text that is no JSON; where it begins is where the reader stands."""
+    """Text that is no JSON, where the reader stands; `ends`: what is there may have gone on."""
+
+    def __init__(self, ends: bool = False) -> None:
+        super().__init__()
+        self.ends = ends
 
 
 class _Reader:
@@ -97,10 +102,13 @@ class _Reader:
                 value, end = DECODER.raw_decode(self._buffer, self._at)
             except RecursionError as error:
                 raise _DamagedError from error
-            except ValueError as error:
+            except json.JSONDecodeError as error:
                 if not self._more():
-                    raise _DamagedError from error
+                    ends = error.pos >= len(self._buffer.rstrip()) or error.msg.startswith("Unterminated")
+                    raise _DamagedError(ends) from error
                 continue
+            except ValueError as error:  # a number of more digits than Python reads
+                raise _DamagedError from error
             if end == len(self._buffer) and self._more():  # a number may go on
                 continue
             start, self._at = self._at, end
@@ -143,9 +151,10 @@ def _walk(reader: _Reader, path: str, depth: int) -> Iterator[tuple[str, str, El
             reader.value()
 
 
-def _broken(uri: str, reader: _Reader, count: int) -> InputError:
-    what = "breaks off" if reader.peek() == "" else f"is no JSON from character {reader.place():,} on"
-    after = f", after {count:,} objects" if count else ""
+def _broken(uri: str, reader: _Reader, damage: _DamagedError, count: int) -> InputError:
+    ends = damage.ends or reader.peek() == ""
+    what = "breaks off" if ends else f"is no JSON from character {reader.place():,} on"
+    after = f", after {counted(count, 'object')}" if count else ""
     return InputError(f"{uri} {what}{after}: export it again, or mend it")
 
 
@@ -170,7 +179,7 @@ def survey(uri: str, encoding: str) -> dict[str, Listed]:
                 else:
                     raise _DamagedError
         except _DamagedError as error:
-            raise _broken(uri, reader, max(listed.count for listed in found.values())) from error
+            raise _broken(uri, reader, error, max(listed.count for listed in found.values())) from error
     return {path: listed for path, listed in found.items() if listed.names or path == ""}
 
 
@@ -193,7 +202,7 @@ def objects(uri: str, encoding: str, part: str) -> Iterator[Element]:
                     count += 1
                     yield count, value
         except _DamagedError as error:
-            raise _broken(uri, reader, count) from error
+            raise _broken(uri, reader, error, count) from error
 
 
 def is_document(head: str, lines: bool) -> bool:
