@@ -186,10 +186,10 @@ def _measured(bench: Bench, data: str, adapter: Path | None) -> dict[str, Any]:
     model, tokenizer = bench.base.load(None, load.device())
     model = model if adapter is None else load.attach(model, adapter)
     rows = bench.rows(data)
-    examples, pieces = heldout.encode(settings, tokenizer, rows), general_text.pieces(settings, tokenizer)
-    scores = score_all(model, examples, tokenizer.pad_token_id)
+    held, pieces = heldout.encode(settings, tokenizer, rows), general_text.pieces(settings, tokenizer)
+    scores = score_all(model, held.examples, tokenizer.pad_token_id)
     kept = score_all(model, pieces, tokenizer.pad_token_id)
-    losses = of_losses(scores, scores, answer_bytes(tokenizer, examples))
+    losses = of_losses(scores, scores, answer_bytes(tokenizer, held.examples), held.starts)
     counts = {measure.name: measure.base.round(4).tolist() for measure in losses}
     counts["general"] = of_losses(kept, kept, [1] * len(kept))[0].base.round(4).tolist()
     asked = [row for row in rows if row["kind"] == "qa"][: settings.evaluate.rows]

@@ -17,11 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import schema
 from pipeline.errors import IntegrityError
 
 WORD_EDGES = (0, 5, 10, 20, 40, 80, 160, 320, 640, 1280)
 SCORE_EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # finest where thresholds lie
-LENGTHS = ("prompt", "response")
+LENGTHS = ("prompt", "response")  # what the customer says, what the agent says
 SCORES = ("lang_score", "toxicity")
 SPLITS = ("train", "val", "golden")
 STAGES = ("read", "exact", "quality", "language", "toxicity", "dedup")  # those that reject, in order
@@ -36,6 +37,7 @@ COUNTERS = {  # name -> the columns whose combinations it counts
     "pii": ("source", "type"),
     "pii_rows": ("source",),
     "characters": ("split",),
+    "exchanges": ("exchanges",),
 }
 
 Key = tuple[Any, ...]
@@ -78,13 +80,15 @@ class Counts:
         sources = table["source"].take(pc.list_parent_indices(table["pii"]))
         self._count("pii", pa.table({"source": sources, "type": pc.list_flatten(table["pii"])}))
         self._count("pii_rows", table.filter(pc.greater(pc.list_value_length(table["pii"]), 0)))
-        characters = pa.table({"split": splits, "n": pc.add(*(pc.utf8_length(table[name]) for name in LENGTHS))})
+        sides = schema.sides(table)
+        characters = pa.table({"split": splits, "n": pc.add(*map(pc.utf8_length, sides))})
         sums = characters.group_by("split").aggregate([("n", "sum")])
         self.counters["characters"].update(
             {(split,): n for split, n in zip(sums["split"].to_pylist(), sums["n_sum"].to_pylist(), strict=True)}
         )
-        for name in LENGTHS:
-            self._add(name, _histogram(_words(table[name]), WORD_EDGES))
+        for name, texts in zip(LENGTHS, sides, strict=True):
+            self._add(name, _histogram(_words(texts), WORD_EDGES))
+        self._count("exchanges", pa.table({"exchanges": np.diff(schema.turns(table)[1]) // 2}))
         self._add_scores(table, "kept")
 
     def add_rejected(self, table: pa.Table) -> None:
@@ -147,6 +151,7 @@ class Counts:
             "pii_by_source": _nested(sorted(read), self._sum("pii", "source", "type")),
             "pii_rows": {source: self._sum("pii_rows", "source").get(source, 0) for source in sorted(read)},
             "labels": labels,
+            "exchanges": {str(number): rows for number, rows in self._sum("exchanges", "exchanges").items()},
             "lengths": {name: self._bins(name, WORD_EDGES) for name in LENGTHS},
             "scores": {
                 name: {fate: self._bins(f"{name}/{fate}", SCORE_EDGES) for fate in ("kept", "rejected")}

@@ -220,6 +220,7 @@ def _splits(metrics: Mapping[str, Any]) -> list[str]:
         "A group of near duplicates lies in one split. Golden rows are frozen: later runs of this folder may add to "
         "them and never train on them.",
         _table(("split", "rows", "tokens, about"), sizes),
+        *findings.conversations(metrics),
         _table(head, rows[:LABELS]),
     ]
     if rows[LABELS:]:

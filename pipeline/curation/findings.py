@@ -21,6 +21,18 @@ def totals(metrics: Metrics) -> tuple[int, int]:
     return read, kept
 
 
+def conversations(metrics: Metrics) -> list[str]:
+    """Returns a sentence on the kept rows of several exchanges (a question with its answer), none without such rows."""
+    rows = {int(exchanges): count for exchanges, count in metrics.get("exchanges", {}).items() if exchanges != "1"}
+    if not rows:
+        return []
+    answers = sum(exchanges * count for exchanges, count in rows.items())
+    return [
+        f"{counted(sum(rows.values()), 'kept row')} of several questions and answers, at most {max(rows)} of each: "
+        f"{counted(answers, 'answer')} to learn from."
+    ]
+
+
 def labels(metrics: Metrics) -> Table:
     """Returns the head and the rows of the table of labels, the most frequent first."""
     splits = metrics["labels"]

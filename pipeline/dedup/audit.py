@@ -19,8 +19,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import schema
 from pipeline.batch import each, shared
 from pipeline.config import Dedup
 from pipeline.dedup import shingles
@@ -153,14 +155,14 @@ def _recompute(
 
 def _texts(run: Run, part: str, chosen: np.ndarray) -> list[str]:
     """Returns the compared texts of some of a part's unmarked rows."""
-    table = run.read_table(part, columns=["prompt", "response", "stage"])
+    table = run.read_table(part, columns=[*schema.FIRST, "later", "stage"])
     return list(texts_of(table.filter(pc.is_null(table["stage"])).take(chosen)))
 
 
 def texts_of(table: Any) -> list[str]:
-    """Returns the compared text of each row: prompt and response on two lines."""
-    columns = (table[name] for name in ("prompt", "response"))
-    return list(pc.binary_join_element_wise(*columns, "\n", null_handling="replace").to_pylist())
+    """Returns the compared text of each row: its turns, a line each."""
+    texts, starts = schema.turns(table)
+    return list(pc.binary_join(pa.LargeListArray.from_arrays(starts, texts), "\n").to_pylist())
 
 
 def _grams(text: str, words: int) -> set[tuple[str, ...]]:

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import schema
 from pipeline.config import Dedup
 from pipeline.errors import IntegrityError, UserError
 from pipeline.run import Run, fingerprint, outputs
@@ -104,7 +105,7 @@ def of_records(run: Run, paths: Sequence[str], name: str | None = None) -> Index
     """Returns an index of the RECORD tables at `paths`, to be sketched by the stage that uses it."""
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
-        table = run.read_table(path, columns=["id", "group", "prompt", "response"])
+        table = schema.completed(run.read_table(path)).select(["id", "group", *schema.FIRST, "later"])
         for row in zip(*(table[column].to_pylist() for column in table.column_names), strict=True):
             digest.update(repr(row).encode("utf-8", "surrogatepass"))
     return Index(run, name, digest.hexdigest(), records=tuple(paths))

@@ -37,7 +37,7 @@ from pipeline.dedup.index import DECISIONS, Index, Part
 from pipeline.dedup.rows import Rows, read_rows
 from pipeline.run import Run, Stage
 
-FROZEN = ("id", "prompt", "response", "created_at")  # what is read of a RECORD table
+FROZEN = ("id", *schema.FIRST, "later", "created_at")  # what is read of a RECORD table
 OWN = (*FROZEN, "resolved", "stage")  # and of a WORKING table
 
 
@@ -141,15 +141,17 @@ def _freeze(run: Run, stage: Stage, records: Index, folder: str, settings: Dedup
 
 def _sketch(source: Run, path: str, part: Part, names: Sequence[str], settings: Dedup, perms: np.ndarray) -> None:
     """Writes the band and shingle tables of a WORKING table's unmarked rows, or of a RECORD table."""
-    table = source.read_table(path, columns=list(names))
     if "stage" in names:
+        table = source.read_table(path, columns=list(names))
         table = table.filter(pa.array(schema.unmarked(table)))
+    else:
+        table = schema.completed(source.read_table(path))
     sets = shingles.shingle(texts_of(table), settings.shingle_words)
     count = table.num_rows
     columns = {
         "id": table["id"],
         "resolved": table["resolved"] if "resolved" in names else pa.nulls(count, pa.bool_()),
-        "length": pc.utf8_length(table["response"]),
+        "length": pc.utf8_length(schema.sides(table)[1]),
         "created_at": table["created_at"],
         "size": pa.array(sets.sizes, pa.int32()),
         "digest": pa.array(_digests(sets), pa.binary(16)),

@@ -58,11 +58,18 @@ class Measure:
         return tuned - base
 
 
-def of_losses(base: Sequence[TokenScores], tuned: Sequence[TokenScores], answer_bytes: Sequence[int]) -> list[Measure]:
-    """Returns perplexity and bits per byte."""
+def of_losses(
+    base: Sequence[TokenScores],
+    tuned: Sequence[TokenScores],
+    answer_bytes: Sequence[int],
+    starts: Sequence[int] | None = None,
+) -> list[Measure]:
+    """Returns perplexity and bits per byte from the scores of examples. `starts`: the first example of each row where
+    rows may have several; else each is a row."""
 
     def counts(rows: Sequence[TokenScores], units: Sequence[int]) -> Statistics:
-        return np.array([[float(row.losses.sum()), float(unit)] for row, unit in zip(rows, units, strict=True)])
+        each = np.array([[float(row.losses.sum()), float(unit)] for row, unit in zip(rows, units, strict=True)])
+        return each if starts is None else np.add.reduceat(each, starts)
 
     tokens = [len(row.losses) for row in base]
     return [

@@ -69,7 +69,8 @@ def _measure(project: Project, base: Base, run: Run, rows: list[Any], chosen: li
     with contextlib.suppress(MissingModelError):  # a layer that the encoder lacks is told before the work
         bertscore.check(settings.bertscore, settings.bertscore_layer)
     model, tokenizer, precision = _load(project, base, run)
-    examples = heldout.encode(project, tokenizer, rows)
+    held = heldout.encode(project, tokenizer, rows)
+    examples, firsts = held.examples, frozenset(held.starts)
     texts = general_text.pieces(project, tokenizer) if settings.general else []
     scored: dict[str, list[TokenScores]] = {}
     answers: dict[str, list[str]] = {}
@@ -81,14 +82,15 @@ def _measure(project: Project, base: Base, run: Run, rows: list[Any], chosen: li
             scores: dict[int, TokenScores] = {}
             for part in score_tokens(model, examples, tokenizer.pad_token_id):
                 scores.update(part)
-                yield {"rows": len(part)}
-            scored[name] = [scores[index] for index in range(len(rows))]
+                yield {"rows": len(firsts.intersection(part))}
+            scored[name] = [scores[index] for index in range(len(examples))]
             remembered[name] = score_all(model, texts, tokenizer.pad_token_id)
             answers[name], ended[name] = yield from _answered(project, model, tokenizer, chosen)
             if settings.lm_eval and harness.installed():
                 tasks[name] = harness.scores(model, tokenizer, settings.lm_eval, settings.lm_eval_limit)
     references = [row["response"] for row in chosen]
-    measures = comparison.of_losses(scored["base"], scored["tuned"], answer_bytes(tokenizer, examples))
+    sizes = answer_bytes(tokenizer, examples)
+    measures = comparison.of_losses(scored["base"], scored["tuned"], sizes, held.starts)
     skipped: dict[str, str] = {}
     notes: dict[str, str] = {}
     if chosen:

@@ -1,19 +1,23 @@
 """The held-out rows that base, adapter, merged model and quantised files are all measured on.
 
 Output contract: golden rows, questions before documents, in an order that the project's seed and the rows' own ids
-decide, never their place in a file: the first so many are a sample. They are encoded exactly as training rows are.
+decide, never their place in a file: the first so many are a sample. They are encoded exactly as training rows are: all
+answers of a conversation are measured, each with what was really said before it.
 `held` says how a base is loaded to be measured on them, so that whoever measures it gets the same figure.
 This module measures nothing.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline import schema
 from pipeline.errors import InputError
 from pipeline.models import memory
-from pipeline.models.template import Encoded, encode_batch
+from pipeline.models.conversation import encode_rows
+from pipeline.models.template import Encoded
 
 if TYPE_CHECKING:
     from pipeline.config import Project
@@ -33,10 +37,19 @@ def golden_rows(project: Project, run: Run) -> list[dict[str, Any]]:
     return sorted(golden, key=place)
 
 
-def encode(project: Project, tokenizer: Any, golden: list[dict[str, Any]]) -> list[Encoded]:
-    """Returns the rows as the model sees them in training."""
-    prompts, responses, kinds = ([row[name] for row in golden] for name in ("prompt", "response", "kind"))
-    return encode_batch(tokenizer, prompts, responses, project.train.max_length, kinds)
+@dataclass(frozen=True)
+class Held:
+    """Rows as the model sees them in training. `starts`: the first example of each row, which has one or several."""
+
+    examples: list[Encoded]
+    starts: list[int]
+
+
+def encode(project: Project, tokenizer: Any, golden: list[dict[str, Any]]) -> Held:
+    """Returns the examples of the rows, in the order of the rows."""
+    turns = [(row["prompt"], row["response"], *row["later"]) for row in golden]
+    rows = encode_rows(tokenizer, turns, project.train.max_length, [row["kind"] for row in golden])
+    return Held(list(chain.from_iterable(rows)), [0, *accumulate(map(len, rows[:-1]))])
 
 
 def held(project: Project, base: Base) -> Literal["nf4"] | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,12 +82,13 @@ def bits_per_byte(nats: float, utf8_bytes: int) -> float:
 def answer_bytes(tokenizer: Any, examples: Sequence[Encoded]) -> list[int]:
     """Returns the UTF-8 bytes of the text that each row's scored tokens spell.
 
-    The token that ends a whole row is no text; any other is, even if it looks like one: a customer may quote `</s>`.
+    The token that ends a whole answer is no text; any other is, even if it looks like one: a customer may quote `</s>`.
     """
     return [len(_text(tokenizer, row).encode()) for row in examples]
 
 
 def _text(tokenizer: Any, row: Encoded) -> str:
-    scored = [token for token in row.labels if token != -100]
-    text = str(tokenizer.decode(scored if row.truncated else scored[:-1], clean_up_tokenization_spaces=False))
+    answers = [[*run] for scored, run in groupby(row.labels, lambda label: label != -100) if scored]
+    parts = answers if row.truncated else [answer[:-1] for answer in answers]
+    text = "".join(str(tokenizer.decode(part, clean_up_tokenization_spaces=False)) for part in parts)
     return text.rstrip("\ufffd") if row.truncated else text  # a cut may go through the bytes of a letter

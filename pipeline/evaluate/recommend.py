@@ -100,7 +100,7 @@ def _measure(project: Project, rows: list[dict[str, Any]]) -> Iterator[dict[str,
     base = load.Base.of(project)
     causal, tokenizer = base.load(heldout.held(project, base), load.device())
     if project.recommend.metric == "bits_per_byte":
-        examples = heldout.encode(project, tokenizer, rows)
+        examples = heldout.encode(project, tokenizer, rows).examples
         scored = score_all(causal, examples, tokenizer.pad_token_id)
         measures = comparison.of_losses(scored, scored, answer_bytes(tokenizer, examples))
     else:

@@ -189,11 +189,10 @@ class RowFinder:
             raise IntegrityError(f"{self.run.full(folder)}/ holds row {row['id']} {len(files)} times, not once")
         return str(files[0])
 
-    def text(self, row: Row) -> tuple[str, str]:
-        """Returns the scrubbed question and answer of a kept row, as they are in `data/`."""
-        where = pc.field("id") == row["id"]
-        table = self.run.read_table(self.final_file(row), columns=["prompt", "response"], filters=where)
-        return table["prompt"][0].as_py(), table["response"][0].as_py()
+    def text(self, row: Row) -> tuple[str, ...]:
+        """Returns the scrubbed turns of a kept row, as they are in `data/`."""
+        table = self.run.read_table(self.final_file(row), filters=pc.field("id") == row["id"])
+        return tuple(schema.turns(schema.completed(table))[0].to_pylist())
 
     # -- names --------------------------------------------------------------------------------------------------------
 

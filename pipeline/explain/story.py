@@ -2,7 +2,7 @@
 
 Output contract: `explain` returns one `Story` for every row of a name, each with a step per stage in the order in which
 the row went through them. A story holds ids, paths, scores, thresholds and types of personal data, never the personal
-data; `text` adds the scrubbed question and answer of a kept row, as they are in `data/`. The story of an unfinished run
+data; `text` adds the scrubbed turns of a kept row, as they are in `data/`. The story of an unfinished run
 ends at the first stage that is still to come. This module decides nothing and computes no score again.
 """
 
@@ -40,7 +40,7 @@ class Story:
     name: str  # source and the row's id in it
     verdict: str
     steps: tuple[Step, ...]  # none where a name means more than MANY rows
-    text: tuple[str, str] | None  # question and answer, scrubbed
+    text: tuple[str, ...] | None  # the turns, scrubbed
 
 
 MANY = 10  # stories with steps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -22,6 +24,6 @@ def story(row_story: Story, console: Console) -> None:
         numbers = ("" if value is None else f"{value:.4g}" for value in (step.score, step.threshold))
         table.add_row(step.stage, escape(step.happened), *numbers)
     console.print(table)
-    for name, text in zip(("question", "answer"), row_story.text or (), strict=False):
+    for name, text in zip(itertools.cycle(("question", "answer")), row_story.text or (), strict=False):
         console.print(name, style="bold")
         console.print(text, end="\n\n", markup=False)

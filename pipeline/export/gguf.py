@@ -17,6 +17,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline.errors import ConfigError, IntegrityError
 from pipeline.evaluate import heldout
 from pipeline.evaluate.perplexity import perplexity
@@ -76,7 +78,7 @@ def _make(project: Project, run: Run, folder: Path, console: Console) -> dict[st
     source = run.local(merge.MERGED)
     tokenizer = Base.at(source).tokenizer()
     golden = heldout.golden_rows(project, run)[: project.export.rows]
-    examples = heldout.encode(project, tokenizer, golden)
+    examples = heldout.encode(project, tokenizer, golden).examples
     exported = run.read_json(merge.METRICS)
     reference = exported["bases"][exported["chosen"]]["perplexity"]
     before, chat_template, _ = _prove(source, tokenizer)
@@ -177,9 +179,9 @@ def measure(
 def _perplexity(runtime: llamacpp.Runtime, examples: list[Encoded]) -> float:
     nats, tokens = 0.0, 0
     for row in examples:
-        first = next((position for position, label in enumerate(row.labels) if label != template.IGNORED), None)
-        if first is not None:
-            losses = runtime.losses(row.input_ids, first)
+        scored = np.flatnonzero(np.array(row.labels) != template.IGNORED)
+        if len(scored):
+            losses = runtime.losses(row.input_ids, int(scored[0]))[scored - scored[0]]
             nats, tokens = nats + float(losses.sum()), tokens + len(losses)
     return perplexity(nats, tokens)
 

@@ -85,7 +85,8 @@ def export(project: Project, run: Run, console: Console) -> dict[str, Any]:
 def _best(project: Project, base: Base, run: Run, place: Path, console: Console) -> dict[str, Any]:
     """Builds and measures a merge into each base, in a folder of its own in `place`; returns the facts."""
     tokenizer = base.tokenizer()
-    examples = heldout.encode(project, tokenizer, heldout.golden_rows(project, run)[: project.export.rows])
+    golden = heldout.golden_rows(project, run)[: project.export.rows]
+    examples = heldout.encode(project, tokenizer, golden).examples
     measured: dict[str, dict[str, Any]] = {}
     facts: dict[str, Any] = {}
     best = None
@@ -104,7 +105,7 @@ def _best(project: Project, base: Base, run: Run, place: Path, console: Console)
             f"no merged model is as good as the adapter ({sentences}): nothing was published. "
             "With export.dtype: float32 nothing is lost by rounding"
         )
-    return {**facts, "rows": len(examples), "bases": measured, "chosen": best}
+    return {**facts, "rows": len(golden), "bases": measured, "chosen": best}
 
 
 def compare(expected: list[TokenScores], got: list[TokenScores], project: Project) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__
 from pipeline.evaluate.comparison import LOWER_IS_BETTER, NAMES
-from pipeline.models.licence import licence_of
 from pipeline.models.load import find_folder
+from pipeline.plan.licence import licence_of
 
 if TYPE_CHECKING:
     from pipeline.config import Project

@@ -1,19 +1,21 @@
 """Do serving and training see the same tokens? Checked for one tokenizer with its template, before anything is trained.
 
-Output contract: `check` returns nothing, or raises `ConfigError`: for every row the ids that serving asks with are the
-first ids of the row, supervision begins right behind them, and the row ends with a stop token. Rows of our own that
-tokenizers stumble over are checked with the given ones.
+Output contract: `check` returns nothing, or raises `ConfigError`: for every answer of every row the ids that serving
+asks with are the first ids of its training example, supervision begins right behind them, and the answer ends with a
+stop token. Rows of our own that tokenizers stumble over are checked with the given ones: each by itself and, where a
+given row is a conversation, as one conversation too.
 This module loads no weights.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeline.errors import ConfigError
 from pipeline.models import template
+from pipeline.models.conversation import Turns, encode_rows
 
 AWKWARD = (  # what begins or ends with a blank, a line break, a mark, half a character; what quotes markup
     ("How do I block my card?", "Open the app.\nThen tap Block."),
@@ -29,21 +31,35 @@ AWKWARD = (  # what begins or ends with a blank, a line break, a mark, half a ch
 )
 
 
-def check(tokenizer: Any, rows: Iterable[tuple[str, str]] = ()) -> None:
-    """Checks rows of question and answer; see the module."""
+def check(tokenizer: Any, rows: Iterable[Turns] = ()) -> None:
+    """Checks rows, each its turns; see the module."""
     stop = template.stop_token(tokenizer)
     quoting = (f"what is {stop.text}?", f"{stop.text} is what ends an answer. {stop.text}")
-    for prompt, response in (*rows, *AWKWARD, quoting):
-        asked = template.chat_prompt(tokenizer, [{"role": "user", "content": prompt}])
-        row = template.encode(tokenizer, prompt, response, sys.maxsize)
-        learnt = row.input_ids[len(asked) :]
-        faults = {
-            "the tokens that serving asks with are not those of the training row": row.input_ids[: len(asked)] != asked,
-            "what is learnt does not begin where serving ends": row.labels != [template.IGNORED] * len(asked) + learnt,
-        }
-        for fault, present in faults.items():
-            if present:
-                raise ConfigError(
-                    f"the chat template and the tokenizer do not fit together: {fault}; set `chat_template` to a Jinja "
-                    f"file whose generation prompt ends with a special token or a line break"
-                )
+    own: list[Turns] = [*AWKWARD, quoting]
+    given = list(rows)
+    if any(turns[2:] for turns in given):
+        own.append([text for turns in own for text in turns])
+    for turns in (*given, *own):
+        examples = encode_rows(tokenizer, [turns], sys.maxsize)[0]
+        for end in range(1, len(turns), 2):
+            _check(template.chat_prompt(tokenizer, template.messages(turns[:end])), examples)
+
+
+def _check(asked: list[int], examples: Sequence[template.Encoded]) -> None:
+    """Raises `ConfigError` unless an answer is learnt in one of the row's examples right behind what serving asks."""
+    size = len(asked)
+    known = [row for row in examples if row.input_ids[:size] == asked]
+    faults = {
+        "the tokens that serving asks with are not those of the training row": not known,
+        "what is learnt does not begin where serving ends": not any(
+            row.labels[size - 1] == template.IGNORED and row.labels[size] != template.IGNORED
+            for row in known
+            if len(row.labels) > size
+        ),
+    }
+    for fault, present in faults.items():
+        if present:
+            raise ConfigError(
+                f"the chat template and the tokenizer do not fit together: {fault}; set `chat_template` to a Jinja "
+                f"file whose generation prompt ends with a special token or a line break"
+            )

@@ -1,12 +1,12 @@
 """The chat template: how a question and its answer become tokens, in training, evaluation, synthesis and serving alike.
 
-Output contract: a row of kind qa is rendered as [user, assistant]; the tokens of the answer and the stop token that
-ends it are supervised, everything before is not. The token ids that serving asks with are the first ids of the row, so
-the model sees in training what it will see when asked: a template that cannot do that is mended or refused. Control
-tokens that a message quotes are text. A template with a thinking mode is rendered without it. The template alone
-decides about BOS: tokenisation never adds one. A row of kind document is its plain text between BOS (where the model
-has one in use) and eos, all of it supervised but the first token.
-This module holds no conversation of more than one turn as a training row, and loads no weights.
+Output contract: a question and its answer are rendered as [user, assistant], behind the turns before them, if any; the
+tokens of the answer and the stop token that ends it are supervised, everything before is not. The token ids that
+serving asks with are the first ids of the row, so the model sees in training what it will see when asked: a template
+that cannot do that is mended or refused. Control tokens that a message quotes are text. A template with a thinking mode
+is rendered without it. The template alone decides about BOS: tokenisation never adds one. A row of kind document is its
+plain text between BOS (where the model has one in use) and eos, all of it supervised but the first token.
+This module supervises the last answer of a conversation alone (`conversation` all of them), and loads no weights.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
-from pipeline.models import mend_template
+from pipeline.models import mend_template, pad_token
 from pipeline.models.plain_text import Quoted, Rendered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
 
 IGNORED = -100
 """Label of a token that is not supervised."""
@@ -33,10 +32,6 @@ DEFAULT = "default"
 
 _PROBE = "\u2042probe\u2042"  # content that no template of ours or others' looks at
 _TURNS = [{"role": "user", "content": _PROBE}, {"role": "assistant", "content": _PROBE}]
-_PADS = (  # what pretrained vocabularies reserve for padding or never write in text, best first
-    *("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endofpad|>", "<|vision_pad|>", "<|fim_pad|>"),
-    *("<|endoftext|>", "<unk>", "<|unk|>", "[UNK]"),
-)
 _UNSET = {"bos_token": "''", "tools": "tools or []"}  # what a template may take for granted, and what it means without
 
 
@@ -47,6 +42,7 @@ class Encoded:
     input_ids: list[int]
     labels: list[int]
     truncated: bool  # longer than `max_length`: cut on the right, its end and perhaps its whole answer lost
+    dropped: int = 0  # exchanges at the end of its row that are left out, the row being longer than `max_length`
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,10 @@ def prepare_tokenizer(tokenizer: Any, chat_template: str | None) -> Any:
     if not tokenizer.is_fast:
         raise ConfigError(f"{_name(tokenizer)} has no `tokenizer.json`: save it as a fast tokenizer first")
     _mend(tokenizer)
-    pad = _pad_token(tokenizer)
+    stops = {stop_token(tokenizer).id, tokenizer.eos_token_id}
+    pad = pad_token.choose(tokenizer, stops, template_text(tokenizer) + _render(tokenizer, _TURNS))
+    if pad is None:
+        raise ConfigError(f"{_name(tokenizer)} has no token to pad with besides its stop token: add one to it")
     if pad != tokenizer.pad_token:
         tokenizer.add_special_tokens({"pad_token": pad})
     tokenizer.padding_side = "left"
@@ -112,23 +111,6 @@ def _mend(tokenizer: Any) -> None:
             return
         tokenizer.chat_template = mended
     raise ConfigError(f"the chat template of {_name(tokenizer)} cannot be used: {mend_template.REWRITES}")
-
-
-def _pad_token(tokenizer: Any) -> str:
-    """Returns a token of the vocabulary that ends no answer: the pad it has, else one that text does not hold.
-
-    Any such token will do: attention masks and labels tell padding apart, never its id. A token that the vocabulary
-    lacks will not, though it has an id: that of `unk` in memory, and once saved and loaded one behind the embeddings.
-    """
-    vocabulary = tokenizer.get_vocab()
-    stops = {stop_token(tokenizer).id, tokenizer.eos_token_id}
-    written = template_text(tokenizer) + _render(tokenizer, _TURNS)
-    special = [token.content for _, token in sorted(tokenizer.added_tokens_decoder.items()) if token.special]
-    unused = [token for token in reversed(special) if token not in written and token != tokenizer.bos_token]
-    for token in (tokenizer.pad_token, *_PADS, tokenizer.unk_token, *unused, tokenizer.bos_token):
-        if token in vocabulary and vocabulary[token] not in stops:
-            return str(token)
-    raise ConfigError(f"{_name(tokenizer)} has no token to pad with besides its stop token: add one to it")
 
 
 def template_text(tokenizer: Any) -> str:
@@ -180,22 +162,22 @@ def _hidden(controls: Quoted, messages: Sequence[dict[str, str]], held: dict[str
     ]
 
 
-def _rendered(tokenizer: Any, controls: Quoted, prompt: str, response: str) -> Rendered:
-    """Returns the whole text; an answer that brings its own thinking begins before it, with no empty thinking block."""
+def messages(turns: Sequence[str]) -> list[dict[str, str]]:
+    """Returns the messages of a conversation, whose turns are the user's and the assistant's alternately."""
+    return [{"role": ("user", "assistant")[slot % 2], "content": text} for slot, text in enumerate(turns)]
+
+
+def _rendered(tokenizer: Any, controls: Quoted, turns: Sequence[str]) -> Rendered:
+    """Returns the whole text of a conversation and where its last answer begins; an answer that brings its own thinking
+    begins before it, with no empty thinking block."""
     held: dict[str, str] = {}
-    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    question, answer = _hidden(controls, turns, held)
-    whole = _render(tokenizer, [question, answer])
+    hidden = _hidden(controls, messages(turns), held)
+    whole = _render(tokenizer, hidden)
     for think in (False, True):
-        asked = _render(tokenizer, [question], ask=True, think=think)
+        asked = _render(tokenizer, hidden[:-1], ask=True, think=think)
         if whole.startswith(asked):
             return Rendered(whole, held, len(asked))
     raise ConfigError(f"the chat template of {_name(tokenizer)} cannot be used: {mend_template.REWRITES}")
-
-
-def special_ids(tokenizer: Any) -> set[int]:
-    """Returns the ids of all special and added tokens."""
-    return set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
 
 
 def stop_token(tokenizer: Any) -> Stop:
@@ -210,8 +192,9 @@ def stop_token(tokenizer: Any) -> Stop:
 def _stop_token(tokenizer: Any, _template: str) -> Stop:
     after = _render(tokenizer, _TURNS).rpartition(_PROBE)[2]
     added = {number for number, token in tokenizer.added_tokens_decoder.items() if str(token).strip()}
+    ending = added | set(tokenizer.all_special_ids)
     for token in tokenizer(after, add_special_tokens=False).input_ids:
-        if token in added | set(tokenizer.all_special_ids):
+        if token in ending:
             return Stop(token, tokenizer.convert_ids_to_tokens(token), appended=False)
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"{_name(tokenizer)} has no end-of-sequence token, and its template ends an answer with none")
@@ -267,22 +250,22 @@ def encode_batch(
     responses: Sequence[str],
     max_length: int,
     kinds: Sequence[str] | None = None,
+    earlier: Sequence[Sequence[str]] | None = None,
 ) -> list[Encoded]:
     """Encodes rows (all of kind qa unless said); a longer one than `max_length` tokens is cut on the right, which may
-    leave no supervised token.
+    leave no supervised token. `earlier`: the turns before each question, the user's and the assistant's alternately.
 
     The last supervised token of a row that was not cut is the stop token, of a document eos. Raises `ConfigError` for a
     template that cannot be supervised, or that writes nothing before an answer.
     """
     stop, controls = stop_token(tokenizer), _controls(tokenizer)
     documents = [kind == "document" for kind in kinds or ["qa"] * len(prompts)]
+    turns = zip(earlier or [()] * len(documents), prompts, responses, strict=True)
     rows = [
-        _plain(controls, f"{prompt}\n\n{response}".strip())
-        if document
-        else _rendered(tokenizer, controls, prompt, response)
-        for prompt, response, document in zip(prompts, responses, documents, strict=True)
+        _plain(controls, "\n\n".join(last).strip()) if document else _rendered(tokenizer, controls, [*before, *last])
+        for (before, *last), document in zip(turns, documents, strict=True)
     ]
-    frame = _frame(tokenizer)
+    frame = _frame(tokenizer) if any(documents) else ([], [])
     return [
         _document(frame[0] + ids + frame[1], max_length) if document else _supervise(ids, first, stop, max_length)
         for (ids, first), document in zip(controls.tokens(rows), documents, strict=True)

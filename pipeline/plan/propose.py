@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from pipeline.config import Project, Train
-from pipeline.models.licence import licence_of
 from pipeline.plan import catalogue, cost_model, tables
 from pipeline.plan.cards import card as known_card
+from pipeline.plan.licence import licence_of
 from pipeline.plan.presets import PRESETS, Preset
 
 if TYPE_CHECKING:

@@ -140,10 +140,13 @@ def _labels(curate: Metrics) -> str:
 
 
 def _lengths(curate: Metrics) -> list[str]:
-    return [
+    boxes = [
         box(f"Length of the {name}s", histogram(by_split["edges"], by_split["counts"], "words"))
         for name, by_split in sorted(curate["lengths"].items())
     ]
+    if sentences := findings.conversations(curate):
+        boxes.append(box("Conversations", paragraph(sentences)))
+    return boxes
 
 
 def _provenance(curate: Metrics) -> str:

@@ -40,6 +40,11 @@ def _facts(train: dict[str, Any]) -> str:
     rows = [
         ("examples", f"{train['examples']:,}"),
         ("cut at the length limit", f"{train['truncated']:,}"),
+        *(
+            [("exchanges behind the length limit, left out", f"{dropped:,}")]
+            if (dropped := train.get("dropped"))
+            else []
+        ),
         ("packed rows", f"{train['packed_rows']:,}"),
         ("trained parameters", f"{train['trainable_parameters']:,} of {train['parameters']:,}"),
         ("tokens per second", f"{train['tokens_per_second']:,.0f}"),

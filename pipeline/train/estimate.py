@@ -7,6 +7,9 @@ This module plans nothing and shows nothing.
 
 from __future__ import annotations
 
+import pyarrow.compute as pc
+
+from pipeline import schema
 from pipeline.plan import resolve_auto
 from pipeline.plan.propose import Measured, Work
 from pipeline.run import Run
@@ -16,7 +19,7 @@ from pipeline.train.data.pack import SUMMARY
 TYPICAL = (50_000, 220)
 """Rows and tokens per row where nothing is said: the guide's 50 k examples, of ticket length."""
 CHARACTERS = 4.0  # per token
-FRAME = 16  # tokens that a chat template puts around a row
+FRAME = 16  # tokens that a chat template puts around a question and its answer
 
 
 def work_of(run: Run | None, rows: int | None, tokens_per_row: int | None) -> Work:
@@ -28,8 +31,8 @@ def work_of(run: Run | None, rows: int | None, tokens_per_row: int | None) -> Wo
         packed = run.read_json(SUMMARY)["train"]
         return Work(packed["tokens"], f"{packed['examples']:,} rows, counted in {run.uri}")
     found = run.read_outputs(run.require("curate"), "data/train")
-    letters = sum(len(text) for name in ("prompt", "response") for text in found[name].to_pylist())
-    tokens = round(letters / CHARACTERS) + FRAME * found.num_rows
+    texts, starts = schema.turns(found)
+    tokens = round(pc.sum(pc.utf8_length(texts)).as_py() / CHARACTERS) + FRAME * int(starts[-1]) // 2
     return Work(tokens, f"{found.num_rows:,} rows, estimated from the text in {run.uri}")
 
 

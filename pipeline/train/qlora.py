@@ -119,6 +119,7 @@ def _summary(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
         "examples": packed["examples"],
         "truncated": packed["truncated"],
         "skipped": packed["skipped"],
+        "dropped": packed["dropped"],
         "packed_rows": packed["packed_rows"],
         "supervised_tokens": packed["supervised_tokens"],
         "tokens_per_second": round(sum(line["tokens"] for line in steps) / max(seconds, 1e-9), 1),

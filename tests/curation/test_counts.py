@@ -102,6 +102,20 @@ def test_tokens_are_estimated_from_characters(make_working: Any) -> None:
     assert counts.metrics({"tickets": 1})["tokens_estimate"] == {"train": 20, "val": 0, "golden": 0}
 
 
+def test_later_turns_count_as_text_and_as_exchanges(make_working: Any) -> None:
+    counts = Counts()
+    rows = [
+        {"prompt": "a" * 10, "response": "b c", "later": ["d" * 8, "e f g h"] * 2},
+        {"prompt": "a", "response": "b"},
+    ]
+    counts.add_kept(make_working(rows), pa.array(["train", "val"]))
+    metrics = counts.metrics({"tickets": 2})
+    assert metrics["exchanges"] == {"1": 1, "3": 1}
+    assert metrics["lengths"]["response"]["counts"][:3] == [1, 0, 1]  # 1 word, and 2 + 4 + 4
+    assert metrics["lengths"]["prompt"]["counts"][0] == 2
+    assert metrics["tokens_estimate"]["train"] == round((30 + 21) / 4)  # with the blank lines between
+
+
 @pytest.mark.parametrize("chunks", [[], [[]], [[None, "", " \n\t"]], [["", "one"], [" two words\n", None, "äö  ü x"]]])
 def test_words_are_what_splitting_would_give(chunks: list[list[str | None]]) -> None:
     texts = pa.chunked_array(chunks, pa.string())

@@ -70,6 +70,15 @@ def test_the_card_tells_where_the_data_comes_from_and_what_became_of_it(metrics:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
 
+def test_conversations_are_counted_where_there_are_any(metrics: dict[str, Any]) -> None:
+    told = "5 kept rows of several questions and answers, at most 7 of each: 15 answers to learn from."
+    assert told in data_card.render("acme", {**metrics, "exchanges": {"1": 16, "2": 4, "7": 1}})
+    for counts in ({"1": 21}, {}):
+        assert "several questions" not in data_card.render("acme", {**metrics, "exchanges": counts})
+    del metrics["exchanges"]  # of a run that an earlier version has made
+    assert "several questions" not in data_card.render("acme", metrics)
+
+
 def test_parts_that_were_not_measured_are_left_out(metrics: dict[str, Any]) -> None:
     for key in ("dedup", "toxicity", "leaks", "split"):
         del metrics[key]

@@ -80,3 +80,19 @@ def test_earlier_runs_bring_their_golden_rows_and_the_own_ones_come_first(run: R
 def test_an_unfinished_earlier_run_is_refused(run: Run, tmp_path: Path) -> None:
     with pytest.raises(MissingStageError, match=r"jobs\.curate"):
         frozen(run, [Run.open(str(tmp_path / "empty"))])
+
+
+def test_golden_rows_of_an_earlier_version_have_no_later_turns(run: Run, tmp_path: Path) -> None:
+    other = Run.open(str(tmp_path / "other"))
+    for folder, key in ((run, "a"), (other, "b")):
+        stage = folder.begin("curate", "key")
+        folder.put(stage, "data/golden/part-00000.parquet", golden([(key, "text")]).drop_columns(["later"]))
+        folder.commit(stage, inputs=[], rows={})
+    assert freeze(run)
+    run.write_table(FROZEN, run.read_table(FROZEN).drop_columns(["later"]))  # frozen by that version
+    finish(run, ("c", "text"))
+    assert freeze(run)
+    rows = frozen(run, [other])
+    assert rows.schema == schema.RECORD
+    assert rows["later"].to_pylist() == [[], [], []]
+    assert rows["id"].to_pylist() == ["a", "c", "b"]

@@ -83,7 +83,7 @@ def test_perplexity_is_that_of_each_row_alone(base: Path, run: Run) -> None:
     whole, tokenizer = load.Base.of(project).load()
     tuned = load.attach(whole, run.local(load.ADAPTER))
     nats = tokens = letters = 0.0
-    for row in heldout.encode(project, tokenizer, heldout.golden_rows(project, run)):
+    for row in heldout.encode(project, tokenizer, heldout.golden_rows(project, run)).examples:
         ids, labels = torch.tensor([row.input_ids]), torch.tensor([row.labels])
         with torch.inference_mode():
             loss = float(tuned(input_ids=ids, labels=labels).loss)

@@ -152,6 +152,15 @@ def test_no_story_quotes_a_row(tmp_path: Path, upto: str) -> None:
         assert "order a" not in text
 
 
+def test_every_turn_of_a_conversation_is_shown(run: Run) -> None:
+    path = run.read_table("data/train/part-00000.parquet")
+    turns = [["and <PERSON>?", "gone"]] * path.num_rows
+    run.write_table("data/train/part-00000.parquet", schema.replaced(path, "later", turns))
+    (story,) = explain(run, "zendesk:101", text=True)
+    assert story.text is not None
+    assert story.text[1:] == ("an answer", "and <PERSON>?", "gone")
+
+
 def test_text_is_shown_when_asked_for_and_of_kept_rows_alone(run: Run) -> None:
     (kept,), (lost,) = explain(run, "freshdesk:101", text=True), explain(run, "104", text=True)
     assert kept.text == ("my name is <PERSON>", "an answer")

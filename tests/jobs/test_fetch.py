@@ -17,7 +17,7 @@ from pipeline import config
 from pipeline.config import values
 from pipeline.errors import MissingModelError
 from pipeline.models import gguf_base, load, template
-from pipeline.models.licence import licence_of
+from pipeline.plan.licence import licence_of
 from tests.export.test_gguf import build
 from tests.models.test_gguf_base import as_gguf
 

@@ -18,12 +18,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline import schema
 from pipeline.config import Pii
 from pipeline.screen.pii.entities import KnownEntities
 from pipeline.screen.pii.names import EVERYDAY, GENERIC, PARTICLES, WORD, fold, forms
 
 ROWS_LISTED = 20  # ids listed for each type
-COLUMNS = ["id", "lang", "prompt", "response"]
+COLUMNS = ["id", "lang", *schema.FIRST, "later"]
 REPLACED = re.compile(r"<[A-Z][A-Z0-9_]*(?:[_:][a-p]+)?>")  # placeholder, pseudonym, hash
 DATE = re.compile(r"\b\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2})\b|\b\d{4}-\d{2}-\d{2}\b")  # not a number of anybody
 NUMBERS = {
@@ -55,7 +56,8 @@ def audit(tables: Iterable[pa.Table], settings: Pii, languages: Sequence[str], k
     rows: dict[str, list[str]] = defaultdict(list)
     search = _Strict(settings, languages, known)
     for row in sampled.to_pylist():
-        in_row = Counter(search.types(f"{row['prompt']}\n\n{row['response']}", row["lang"]))
+        text = "\n\n".join((row["prompt"], row["response"], *row["later"]))
+        in_row = Counter(search.types(text, row["lang"]))
         counts += in_row
         for kind in in_row:
             rows[kind].append(row["id"])
@@ -77,7 +79,7 @@ def audit(tables: Iterable[pa.Table], settings: Pii, languages: Sequence[str], k
 
 def sample(tables: Iterable[pa.Table], rows: int) -> pa.Table:
     """Returns the rows with the smallest ids, in order of id."""
-    smallest = pa.table({name: pa.array([], pa.string()) for name in COLUMNS})
+    smallest = schema.RECORD.empty_table().select(COLUMNS)
     for table in tables:
         smallest = pa.concat_tables([smallest, table.select(COLUMNS).cast(smallest.schema)])
         smallest = smallest.sort_by("id").slice(0, rows).combine_chunks()

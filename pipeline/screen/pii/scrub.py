@@ -1,7 +1,7 @@
 """Personal data: Presidio's recognisers, NER and the dump's known entities, replaced by placeholders or keyed tags.
 
-Output contract: `PiiStage` replaces every finding in `prompt` and `response` of unmarked rows by `<TYPE>` (or by a tag,
-see `pseudonyms`) and writes `pii`, the types found in reading order, prompt first. It marks nothing and leaves `id` as
+Output contract: `PiiStage` replaces every finding in every turn of unmarked rows by `<TYPE>` (or by a tag, see
+`pseudonyms`) and writes `pii`, the types found in reading order, prompt first. It marks nothing and leaves `id` as
 it is. `Scrubber` treats single texts exactly as the training data. Types: those of `recognisers.PREFILTERS`, those of
 `curate.pii.patterns`, PERSON from the known entities, and the configured `entities` from the language's NER model. A
 finding that is, as a whole, a member of `curate.pii.allow_list` is dropped.
@@ -129,7 +129,7 @@ def _add(results: dict[int, list[Any]], number: int, more: list[Any]) -> None:
 
 
 class PiiStage:
-    """Scrubs `prompt` and `response`; one instance per actor."""
+    """Scrubs every turn of a row; one instance per actor."""
 
     def __init__(self, settings: Pii, languages: Sequence[str], known: KnownEntities, key: bytes | None = None) -> None:
         self._known = known if settings.known_entities else None
@@ -138,32 +138,32 @@ class PiiStage:
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = np.flatnonzero(schema.unmarked(table))
         chosen = table.take(pa.array(rows))
+        column, starts = schema.turns(chosen)
+        texts, owner = column.to_pylist(), np.repeat(np.arange(len(rows)), np.diff(starts))
         types: list[list[str]] = [[] for _ in rows]
-        for name in ("prompt", "response"):
-            texts = [text or "" for text in chosen[name].to_pylist()]
-            changed = self._scrub(texts, chosen, types)
-            table = _written(table, name, rows[list(changed)], list(changed.values()))
-        return _written(table, "pii", rows, types)
+        findings = self._find_all(texts, chosen.select(["lang", "entities"]).take(pa.array(owner)))
+        for position in sorted(findings):
+            texts[position], replaced = self._scrubber.replace(texts[position], findings[position])
+            types[owner[position]] += replaced
+        scrubbed = schema.with_turns(chosen, pa.array(texts, pa.string()))
+        for name in (*schema.FIRST, "later"):
+            table = _written(table, name, rows, scrubbed[name].combine_chunks())
+        return _written(table, "pii", rows, pa.array(types, table["pii"].type))
 
-    def _scrub(self, texts: list[str], chosen: pa.Table, types: list[list[str]]) -> dict[int, str]:
-        """Returns the new texts of the rows that change, and adds the types replaced to `types`."""
-        findings = self._scrubber.find_all(texts, chosen["lang"].to_pylist())
+    def _find_all(self, texts: list[str], rows: pa.Table) -> dict[int, list[Finding]]:
+        """Returns the findings of the texts that have any, by position. `rows`: the row of each text."""
+        findings = self._scrubber.find_all(texts, rows["lang"].to_pylist())
         if self._known is not None:
-            for row, names in self._known.find_all(texts, chosen["entities"]).items():
-                findings.setdefault(row, []).extend(self._scrubber.personal(texts[row], names))
-        changed = {}
-        for row in sorted(findings):
-            changed[row], replaced = self._scrubber.replace(texts[row], findings[row])
-            types[row] += replaced
-        return changed
+            for position, names in self._known.find_all(texts, rows["entities"]).items():
+                findings.setdefault(position, []).extend(self._scrubber.personal(texts[position], names))
+        return findings
 
 
-def _written(table: pa.Table, name: str, rows: np.ndarray, values: list[Any]) -> pa.Table:
+def _written(table: pa.Table, name: str, rows: np.ndarray, values: pa.Array) -> pa.Table:
     """Returns the table with new values in some rows of one column."""
-    column = table[name].to_pylist()
-    for row, value in zip(rows.tolist(), values, strict=True):
-        column[row] = value
-    return schema.replaced(table, name, column)
+    source = np.arange(table.num_rows)
+    source[rows] = table.num_rows + np.arange(len(rows))
+    return schema.replaced(table, name, pa.concat_arrays([table[name].combine_chunks(), values]).take(source))
 
 
 def engine(settings: Pii, language: str) -> Any:

@@ -3,7 +3,9 @@
 Output contract: `QualityStage` marks `(quality, rule, score, threshold)` and changes no text. The first of `RULES` to
 reject a row is the reason; a rule has the name of the setting with its threshold, and null turns it off. The score of
 machine mail and receipts is the length in tokens, as a longer message is taken for a person's; of lengths it is tokens
-too, of all else a share. Documents are subject to the rules on length, symbols and repetition alone.
+too, of all else a share. Documents are subject to the rules on length, symbols and repetition alone. Every exchange of
+a conversation is scored, a question with its answer: of machine mail and receipts the shortest one counts, of shares
+the highest, of lengths their sum.
 The defaults reject clear cases only, and no row of the bundled sample. About 30,000 tickets/s and core.
 This module does not check whether an answer is right, and sees one row at a time.
 """
@@ -33,8 +35,8 @@ class QualityStage:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         batch = _Batch(table, self._phrases)
-        for name, score, rejects, limit in self._rules:
-            scores = score(batch)
+        for name, score, of_row, rejects, limit in self._rules:
+            scores = of_row.reduceat(score(batch), batch.starts)
             rejected = rejects(scores, limit)  # never where the score is NaN: the rule does not apply
             if rejected.any():
                 table = schema.mark(table, rejected, "quality", name, np.asarray(scores, np.float32), limit)
@@ -42,21 +44,23 @@ class QualityStage:
 
 
 class _Batch:
-    """The columns that the rules look at. `asked` and `answered`: tokens; `tickets`: the rows of kind qa."""
+    """What the rules look at: the exchanges of all rows, one after the other. `asked` and `answered`: tokens;
+    `tickets`: those of rows of kind qa; `starts`: where each row begins."""
 
     def __init__(self, table: pa.Table, phrases: Sequence[str]) -> None:
-        texts = (pc.fill_null(table[name], "").combine_chunks() for name in ("prompt", "response"))
-        self.prompt, self.response = texts
+        texts, starts = schema.turns(table)
+        self.prompt, self.response = (texts.take(np.arange(side, len(texts), 2)) for side in (0, 1))
+        self.starts = starts[:-1] // 2
         self.phrases = phrases
-        self.tickets = np.asarray(pc.equal(table["kind"], "qa"), dtype=bool)
+        self.tickets = np.repeat(np.asarray(pc.equal(table["kind"], "qa"), dtype=bool), np.diff(starts) // 2)
         self.asked, self.answered = text_stats.tokens(self.prompt), text_stats.tokens(self.response)
 
 
-# -- scores: one number per row, NaN where the rule does not apply ----------------------------------------------------
+# -- scores: one number per exchange, NaN where the rule does not apply -----------------------------------------------
 
 
 def _message(signs: Callable[[pa.Array], np.ndarray]) -> Callable[[_Batch], np.ndarray]:
-    """Scores tickets whose question or answer has the signs by the length of that text."""
+    """Scores exchanges whose question or answer has the signs by the length of that text."""
 
     def score(batch: _Batch) -> np.ndarray:
         length = np.where(signs(batch.response), batch.answered, np.nan)
@@ -96,26 +100,26 @@ def _answer(batch: _Batch) -> np.ndarray:
     return np.where(batch.tickets, batch.answered, np.nan)
 
 
-def _row(batch: _Batch) -> np.ndarray:
+def _both(batch: _Batch) -> np.ndarray:
     return np.asarray(batch.asked + batch.answered, dtype=float)
 
 
 def _either(measure: Callable[[pa.Array], np.ndarray]) -> Callable[[_Batch], np.ndarray]:
-    """Scores a row by the larger value of question and answer."""
+    """Scores an exchange by the larger value of question and answer."""
     return lambda batch: np.maximum(measure(batch.prompt), measure(batch.response))
 
 
-Rule = tuple[str, Callable[[_Batch], np.ndarray], Callable[[np.ndarray, float], np.ndarray]]
-RULES: tuple[Rule, ...] = (  # setting and reason, score, comparison that rejects; the most specific first
-    ("bounce", _message(boilerplate.bounces), np.less_equal),
-    ("auto_reply", _message(boilerplate.auto_replies), np.less_equal),
-    ("system_message", _message(boilerplate.system_messages), np.less_equal),
-    ("template_answer", _template, np.less_equal),
-    ("answer_repeats_question", _similarity, np.greater_equal),
-    ("answer_too_short", _answer, np.less),
-    ("too_short", _row, np.less),
-    ("too_long", _row, np.greater),
-    ("symbols", _either(text_stats.symbols), np.greater),
-    ("repeated_lines", _either(text_stats.repeated_lines), np.greater),
-    ("repeated_words", _either(text_stats.top_gram), np.greater),
+Rule = tuple[str, Callable[[_Batch], np.ndarray], np.ufunc, Callable[[np.ndarray, float], np.ndarray]]
+RULES: tuple[Rule, ...] = (  # setting and reason, score, the row's of its exchanges', comparison; most specific first
+    ("bounce", _message(boilerplate.bounces), np.fmin, np.less_equal),
+    ("auto_reply", _message(boilerplate.auto_replies), np.fmin, np.less_equal),
+    ("system_message", _message(boilerplate.system_messages), np.fmin, np.less_equal),
+    ("template_answer", _template, np.fmin, np.less_equal),
+    ("answer_repeats_question", _similarity, np.fmax, np.greater_equal),
+    ("answer_too_short", _answer, np.add, np.less),
+    ("too_short", _both, np.add, np.less),
+    ("too_long", _both, np.add, np.greater),
+    ("symbols", _either(text_stats.symbols), np.maximum, np.greater),
+    ("repeated_lines", _either(text_stats.repeated_lines), np.maximum, np.greater),
+    ("repeated_words", _either(text_stats.top_gram), np.maximum, np.greater),
 )

@@ -34,8 +34,8 @@ def answer_key(text: str) -> bytes:
 def _keys(table: pa.Table) -> pa.Array:
     """Returns the key of each row's answer; null for a document and for a row that is marked."""
     tickets = schema.unmarked(table) & np.asarray(pc.equal(table["kind"], "qa"), dtype=bool)
-    answers = table["response"].to_pylist()
-    keys = [answer_key(text or "") if ticket else None for text, ticket in zip(answers, tickets, strict=True)]
+    answers = schema.sides(table)[1].to_pylist()
+    keys = [answer_key(text) if ticket else None for text, ticket in zip(answers, tickets, strict=True)]
     return pa.array(keys, pa.binary(8))
 
 
@@ -46,7 +46,7 @@ def shared_answers(run: Run, parts: Sequence[str], limit: int) -> pa.Table:
     """
     tables = [pa.table({"id": pa.array([], pa.string()), "key": pa.array([], pa.binary(8))})]
     for part in parts:
-        table = run.read_table(part, columns=["id", "kind", "response", "stage"])
+        table = run.read_table(part, columns=["id", "kind", *schema.FIRST, "later", "stage"])
         tables.append(pa.table({"id": table["id"], "key": _keys(table)}))
     pairs = pa.concat_tables(tables).filter(pc.field("key").is_valid()).group_by(["key", "id"]).aggregate([])
     counts = pairs.group_by("key").aggregate([([], "count_all")]).rename_columns(["key", "tickets"])

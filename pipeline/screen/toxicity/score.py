@@ -21,8 +21,6 @@ from pipeline.screen.toxicity.audit import Audit
 from pipeline.screen.toxicity.early_exit import EarlyExit, digest
 from pipeline.screen.toxicity.encoder import Encoder
 
-TEXTS = ("prompt", "response")
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -64,21 +62,21 @@ class ToxicityStage:
         else:
             values = self._with_early_exit(self._plan.early_exit, texts, index, rows["id"].to_pylist())
         scores = np.full(table.num_rows, np.nan, dtype=np.float32)
-        highest = values.max(axis=0)  # nan where one of the two has no score, and so the row has none
-        scores[unmarked] = np.where(self._toxic(values), np.fmax(*values), highest)
+        highest = values.max(axis=0)  # nan where one of them has no score, and so the row has none
+        scores[unmarked] = np.where(self._toxic(values), np.fmax.reduce(values), highest)
         table = schema.replaced(table, "toxicity", pa.array(scores, mask=np.isnan(scores)))
         return schema.mark(table, scores >= self._threshold, "toxicity", "toxicity", scores, float(self._threshold))
 
     def _toxic(self, values: np.ndarray) -> np.ndarray:
-        """Returns whether a text of each row reaches the threshold, bool (rows,), from scores (2, rows)."""
+        """Returns whether a text of each row reaches the threshold, bool (rows,), from scores (turns, rows)."""
         return np.asarray((values >= self._threshold).any(axis=0))
 
     def _with_early_exit(
         self, early_exit: EarlyExit, texts: list[str], index: np.ndarray, ids: list[str]
     ) -> np.ndarray:
-        """Returns the scores of the rows' texts, float32 (2, rows), nan where a text has none.
+        """Returns the scores of the rows' texts, float32 (turns, rows), nan where a text has none.
 
-        `index`: the position in `texts` of each row's texts, int64 (2, rows).
+        `index`: the position in `texts` of each row's texts, int64 (turns, rows).
         """
         odds, scores = self._score(early_exit, texts)
         values = scores[index]
@@ -108,7 +106,10 @@ class ToxicityStage:
 
 
 def _distinct(table: pa.Table) -> tuple[list[str], np.ndarray]:
-    """Returns the table's distinct texts, null as empty, and the index of each row's texts, int64 (2, rows)."""
-    numbers: dict[str, int] = {}
-    index = [[numbers.setdefault(text or "", len(numbers)) for text in table[name].to_pylist()] for name in TEXTS]
-    return list(numbers), np.array(index, dtype=np.int64).reshape(len(TEXTS), -1)
+    """Returns the table's distinct texts and the index of each row's texts, int64 (turns, rows): as many as the longest
+    row has; a shorter one has its first in their place."""
+    texts, starts = schema.turns(table)
+    encoded = texts.dictionary_encode()
+    number, lengths = np.asarray(encoded.indices, dtype=np.int64), np.diff(starts)
+    slots = np.arange(lengths.max(initial=len(schema.FIRST)))[:, None]
+    return encoded.dictionary.to_pylist(), number[starts[:-1] + np.where(slots < lengths, slots, 0)]

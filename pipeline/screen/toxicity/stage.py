@@ -24,7 +24,7 @@ from pipeline.run import Run, Stage
 from pipeline.screen.toxicity.audit import Audit
 from pipeline.screen.toxicity.early_exit import EarlyExit, calibrate, digest
 from pipeline.screen.toxicity.encoder import Encoder, early_exit_pays
-from pipeline.screen.toxicity.score import TEXTS, Plan, Scored, ToxicityStage
+from pipeline.screen.toxicity.score import Plan, Scored, ToxicityStage
 
 EARLY_EXIT = "stages/toxicity/screen.npz"
 POOL = 20_000  # rows that an early exit is fitted to
@@ -83,9 +83,9 @@ def pool(run: Run, parts: Sequence[str], rows: int) -> list[str]:
     """Returns the distinct texts of about `POOL` of `rows` unmarked rows, in the order of their digests."""
     texts: set[str] = set()
     for part in parts:
-        table = run.read_table(part, columns=["stage", *TEXTS], filters=[("id", "<", pool_end(rows))])
+        table = run.read_table(part, columns=["stage", *schema.FIRST, "later"], filters=[("id", "<", pool_end(rows))])
         table = table.filter(pa.array(schema.unmarked(table)))
-        texts.update(text for name in TEXTS for text in table[name].to_pylist() if text and text.strip())
+        texts.update(text for text in schema.turns(table)[0].unique().to_pylist() if text.strip())
     return sorted(texts, key=digest)
 
 

@@ -58,7 +58,7 @@ def available(project: Project, path: str, taken: Set[str]) -> pa.Table:
 def draw(
     rows: pa.Table, share: float, own_tokens: int, encode: Callable[[pa.Table], pa.Table]
 ) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
-    """Returns the rows drawn, the same encoded (`encode` is one to one) and counts.
+    """Returns the rows drawn, their examples (`encode` gives each row's, in order, under its id) and counts.
 
     `own_tokens` are the supervised tokens of the company's own training rows, `share` those of the general ones in all.
     """
@@ -66,11 +66,13 @@ def draw(
     parts: list[pa.Table] = []
     used, tokens = 0, 0
     while tokens < wanted and used < rows.num_rows:
-        part = encode(rows.slice(used, BATCH))
+        batch = rows.slice(used, BATCH)
+        part = encode(batch)
+        row = np.asarray(pc.index_in(part["id"], value_set=batch["id"].combine_chunks()))
         supervised = [sum(label != IGNORED for label in labels) for labels in part["labels"].to_pylist()]
-        reached = np.cumsum(supervised) + tokens
-        count = min(part.num_rows, int(np.searchsorted(reached, wanted)) + 1)
-        parts.append(part.slice(0, count))
+        reached = np.cumsum(np.bincount(row, supervised, minlength=batch.num_rows)) + tokens
+        count = min(batch.num_rows, int(np.searchsorted(reached, wanted)) + 1)
+        parts.append(part.filter(pa.array(row < count)))
         used, tokens = used + count, int(reached[count - 1])
     counts = {
         "rows": used,

@@ -2,9 +2,10 @@
 
 Output contract: `stages/pack/{train,val}-NNNNN.parquet`, one packed row per table row: `input_ids` and `labels` (int32,
 at most `pack_tokens`, no padding) and `seq_lengths` (int32, they add up to the row). `stages/pack/summary.json` counts
-rows, tokens, truncations and names the rows whose whole answer was cut away: those alone are left out. The same rows
-give the same bytes, whatever blocks they arrive in: they are sorted by id, then packed best-fit decreasing; for an
-architecture whose packed rows are not proven everywhere, by length, so that a row is a batch with little padding.
+examples, tokens, truncations, exchanges that a conversation is too long for, and names the rows whose whole answer was
+cut away: those alone are left out. The same rows give the same bytes, whatever blocks they arrive in: they are sorted
+by id, then packed best-fit decreasing; for an architecture whose packed rows are not proven everywhere, by length, so
+that a row is a batch with little padding.
 This module does not shuffle or pad, and no example is split over two packed rows.
 """
 
@@ -17,13 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipeline import schema
 from pipeline.batch import each
 from pipeline.errors import ConfigError, InputError, UserError
 from pipeline.formats import FORMATS
 from pipeline.models import architectures, prompt_check, template
+from pipeline.models.conversation import encode_rows
 from pipeline.run import fingerprint, outputs
 from pipeline.train.data import general_rows
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,9 +52,10 @@ ENCODED = pa.schema(
         pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("labels", pa.list_(pa.int32()), nullable=False),
         pa.field("truncated", pa.bool_(), nullable=False),
+        pa.field("dropped", pa.int32(), nullable=False),  # exchanges of its row that are in no example
     ]
 )
-_COLUMNS = ["id", "kind", "prompt", "response"]
+_COLUMNS = ["id", "kind", *schema.FIRST, "later"]
 Arrange = Callable[[np.ndarray, int], list[list[int]]]
 """Takes the examples' lengths and a row's capacity; returns the rows, each a list of positions in the lengths."""
 
@@ -57,20 +63,23 @@ PACKED = pa.schema([pa.field(name, pa.list_(pa.int32())) for name in ("input_ids
 
 
 class Tokenise:
-    """Makes of a table with `id`, `kind`, `prompt` and `response` an `ENCODED` table, row for row."""
+    """Makes of records an `ENCODED` table: the examples of each row, in the order of the rows."""
 
     def __init__(self, base: Base, max_length: int) -> None:
         self.tokenizer, self.max_length = base.tokenizer(), max_length
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        prompts, responses = table["prompt"].to_pylist(), table["response"].to_pylist()
-        kinds = table["kind"].to_pylist()
-        rows = template.encode_batch(self.tokenizer, prompts, responses, self.max_length, kinds)
+        texts, starts = schema.turns(table)
+        turns = [part.to_pylist() for part in map(texts.slice, starts[:-1], np.diff(starts))]
+        rows = encode_rows(self.tokenizer, turns, self.max_length, table["kind"].to_pylist())
+        ids = table["id"].cast(pa.string()).combine_chunks()
+        examples = [example for row in rows for example in row]
         columns = [
-            table["id"].cast(pa.string()).combine_chunks(),
-            pa.array([row.input_ids for row in rows], ENCODED.field("input_ids").type),
-            pa.array([row.labels for row in rows], ENCODED.field("labels").type),
-            pa.array([row.truncated for row in rows], pa.bool_()),
+            ids.take(np.repeat(np.arange(len(rows)), [len(row) for row in rows])),
+            *(
+                pa.array([getattr(example, field.name) for example in examples], field.type)
+                for field in list(ENCODED)[1:]
+            ),
         ]
         return pa.Table.from_arrays(columns, schema=ENCODED)
 
@@ -102,7 +111,7 @@ def pack(project: Project, base: Base, run: Run, console: Console) -> dict[str, 
     stage = run.begin(STAGE, key)
     sources = {split: outputs(curated, f"data/{split}") for split in ("train", "val")}
     sources["train"] += outputs(made, "data/synthetic") if made else []
-    prompt_check.check(tokenise.tokenizer, _first_pairs(run, sources["train"]))
+    prompt_check.check(tokenise.tokenizer, _first_rows(run, sources["train"]))
     few = sum(curated["rows"].values()) + (sum(made["rows"].values()) if made else 0) <= SMALL
     encoded = {split: _encoded(run, paths, tokenise, here=few) for split, paths in sources.items()}
     encoded["train"], mixed = _mix(project, run, stage, encoded["train"], tokenise)
@@ -130,10 +139,15 @@ def check_lengths(settings: Train, base: Base) -> None:
         raise ConfigError(f"train.max_length: {base.name} takes no more than {limit} tokens")
 
 
-def _first_pairs(run: Run, paths: list[str]) -> list[tuple[str, str]]:
-    """Returns question and answer of the first training rows."""
-    rows = run.read_table(paths[0], _COLUMNS).slice(0, CHECKED).to_pylist() if paths else []
-    return [(row["prompt"], row["response"]) for row in rows if row["kind"] == "qa"]
+def _first_rows(run: Run, paths: list[str]) -> list[list[str]]:
+    """Returns the turns of the first training rows of one exchange and of the first of several."""
+    rows = _records(run, paths[0]).filter(pc.field("kind") == "qa").to_pylist() if paths else []
+    single, several = ([row for row in rows if bool(row["later"]) is later] for later in (False, True))
+    return [[row["prompt"], row["response"], *row["later"]] for row in (*single[:CHECKED], *several[:CHECKED])]
+
+
+def _records(run: Run, path: str) -> pa.Table:
+    return schema.completed(run.read_table(path)).select(_COLUMNS)
 
 
 def _line(train: dict[str, Any]) -> str:
@@ -145,6 +159,15 @@ def _line(train: dict[str, Any]) -> str:
         text += f"; by length: as batches they are {train['padding']:.1%} padding"
     if train["truncated"]:
         text += f"; {train['truncated']} cut at max_length, {len(train['skipped'])} of them left without an answer"
+    if train["shortened"]:
+        text += (
+            f"; {counted(train['shortened'], 'conversation')} shortened by {counted(train['dropped'], 'exchange')} to "
+            "fit max_length"
+        )
+    if several := train["several_examples"]:
+        text += (
+            f"; {counted(several, 'conversation')} of several examples each, as the chat template rewrites answers"
+        )
     if mixed := train["general"]:
         text += f"; {mixed['rows']:,} general-domain rows, {mixed['share']:.1%} of the supervised tokens"
         if mixed["rows"] == mixed["available"]:
@@ -172,7 +195,7 @@ def _encoded(run: Run, paths: list[str], tokenise: Tokenise, here: bool) -> pa.T
     """Tokenises the records of Parquet files, in this process or in Ray tasks; returns an `ENCODED` table."""
 
     def work(path: str) -> pa.Table:
-        return tokenise(run.read_table(path, _COLUMNS))
+        return tokenise(_records(run, path))
 
     tables = [work(path) for path in paths] if here else each(work, [(path,) for path in paths])
     return pa.concat_tables([ENCODED.empty_table(), *tables])
@@ -201,10 +224,15 @@ def pack_rows(rows: pa.Table, capacity: int, arrange: Arrange | None = None) -> 
         columns["labels"].append(np.concatenate([targets[span] for span in spans]))
         columns["seq_lengths"].append(lengths[members].astype(np.int32))
     total = int(lengths[kept].sum())
+    dropped = np.asarray(rows["dropped"])
+    rows_of = pc.value_counts(rows["id"])
     summary = {
         "examples": len(kept),
         "truncated": int(np.count_nonzero(np.asarray(rows["truncated"]))),
         "skipped": [rows["id"][int(i)].as_py() for i in np.flatnonzero(answers == 0)],
+        "shortened": int(np.count_nonzero(dropped)),
+        "dropped": int(dropped.sum()),
+        "several_examples": int(pc.sum(pc.greater(pc.struct_field(rows_of, "counts"), 1)).as_py() or 0),
         "packed_rows": len(bins),
         "tokens": total,
         "supervised_tokens": int(answers.sum()),

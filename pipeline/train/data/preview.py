@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import schema
 from pipeline.models import template
+from pipeline.models.conversation import encode_rows
 from pipeline.models.load import Base
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +40,7 @@ class Span:
 
 def spans(tokenizer: Any, row: template.Encoded) -> list[Span]:
     """Returns the runs of a row in order; a text is what decoding adds, so no blank is lost at a border."""
-    special = template.special_ids(tokenizer)
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     sorts = [
         (label != template.IGNORED, token in special) for token, label in zip(row.input_ids, row.labels, strict=True)
     ]
@@ -68,18 +70,31 @@ def styled(runs: list[Span], colour: bool) -> Text:
 def show(project: Project, run: Run, count: int, console: Console) -> None:
     """Prints `count` training rows with their masks; raises `MissingStageError` before `curate`."""
     tokenizer = Base.of(project).tokenizer()
-    rows = run.read_outputs(run.require("curate"), "data/train").select(["id", "kind", "prompt", "response"])
+    rows = run.read_outputs(run.require("curate"), "data/train").select(["id", "kind", *schema.FIRST, "later"])
     chosen = sorted(rows.to_pylist(), key=lambda row: schema.shuffle_key(project.seed, row["id"]))
     colour = console.color_system is not None
     marks = styled([Span("context", False, False)], colour), styled([Span("learnt", True, False)], colour)
     console.print(*marks, "special tokens reversed" if colour else "", end="\n\n")
     for row in chosen[:count]:
-        encoded = template.encode(tokenizer, row["prompt"], row["response"], project.train.max_length, row["kind"])
-        learnt = sum(label != template.IGNORED for label in encoded.labels)
-        console.print(f"{row['id']}  {row['kind']}, {len(encoded.input_ids)} tokens, {learnt} learnt", markup=False)
-        if encoded.truncated:
-            lost = "; nothing is left to learn, the row is skipped" if not learnt else ""
-            text = f"cut at train.max_length, {project.train.max_length} tokens{lost}"
-            console.print(text, style="yellow", markup=False)
-        console.print(styled(spans(tokenizer, encoded), colour), end="\n\n")
+        turns = (row["prompt"], row["response"], *row["later"])
+        (examples,) = encode_rows(tokenizer, [turns], project.train.max_length, [row["kind"]])
+        for number, encoded in enumerate(examples, 1):
+            part = f", example {number} of {len(examples)}" if examples[1:] else ""
+            learnt = sum(label != template.IGNORED for label in encoded.labels)
+            text = f"{row['id']}  {row['kind']}{part}, {len(encoded.input_ids)} tokens, {learnt} learnt"
+            console.print(text, markup=False)
+            if encoded.truncated or encoded.dropped:
+                console.print(_lost(encoded, learnt, project.train.max_length), style="yellow", markup=False)
+            console.print(styled(spans(tokenizer, encoded), colour), end="\n\n")
     console.print(f"{min(count, len(chosen)):,} of {len(chosen):,} curated training rows")
+
+
+def _lost(row: template.Encoded, learnt: int, max_length: int) -> str:
+    """Returns what is not learnt of a row that is longer than `max_length`."""
+    parts = []
+    if row.truncated:
+        lost = "" if learnt else "; nothing is left to learn, the row is skipped"
+        parts.append(f"cut at train.max_length, {max_length} tokens{lost}")
+    if row.dropped:
+        parts.append(f"left out, as they end behind train.max_length: the last {counted(row.dropped, 'exchange')}")
+    return "; ".join(parts)

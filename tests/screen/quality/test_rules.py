@@ -57,7 +57,7 @@ def test_marks(rule: str, stage: QualityStage, make_working: Any) -> None:
 
 
 def test_every_rule_has_a_row_above_a_setting_and_its_place() -> None:
-    assert [name for name, _, _ in RULES] == list(BAD)
+    assert [name for name, *_ in RULES] == list(BAD)
     assert list(BAD) == [name for name in Quality.model_fields if name not in ("template_phrases", "shared_answer")]
 
 
