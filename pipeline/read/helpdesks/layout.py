@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pipeline.errors import InputError
 from pipeline.read.helpdesks.translations import RESOLVED, TERMS
 
-DESK = (
+DESK = (  # how names of columns begin that hold the help desk's people
     "assignee",
     "agent",
     "responder",
@@ -28,7 +28,7 @@ DESK = (
     "toegewezen",
     "atribuído",
     "przypisany",
-)  # fmt: skip; how names of columns begin that hold the help desk's people
+)  # fmt: skip
 MORE = frozenset({"id", "label", "status", "created", "names", "emails", "phones"})
 ENOUGH = 3  # of them
 ROLES = ("id", "subject", "description", "answer", "label", "status", "created")

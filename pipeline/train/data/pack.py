@@ -165,9 +165,7 @@ def _line(train: dict[str, Any]) -> str:
             "fit max_length"
         )
     if several := train["several_examples"]:
-        text += (
-            f"; {counted(several, 'conversation')} of several examples each, as the chat template rewrites answers"
-        )
+        text += f"; {counted(several, 'conversation')} of several examples each, as the chat template rewrites answers"
     if mixed := train["general"]:
         text += f"; {mixed['rows']:,} general-domain rows, {mixed['share']:.1%} of the supervised tokens"
         if mixed["rows"] == mixed["available"]:
