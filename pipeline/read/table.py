@@ -59,11 +59,12 @@ def _nested(value: Any) -> bool:
 
 
 def check_values(columns: Sequence[str], sample: Sequence[Mapping[str, Any]], path: str) -> None:
-    """Raises `InputError` when a column of texts holds lists or objects in the first records of a file."""
+    """Raises `InputError` when a column of texts holds lists or objects in the first records of a file: one in ten of
+    its values or, in a table's cells, where a text may look like one, most of them."""
     for name in columns:
         values = [value for value in (record.get(name) for record in sample) if value not in (None, "")]
         found = [value for value in values if _nested(value)]
-        if any(not isinstance(value, str) for value in found) or len(found) * 2 > len(values):
+        if len(found) * (2 if all(isinstance(value, str) for value in found) else 10) >= max(1, len(values)):
             what = "objects" if str(found[0]).lstrip().startswith("{") else "lists"
             raise InputError(
                 f"{path}: the column `{name}` holds {what}, not texts. If they are the messages of a conversation, say "

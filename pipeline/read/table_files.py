@@ -8,9 +8,10 @@ This module reads headers; JSON documents and workbooks it reads through.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.read import contents, layouts, table
@@ -49,11 +50,16 @@ def _known(file: InputFile, names: Sequence[str], where: str) -> InputFile:
     return replace(file, layout=layout, names=tuple(names))
 
 
-def _checked(file: InputFile) -> InputFile:
-    """Returns a table that is read; raises `InputError` where its first records have other values than it promises."""
+def _sample(file: InputFile) -> list[Mapping[str, Any]]:
+    """Returns the first records of a table under the names of its columns; the file is closed again."""
     objects = file.format in OBJECTS
     found = contents.objects(file) if objects else table.named(contents.records(file), file.names)
-    sample = [value for _, value in islice(found, SAMPLE) if value is not None]
+    return [value for _, value in islice(found, SAMPLE) if value is not None]
+
+
+def _checked(file: InputFile) -> InputFile:
+    """Returns a table that is read; raises `InputError` where its first records have other values than it promises."""
+    sample = _sample(file)
     columns = file.entry.columns if file.entry else None
     if file.entry is not None and file.entry.messages is not None:
         mapped.check(file.entry.messages, sample, file.path)

@@ -127,9 +127,7 @@ def _csv(random_: random.Random) -> Made:
 
 
 def _value(random_: random.Random) -> Any:
-    return random_.choice(
-        (text(random_), None, 7, 10**40, 1.5, True, [1, "a"], {"a": {"b": text(random_)}}, float("nan"), "\ud800", "\0")
-    )
+    return random_.choice((text(random_), None, 7, 10**40, 1.5, True, float("nan"), "\ud800", "\0"))
 
 
 def _jsonl(random_: random.Random) -> Made:

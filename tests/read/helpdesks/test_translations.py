@@ -51,7 +51,7 @@ def test_headers_in_other_languages(tmp_path: Path, read_rows: Any, name: str) -
 
 def test_a_table_of_questions_alone_is_not_taken_for_tickets(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("Nummer;Beschreibung;Antwort\n1;a;b\n")
-    with pytest.raises(InputError, match="neither a Zendesk nor a Freshdesk export"):
+    with pytest.raises(InputError, match="no help desk's export that is known"):
         discover([str(tmp_path)], Read())
 
 
