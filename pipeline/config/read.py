@@ -113,7 +113,7 @@ class Messages(Settings):
 
 class TableSource(Settings):
     """How to read the tables whose file name matches: by `columns` or, where a row is a conversation or part of one, by
-    `messages`. The help desks' exports in docs/exports.md need no entry."""
+    `messages`. The help desks' exports in docs/conversations.md need no entry."""
 
     match: str = Field(
         description="Glob on a file's name or on its path below the input, such as `*.csv` or `export.zip/*`."

@@ -38,7 +38,7 @@ def _parquet(uri: str) -> tuple[pq.ParquetFile, list[str]]:
 def names(uri: str) -> list[str]:
     """Returns the columns of a Parquet file."""
     file, columns = _parquet(uri)
-    file.close()
+    file.close(force=True)
     return columns
 
 

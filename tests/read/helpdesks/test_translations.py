@@ -29,9 +29,7 @@ TABLES = {
         "ID del ticket;Solicitante;Correo electrónico;Agente;Asunto;Estado;Fecha de creación;Descripción;"
         "Respuesta del agente"
     ),
-    "Italian": (
-        "ID ticket;Richiedente;Indirizzo e-mail;Assegnatario;Oggetto;Stato;Data di creazione;Descrizione;Risposta"
-    ),
+    "Italian": "ID ticket;Richiedente;Indirizzo e-mail;Agente;Oggetto;Stato;Data di creazione;Descrizione;Risposta",
     "Dutch": "Ticketnummer;Aanvrager;E-mailadres;Toegewezen aan;Onderwerp;Status;Gemaakt op;Beschrijving;Antwoord",
     "Polish": "Identyfikator;Zgłaszający;Adres e-mail;Przypisany;Temat;Status;Data utworzenia;Opis;Odpowiedź",
 }
