@@ -172,7 +172,7 @@ def _job(args: argparse.Namespace, makes_run: bool) -> Job:
 
 def _input(path: str) -> str:
     """Returns an input's absolute path or URI; raises `InputError` where there is nothing."""
-    from pipeline.read.open_inputs import locate
+    from pipeline.read.inputs.open_inputs import locate
 
     path = absolute_path(path)
     filesystem, path_in_it = locate(path)

@@ -39,6 +39,7 @@ RECORD = pa.schema(
 )
 
 ENTITY = pa.struct([("type", pa.string()), ("text", pa.string())])
+REMOVED = pa.struct([("kind", pa.string()), ("characters", pa.int64())])
 
 PROVENANCE = pa.schema(
     [
@@ -49,6 +50,8 @@ PROVENANCE = pa.schema(
         pa.field(
             "pii", pa.list_(pa.string())
         ),  # type of every finding that was replaced, in reading order, never its text
+        pa.field("characters", pa.int64()),  # of its texts as read: kept in prompt and response, or in `removed`
+        pa.field("removed", pa.list_(REMOVED)),  # what reading took from them, by kind; below zero: it added
         pa.field("toxicity", pa.float32()),  # Detoxify's score; null: the row was not scored
     ]
 )

@@ -21,6 +21,7 @@ REASONS = {
     "unreadable": "cannot be parsed",
     "empty_prompt": "has no question",
     "empty_response": "has no answer",
+    "unmarked": "has no message that its export marks as a public answer",
     "exact_duplicate": "has the same content as another row",
     "bounce": "a mail server's failure report",
     "auto_reply": "an automatic reply",

@@ -13,11 +13,11 @@ from pipeline import schema
 from pipeline.config import Project
 from pipeline.curation import data_card
 from pipeline.curation.counts import Counts
-from pipeline.read.files import InputFile
+from pipeline.read import InputFile
 
 
 def input_file(source: str, path: str) -> InputFile:
-    return InputFile(source, "csv", f"/home/anna/{path}", path, None, 1234, "0123456789abcdef" * 2, "utf-8", False)
+    return InputFile(source, "csv", f"/home/anna/{path}", path, 1234, "0123456789abcdef" * 2, "utf-8")
 
 
 @pytest.fixture
@@ -49,5 +49,6 @@ def metrics(make_working: Any, project: Project) -> dict[str, Any]:
     metrics["leaks"] = {"rows": 20, "rows_with_findings": 2, "types": {"PERSON": person}}
     metrics["split"] = {"pooled": {"": 1, "<small>": 2}, "large_groups": {"groups": 1, "rows": 9, "largest": 9}}
     metrics["split"] |= {"frozen": {"ids": 4, "present": 1, "with_their_group": 2}, "carried": 3}
+    metrics["left_out"] = [{"why": "XML: export CSV instead", "files": 5, "examples": ["a|1.xml", "b.xml"]}]
     files = [input_file("tickets", "tickets|2.csv"), input_file("wiki", "wiki.csv")]
     return {**metrics, "provenance": data_card.provenance(project, files)}

@@ -174,7 +174,7 @@ def test_the_reference_has_every_section_with_all_its_settings(path: str) -> Non
     "row",
     [
         "| `tables` | list of [sections](#curatereadtables) | `[]` |",
-        "| `columns` | [section](#curatereadtablescolumns) | required |",
+        "| `columns` | [section](#curatereadtablescolumns) or `null` | `null` |",
         "| `general` | [section](#traingeneral) or `null` | `null` |",
         '| `ner` | mapping of language codes to model names or paths | `{"en": "ner-small", "de": "ner-small"}` |',
         "| `patterns` | mapping of type names to lists of regular expressions | `{}` |",

@@ -9,7 +9,7 @@ touch the run folder and imports no model library.
 from pipeline.config.curate import Curate, Dedup, Language, Pii, Quality, Split, Toxicity
 from pipeline.config.evaluate import Evaluate, Export, GgufGates, Recommend
 from pipeline.config.project import Project, load
-from pipeline.config.read import Columns, Markdown, Read, TableSource
+from pipeline.config.read import Columns, Mail, Markdown, Messages, Read, TableSource
 from pipeline.config.serve import Fake, Gguf, Guard, RequestLog, Serve, Upstream, Vllm
 from pipeline.config.train import Divergence, General, Lora, Preemption, Synthesize, Train
 from pipeline.config.values import (
@@ -40,7 +40,9 @@ __all__ = [
     "Guard",
     "Language",
     "Lora",
+    "Mail",
     "Markdown",
+    "Messages",
     "ModelName",
     "PathOrUri",
     "Pii",

@@ -73,7 +73,7 @@ def _values(schema: Schema, path: str, plural: str = "") -> Iterator[str]:
     elif "$ref" in schema:
         yield f"[section{plural}](#{path.replace('.', '')})"
     elif "enum" in schema or "const" in schema:
-        yield ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+        yield ", ".join(f"`{_default(value)}`" for value in schema.get("enum", [schema.get("const")]))
     elif kind == "array":
         yield f"list{plural} of {' or '.join(_values(schema['items'], path, 's'))}"
     elif kind == "object":

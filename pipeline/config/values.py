@@ -6,6 +6,7 @@ paths are seen from comes with the validation's context (`folder`). No section i
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,8 +72,21 @@ def _compiles(value: str) -> str:
     return value
 
 
+def _decodes(name: str) -> str:
+    """Refuses what is no encoding of texts that Python knows."""
+    try:
+        "a".encode(name)
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError) as error:
+        raise ValueError(
+            "not an encoding that Python knows; cp1250, cp1252, mac_roman and utf-16-le are some"
+        ) from error
+    return name
+
+
 PathOrUri = Annotated[str, BeforeValidator(_beside), _kind("path")]
 TypeName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$"), _kind("type name")]
+Encoding = Annotated[str, AfterValidator(_decodes), _kind("encoding")]
 Expression = Annotated[str, AfterValidator(_compiles), _kind("regular expression")]
 
 

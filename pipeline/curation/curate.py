@@ -25,7 +25,7 @@ from rich.console import Console
 
 from pipeline import batch, screen
 from pipeline.config import Project
-from pipeline.curation import assemble, data_card, golden_rows, parts
+from pipeline.curation import assemble, data_card, findings, golden_rows, parts
 from pipeline.curation.counts import SPLITS, Counts
 from pipeline.dedup import index
 from pipeline.dedup.exact import ExactStage, winners
@@ -33,7 +33,8 @@ from pipeline.dedup.near import deduplicate
 from pipeline.formats import FORMATS
 from pipeline.model_fingerprint import model_fingerprint
 from pipeline.progress import Meter
-from pipeline.read import InputFile, discover
+from pipeline.read import Discovery, discover
+from pipeline.read.inputs.left_out import summary
 from pipeline.run import Run, Stage, fingerprint
 from pipeline.screen.pii import leak_audit
 from pipeline.screen.pii.entities import KnownEntities
@@ -67,7 +68,7 @@ class Curation:
 
     project: Project
     run: Run
-    files: Sequence[InputFile]
+    found: Discovery
     earlier: Earlier
     secret: bytes | None
     console: Console
@@ -81,11 +82,10 @@ def curate(
     Rows that the `earlier` runs kept are not kept again, and what was golden there is golden here.
     """
     found = discover(inputs, project.curate.read)
-    if found.ignored:
-        text = f"  {len(found.ignored)} files of other kinds are not read, the first: {found.ignored[0]}"
-        console.print(text, markup=False)
+    for sentence in findings.left_out(summary(found.left_out)):
+        console.print(f"  {sentence}", markup=False)
     secret = key_of(project.curate.pii, run)
-    job = Curation(project, run, found.files, Earlier.of(project, run, earlier), secret, console)
+    job = Curation(project, run, found, Earlier.of(project, run, earlier), secret, console)
     key = keys(job)
     if run.manifest("curate", key["curate"]) is None:
         if golden_rows.freeze(run):
@@ -104,7 +104,8 @@ def curate(
 def keys(job: Curation) -> dict[str, str]:
     """Returns what each stage's output depends on, as one hash each; a key holds those of the stages before it."""
     settings, earlier = job.project.curate, job.earlier
-    inputs = [[file.source, file.path, file.digest] for file in job.files]
+    inputs = [[file.source, file.path, file.digest] for file in job.found.files]
+    left_out = [[file.path, file.why] for file in job.found.left_out]  # metrics and card name them
     screens = [settings.languages, *(part.model_dump() for part in (settings.quality, settings.language, settings.pii))]
     models = [model_fingerprint(name) for name in (settings.language.model, *settings.pii.ner.values()) if name]
     tags = None if job.secret is None else hashlib.sha256(job.secret).hexdigest()
@@ -114,7 +115,7 @@ def keys(job: Curation) -> dict[str, str]:
         "screen": [screens, models, tags],
         "toxicity": [settings.toxicity.model_dump(), model_fingerprint(settings.toxicity.model)],
         "dedup": [settings.dedup.model_dump(), [one.fingerprint for one in earlier.rows]],
-        "curate": [*split, job.project.name, settings.licences],
+        "curate": [*split, job.project.name, settings.licences, left_out],
     }
     chain: dict[str, str] = {}
     for stage, parts_of_key in depends.items():
@@ -134,13 +135,13 @@ def unfinished(run: Run, key: Mapping[str, str]) -> dict[str, Manifest | None]:
 
 def _read(job: Curation, stage: Stage) -> Manifest:
     """Reads every row of every file, parsed or marked as unreadable, into parts."""
-    rows = Counter({file.source: 0 for file in job.files})
-    with Meter(job.console, f"read {len(job.files):,} files", None) as meter:
-        for part in parts.read_parts(job.run, job.files, job.project.curate.read):
+    rows = Counter({file.source: 0 for file in job.found.files})
+    with Meter(job.console, f"read {len(job.found.files):,} files", None) as meter:
+        for part in parts.read_parts(job.run, job.found.files, job.project.curate.read):
             rows.update(job.run.read_table(part["path"], columns=["source"])["source"].to_pylist())
             job.run.add(stage, [part["path"]])
             meter.advance(part["rows"])
-    return job.run.commit(stage, inputs=len(job.files), rows=dict(rows))
+    return job.run.commit(stage, inputs=len(job.found.files), rows=dict(rows))
 
 
 def _screen(job: Curation, stage: Stage, read: Manifest) -> Manifest:
@@ -221,7 +222,8 @@ def _finish(job: Curation, stage: Stage, screened: Manifest, judged: Manifest, d
     metrics |= {name: report for name, report in reports.items() if report}
     metrics["split"] = {**split, "carried": carried.num_rows}
     metrics["splits"]["golden"] += carried.num_rows
-    metrics["provenance"] = data_card.provenance(job.project, job.files)
+    metrics["left_out"] = summary(job.found.left_out)
+    metrics["provenance"] = data_card.provenance(job.project, job.found.files)
     run.put_json(stage, METRICS, metrics)
     run.write_bytes(CARD, data_card.render(job.project.name, metrics).encode())
     run.add(stage, [CARD])

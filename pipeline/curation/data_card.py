@@ -76,7 +76,9 @@ def provenance(project: Project, files: Sequence[InputFile]) -> dict[str, Any]:
     names |= {f"names, {language}": model for language, model in settings.pii.ner.items()}
     return {
         "inputs": [
-            {"source": file.source, "path": file.path, "bytes": file.size, "blake2b": file.digest} for file in files
+            {"source": whole.source, "path": file.path, "bytes": file.size, "blake2b": file.digest}
+            for whole in files
+            for file in whole.partners or (whole,)
         ],
         "licences": dict(sorted(licences.items())),
         "settings": flat(settings.model_dump(mode="json", exclude={"licences"})),
@@ -158,6 +160,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _list(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {_cell(sentence)}" for sentence in sentences)
+
+
 def _sources(metrics: Mapping[str, Any]) -> list[str]:
     provenance = metrics["provenance"]
     licences = provenance["licences"]
@@ -169,6 +175,7 @@ def _sources(metrics: Mapping[str, Any]) -> list[str]:
         "### Files",
         "Digests are BLAKE2b, 128 bits.",
         _table(("file", "source", "bytes", "digest"), files),
+        *([f"### Not read\n\n{_list(unread)}"] if (unread := findings.left_out(metrics.get("left_out", ()))) else []),
     ]
 
 

@@ -62,6 +62,17 @@ def recall(value: float, interval: Sequence[float] | None) -> str:
     return f"{share(value)} (95 % interval {share(interval[0])} to {share(interval[1])})"
 
 
+def left_out(part: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns a sentence on each kind of file that is not read: how many, why, and what to do."""
+    sentences = []
+    for group in part:
+        more = group["files"] - len(group["examples"])
+        names = ", ".join(group["examples"]) + (f" and {more:,} more" if more else "")
+        verb = "is" if group["files"] == 1 else "are"
+        sentences.append(f"{counted(group['files'], 'file')} {verb} not read, {group['why']}: {names}.")
+    return sentences
+
+
 def near_duplicates(dedup: Metrics) -> list[str]:
     """Returns sentences on the near duplicates: pairs compared, pairs found, and the recall of the audit."""
     sentences = [

@@ -14,17 +14,17 @@ import pyarrow as pa
 from pipeline import batch, schema
 from pipeline.config import Read
 from pipeline.read import InputFile, pieces, read, rows
+from pipeline.read.inputs.input_file import PAGES
 from pipeline.run import Run
 
 PART_BYTES = 64 << 20  # of the tables that one part is put together from
-PAGES_PER_UNIT = 200  # Markdown pages are small: one task reads many
+PAGES_PER_UNIT = 200  # pages are small: one task reads many
 
 
 def work_units(files: Sequence[InputFile]) -> list[list[InputFile]]:
-    """Returns what one task reads: a table, or a piece of a big one; Markdown pages by the hundred. In the order of
-    `files`."""
-    pages = [file for file in files if file.format == "markdown"]
-    units = [[piece] for file in files if file.format != "markdown" for piece in pieces(file)]
+    """Returns what one task reads: a table, or a piece of a big one; pages by the hundred. In the order of `files`."""
+    pages = [file for file in files if file.format in PAGES]
+    units = [[piece] for file in files if file.format not in PAGES for piece in pieces(file)]
     return units + [pages[at : at + PAGES_PER_UNIT] for at in range(0, len(pages), PAGES_PER_UNIT)]
 
 

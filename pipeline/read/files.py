@@ -1,78 +1,59 @@
 """Finding what there is to read, and saying so before any work starts.
 
-Output contract: `discover` returns every readable file below the inputs, sorted, each with its format, source name,
-encoding, size and digest, or raises `InputError` with one sentence about what is wrong and what to do. Hidden files and
-folders are not looked at; other files are listed as ignored.
-This module reads headers and digests, no rows.
+Output contract: `discover` returns every readable file of the inputs, sorted, each with its format, source name,
+encoding, size and digest, and what is left out with the reason; or raises `InputError` with one sentence about what is
+wrong and what to do. A file's content says what it is where its name is wrong. Mails of one source are one file,
+because a reply may be in another one.
+This module reads headers and digests, no rows; JSON documents and workbooks it reads through.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from pyarrow import fs as pafs
-
-from pipeline.config import Columns, Read
+from pipeline.config import Read
 from pipeline.errors import InputError
-from pipeline.read import freshdesk, table, zendesk
-from pipeline.read.csvfile import read_header
-from pipeline.read.open_inputs import Span, below, examine, locate
-from pipeline.read.ticket import Layout
+from pipeline.read import layouts, table_files
+from pipeline.read.inputs import archives, left_out
+from pipeline.read.inputs.examine import examine
+from pipeline.read.inputs.input_file import PAGES, Format, InputFile
+from pipeline.read.inputs.left_out import LeftOut
+from pipeline.read.inputs.walk import Found, walk
+from pipeline.read.joins import conversations_together
 
-Format = Literal["zendesk", "freshdesk", "csv", "jsonl", "parquet", "markdown"]
 SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "csv",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
+    ".xls": "xlsx",
+    ".json": "json",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
     ".md": "markdown",
     ".mdx": "markdown",
     ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".eml": "mail",
+    ".mbox": "mail",
 }
-UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+TEXTS = (".txt", ".tab", ".dat", ".asc")  # tables, if an entry of curate.read.tables says so
 READS = ", ".join(SUFFIXES)
-EXAMPLE = '{match: "NAME.csv", columns: {prompt: QUESTION COLUMN, response: ANSWER COLUMN}}'
-
-
-@dataclass(frozen=True)
-class InputFile:
-    """One file to read. `columns`: the column map of a generic table; `blank`: a table file with nothing in it."""
-
-    source: str
-    format: Format
-    uri: str  # absolute local path or URI
-    path: str  # relative to its input, with forward slashes
-    columns: Columns | None
-    size: int  # bytes
-    digest: str  # BLAKE2b-128 of the content, hex
-    encoding: str  # of a text file; "" for Parquet
-    blank: bool
-    span: Span | None = None  # the part of the file that is to be read, None: all of it
+NOTION_ID = re.compile(r"\s+[0-9a-f]{32}(?=/|$)")
+START = b"\xef\xbb\xbf \t\r\n"  # may stand before the first character of a text
 
 
 @dataclass(frozen=True)
 class Discovery:
     files: tuple[InputFile, ...]
-    ignored: tuple[str, ...]  # relative paths of files with other suffixes
-
-
-@dataclass(frozen=True)
-class _Found:
-    root: str  # the input as it was given
-    uri: str
-    path: str
-    below: bool  # found in a folder, not named itself
-
-
-def _suffix(path: str) -> str:
-    return PurePosixPath(path).suffix.lower()
+    left_out: tuple[LeftOut, ...]
 
 
 def _name(root: str) -> str:
@@ -81,126 +62,98 @@ def _name(root: str) -> str:
     return PurePosixPath(path.rstrip("/")).name or "input"
 
 
-def _local(folder: Path, above: frozenset[Path]) -> Iterator[tuple[Path, bool]]:
-    """Yields (path, is a file) of what is below a folder; a link back to a folder `above` it is not followed."""
-    for entry in folder.iterdir():
-        if entry.name.startswith("."):
-            continue
-        if not entry.is_dir():
-            if not entry.exists() and _suffix(entry.name) in SUFFIXES:
-                raise InputError(f"{entry} is a link to a file that does not exist: remove it or put the file there")
-            yield entry, entry.is_file()
-        elif (real := entry.resolve()) not in above:
-            yield from _local(entry, above | {real})
-
-
-def _listing(filesystem: pafs.FileSystem, place: str) -> Iterator[tuple[str, bool]]:
-    """Yields (path relative to the folder, is a file) of everything in it that is not hidden, in no order."""
-    if isinstance(filesystem, pafs.LocalFileSystem):
-        for found, is_file in _local(Path(place), frozenset({Path(place).resolve()})):
-            yield found.relative_to(place).as_posix(), is_file
-        return
-    for entry in filesystem.get_file_info(pafs.FileSelector(place, recursive=True)):
-        path = entry.path[len(place) :].lstrip("/")
-        if entry.type == pafs.FileType.File and not any(part.startswith(".") for part in path.split("/")):
-            yield path, True
-
-
-def _walk(root: str) -> Iterator[tuple[_Found, bool]]:
-    """Yields what is in an input, and whether it is a file (and not a pipe or a device)."""
-    filesystem, place = locate(root)
-    try:
-        info = filesystem.get_file_info(place)
-        if info.type == pafs.FileType.File:
-            yield _Found(root, root if "://" in root else place, PurePosixPath(place).name, False), True
-            return
-        if info.type != pafs.FileType.Directory:
-            what = "does not exist" if info.type == pafs.FileType.NotFound else "is neither a file nor a folder"
-            raise InputError(f"the input {root} {what}")
-        listed = sorted(_listing(filesystem, place))
-    except OSError as error:
-        raise InputError(f"cannot read the input {root}: {error.strerror or error}") from error
-    for path, is_file in listed:
-        if UNFIT.search(path):
-            raise InputError(f"the name {path!r} in {root} is not valid UTF-8 or holds control characters: rename it")
-        yield _Found(root, below(root, path), path, True), is_file
-
-
-def _source(found: _Found, format_: Format) -> str:
-    if format_ != "markdown":
-        return str(PurePosixPath(found.path).with_suffix(""))
+def _source(found: Found, format_: Format) -> str:
+    """Returns what a file's rows are counted under: a table by its own name, pages and mails by their first folder."""
+    name = NOTION_ID.sub("", str(PurePosixPath(found.name).with_suffix("")))
+    if format_ not in (*PAGES, "mail"):
+        return name
     if not found.below:
-        return PurePosixPath(found.path).stem
-    first, slash, _ = found.path.partition("/")
-    return first if slash else _name(found.root)
+        return PurePosixPath(name).name
+    first, slash, _ = name.partition("/")
+    alone = first != str(PurePosixPath(found.name).with_suffix(""))  # a page of Notion beside the folder of its pages
+    return first if slash or alone else NOTION_ID.sub("", _name(found.root))
 
 
-def _unknown(found: _Found, names: Sequence[str], what: str) -> InputError:
-    return InputError(
-        f"{found.path} is {what}; its columns are {table.listing(names)}. "
-        f"Say which column is the question and which the answer, in curate.read.tables: {EXAMPLE}"
+def _format(found: Found) -> Format:
+    """Returns how to read a file: by its name, or by its first bytes where they tell otherwise."""
+    format_ = SUFFIXES.get(found.suffix)
+    if found.office or found.head.startswith(archives.OLD_OFFICE):
+        return "xlsx"
+    if found.head.startswith(archives.PARQUET):
+        return "parquet"
+    start = found.head.lstrip(START)[:1]
+    if format_ == "xlsx":
+        if start == b"<":
+            raise InputError(f"{found.path} is no workbook but HTML or XML: open it in Excel and save it as .xlsx")
+        return "csv"
+    if format_ is None:
+        return "json" if start in (b"{", b"[") else "csv"
+    return format_
+
+
+def _page(found: Found) -> bool:
+    """Tells whether a file is content: Confluence's table of contents is not."""
+    return not (
+        PurePosixPath(found.name).name == "index.html" and b'<div id="main-content" class="pageSection' in found.head
     )
 
 
-def _table(
-    found: _Found, format_: Format, encoding: str, size: int, settings: Read
-) -> tuple[Format, Columns | None, bool]:
-    """Returns (format, column map, whether it is blank) of a table; raises `InputError` for one that nothing fits."""
-    if format_ == "csv":
-        header = read_header(found.uri, encoding)
-        names = None if header is None else list(header.names)
-    elif format_ == "jsonl":
-        names = table.jsonl_names(found.uri, encoding, size)
+def _files(found: Found, settings: Read) -> Iterator[InputFile | LeftOut]:
+    entry = layouts.entry_for((found.path, found.name), settings)
+    if entry is None and (why := left_out.part_of_export(found.path)):
+        yield LeftOut(found.path, why)
+        return
+    format_ = _format(found)
+    facts = examine(found, (entry.encoding if entry else None) or settings.encoding)
+    file = InputFile(
+        _source(found, format_), format_, found.uri, found.path, facts.size, facts.digest, facts.encoding, entry=entry
+    )
+    if format_ not in (*PAGES, "mail"):
+        yield from table_files.tables(file)
+    elif facts.size and not facts.encoding:
+        raise InputError(f"{found.path} is not a text, whatever its name says: leave it out with curate.read.ignore")
+    elif format_ == "html" and not _page(found):
+        yield LeftOut(found.path, left_out.INDEX)
     else:
-        names = table.parquet_names(found.uri)
-    if names is None:
-        return format_, None, True
-    if not any(names):
-        where = f"in one of its first {table.SAMPLE} lines" if format_ == "jsonl" else "in its first line"
-        what = "no JSON object" if format_ == "jsonl" else "no column names"
-        raise InputError(f"{found.path} has {what} {where}")
-    filename = PurePosixPath(found.path).name
-    for entry in settings.tables:
-        if fnmatchcase(filename, entry.match) or fnmatchcase(found.path, entry.match):
-            table.check(entry.columns, names, found.path)
-            return format_, entry.columns, False
-    if format_ != "csv":
-        raise _unknown(found, names, "a table that no entry in curate.read.tables matches")
-    layouts: dict[Format, Layout] = {"zendesk": zendesk.LAYOUT, "freshdesk": freshdesk.LAYOUT}
-    likeliest = max(layouts, key=lambda name: layouts[name].score(names))
-    if layouts[likeliest].score(names) >= 2:
-        layouts[likeliest].locate(names, found.path)
-        return likeliest, None, False
-    raise _unknown(found, names, "neither a Zendesk nor a Freshdesk export")
+        yield replace(file, entry=None)
 
 
-def _file(found: _Found, settings: Read) -> InputFile:
-    format_ = SUFFIXES[_suffix(found.path)]
-    size, digest, encoding = examine(found.uri, text=format_ != "parquet")
-    source = _source(found, format_)
-    columns, blank = None, format_ != "markdown" and size == 0
-    if format_ != "markdown" and not blank:
-        format_, columns, blank = _table(found, format_, encoding, size, settings)
-    return InputFile(source, format_, found.uri, found.path, columns, size, digest, encoding, blank)
+def _mails_together(files: Iterable[InputFile]) -> list[InputFile]:
+    """Returns the files with all mails of a source as one: the reply to a mail is often in another file."""
+    others: list[InputFile] = []
+    mails: dict[str, list[InputFile]] = {}
+    for file in files:
+        if file.format == "mail":
+            mails.setdefault(file.source, []).append(file)
+        else:
+            others.append(file)
+    for source, parts in mails.items():
+        parts.sort(key=lambda file: (file.path, file.uri))
+        digest = hashlib.blake2b("".join(part.digest for part in parts).encode(), digest_size=16).hexdigest()
+        size = sum(part.size for part in parts)
+        whole = replace(parts[0], size=size, digest=digest, partners=tuple(parts))
+        others.append(whole if len(parts) == 1 else replace(whole, path=source))
+    return others
 
 
-def _check_names(files: Sequence[tuple[_Found, Format]]) -> None:
-    """Raises `InputError` when two files could not be told apart in metrics and rejects."""
-    seen: dict[tuple[str, ...], _Found] = {}
-    for found, format_ in files:
-        source = _source(found, format_)
-        for key in (("uri", found.uri), ("page", source, found.path) if format_ == "markdown" else ("table", source)):
-            other = seen.setdefault(key, found)
-            if other is found:
+def _check_names(files: Sequence[tuple[str, InputFile]]) -> None:
+    """Raises `InputError` when two files could not be told apart in metrics and rejects; `files`: with their inputs."""
+    seen: dict[tuple[str, ...], tuple[str, InputFile]] = {}
+    for root, file in files:
+        whose = ("table", file.source) if file.format not in (*PAGES, "mail") else ("page", file.source, file.path)
+        for key in (("uri", file.uri, file.part), whose):
+            other_root, other = seen.setdefault(key, (root, file))
+            if other is file:
                 continue
             if key[0] == "uri":
-                raise InputError(f"{found.uri} is given twice: by {other.root} and by {found.root}")
-            if other.root == found.root:
+                raise InputError(f"{file.uri} is given twice: by {other_root} and by {root}")
+            if other_root == root:
                 raise InputError(
-                    f"{other.path} and {found.path} would both be the source `{source}`: rename one of them"
+                    f"{other.path} and {file.path} would both be the source `{file.source}`: rename one of them, or "
+                    "leave one out with curate.read.ignore"
                 )
             raise InputError(
-                f"{other.uri} and {found.uri} would both be {found.path} of the source `{source}`: "
+                f"{other.uri} and {file.uri} would both be {file.path} of the source `{file.source}`: "
                 "give the folder above both as the input instead"
             )
 
@@ -208,21 +161,28 @@ def _check_names(files: Sequence[tuple[_Found, Format]]) -> None:
 def discover(inputs: Sequence[str], settings: Read) -> Discovery:
     """Finds the files below `inputs` (files, folders, URIs); raises `InputError`. Reads every file once."""
     if not inputs:
-        raise InputError(f"no input: give a file or folder with --input (read are {READS})")
-    wanted: list[tuple[_Found, Format]] = []
-    ignored: list[str] = []
+        raise InputError(f"no input: give a file or folder with --input (read are {READS}, packed or not)")
+
+    def wanted(path: str) -> bool:
+        suffix = PurePosixPath(path).suffix.lower()
+        return suffix in SUFFIXES or (suffix in TEXTS and layouts.entry_for((path,), settings) is not None)
+
+    files: list[tuple[str, InputFile]] = []
+    left: list[LeftOut] = []
     for root in inputs:
-        count = len(wanted)
-        for found, is_file in _walk(root):
-            if is_file and (format_ := SUFFIXES.get(_suffix(found.path))):
-                wanted.append((found, format_))
-            else:
-                ignored.append(found.path)
-        if count == len(wanted):
-            raise InputError(f"nothing to read in {root}: read are files that end in {READS}")
-    _check_names(wanted)
-    files = [_file(found, settings) for found, _ in wanted]
-    if all(file.blank or file.size == 0 for file in files):
-        raise InputError(f"nothing to read: {', '.join(file.path for file in files[:5])} - every file is empty")
-    files.sort(key=lambda file: (file.source, file.path, file.uri))
-    return Discovery(tuple(files), tuple(sorted(ignored)))
+        before, passed = len(files), len(left)
+        for found in walk(root, wanted, settings.ignore):
+            for file in [found] if isinstance(found, LeftOut) else _files(found, settings):
+                if isinstance(file, LeftOut):
+                    left.append(file)
+                else:
+                    files.append((root, file))
+        if before == len(files):
+            first = "".join(f"; {file.path} is {file.why}" for file in left[passed : passed + 1])
+            raise InputError(f"nothing to read in {root}: read are files that end in {READS}, packed or not{first}")
+    _check_names(files)
+    together = _mails_together(conversations_together(files))
+    if all(file.blank or file.size == 0 for file in together):
+        raise InputError(f"nothing to read: {', '.join(file.path for file in together[:5])} - every file is empty")
+    together.sort(key=lambda file: (file.source, file.path, file.uri))
+    return Discovery(tuple(together), tuple(sorted(left, key=lambda file: file.path)))

@@ -18,9 +18,10 @@ from datetime import date, datetime
 import yaml
 
 from pipeline.config import Markdown
-from pipeline.read.markup import plain
+from pipeline.read.inputs.open_inputs import UNDEFINED
 from pipeline.read.mdx import without_components, without_modules
-from pipeline.read.rows import UNDEFINED, Row, parse_time
+from pipeline.read.rows import Row, parse_time
+from pipeline.read.text.markup import plain
 
 FENCE = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})(.*)")  # at any indentation: most are inside lists
 ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t](.*))?")
@@ -216,7 +217,11 @@ def rows(text: str, name: str, mdx: bool, settings: Markdown) -> Iterator[Row]:
     if UNDEFINED in text or "\0" in text:
         yield Row(1, kind="document", readable=False)
         return
-    page = parse(text, name, mdx)
+    yield from page_rows(parse(text, name, mdx), settings)
+
+
+def page_rows(page: Page, settings: Markdown) -> Iterator[Row]:
+    """Yields the rows of a page that has been cut into sections, at least one."""
     pair, used = _pair(page, settings) if settings.questions and settings.answers else (None, set[int]())
     if pair is not None:
         yield pair

@@ -11,8 +11,8 @@ This module does not read files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -22,18 +22,19 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline import schema
+from pipeline.errors import IntegrityError
 
-RESOLVED = frozenset({"solved", "closed", "resolved", "gelöst", "geschlossen", "erledigt"})
 NOBODY = frozenset({"", "-", "--", "none", "null", "n/a", "no agent", "unassigned", "unknown", "kein agent"})
 DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:,?\s+(\d{1,2}):(\d{2})(?::(\d{2}))?)?(?: Uhr)?")
+FLOAT = re.compile(r"(\d+)\.?(\d+)?(?:[eE]\+?(\d{1,2}))?")
 PART_ROWS = 2_000  # of a table: seconds of work for every stage, and a million rows are 500 files
 PART_TEXT = 16 << 20  # characters after which a table is full whatever its number of rows
-UNDEFINED = "\udcff"  # stands for bytes that the file's encoding does not define
 
 
 @dataclass(slots=True)
 class Row:
-    """One row of a file. `line` is where it starts (1-based); `readable` False: nothing else of it is known."""
+    """One row of a file. `line` is where it starts (1-based); `readable` False: nothing else of it is known. `refused`:
+    why its reader does not want it used, where that is more than a missing text."""
 
     line: int
     prompt: str = ""
@@ -45,6 +46,10 @@ class Row:
     resolved: bool | None = None
     entities: tuple[tuple[str, str], ...] = ()
     readable: bool = True
+    refused: str = ""
+    path: str = ""  # of the file that the row is from, where several are read together
+    characters: int | None = None  # of its texts as they were read; None: as many as it has, nothing was removed
+    removed: Mapping[str, int] = field(default_factory=dict)  # of them, by kind (`text.clean.KINDS`)
     later: tuple[str, ...] = ()  # the turns after the answer: customer, agent, customer, agent ...; none is empty
 
 
@@ -83,6 +88,17 @@ def parse_time(text: str) -> datetime | None:
         return None
 
 
+def number(text: str) -> str:
+    """Returns a ticket's number; one that a tool has made a float keeps its digits: `20000010.0` is `20000010`."""
+    text = text.strip()
+    if text.isdigit() or not (match := FLOAT.fullmatch(text)):
+        return text
+    whole, rest, power = match[1], match[2] or "", int(match[3] or 0)
+    digits = whole + (rest if power else rest.rstrip("0"))
+    missing = len(whole) + power - len(digits)
+    return digits if missing == 0 else text  # else no whole number, or digits are lost: `1.23457E+14`
+
+
 @lru_cache(maxsize=1 << 12)  # agents and regular customers come again and again
 def people(names: tuple[str, ...], emails: tuple[str, ...], phones: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """Returns (type, text) for each value; a name with an @ is an e-mail address; placeholders are left out."""
@@ -110,6 +126,8 @@ def _sound(text: str) -> bool:
 
 def _refused(row: Row) -> str:
     """Returns why a readable row is not used, "" where it is."""
+    if row.refused:
+        return row.refused
     if len(row.later) % 2:
         raise ValueError(f"line {row.line}: later turns come in pairs, a customer's and the agent's")
     for asked, answered in zip((row.prompt, *row.later[0::2]), (row.response, *row.later[1::2]), strict=True):
@@ -129,6 +147,24 @@ def _entities(rows: Sequence[Row]) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, values, type=schema.WORKING.field("entities").type)
 
 
+def _read_characters(row: Row, path: str) -> int:
+    """Returns how many characters a row was read from; raises `IntegrityError` unless each is kept or counted."""
+    accounted = len(row.prompt) + len(row.response) + sum(map(len, row.later)) + sum(row.removed.values())
+    if row.characters not in (None, accounted):
+        raise IntegrityError(
+            f"{row.path or path}:{row.line}: {row.characters:,} characters read, {accounted:,} kept or removed"
+        )
+    return accounted
+
+
+def _removed(rows: Sequence[Row]) -> pa.Array:
+    kinds = pa.array([kind for row in rows for kind in row.removed], pa.string())
+    counts = pa.array([count for row in rows for count in row.removed.values()], pa.int64())
+    offsets = pa.array([0, *accumulate(len(row.removed) for row in rows)], pa.int32())
+    values = pa.StructArray.from_arrays([kinds, counts], fields=list(schema.REMOVED))
+    return pa.ListArray.from_arrays(offsets, values, type=schema.WORKING.field("removed").type)
+
+
 def _table(rows: list[Row], source: str, path: str) -> pa.Table:
     """Returns rows as a WORKING table, column by column."""
     reasons = []
@@ -136,19 +172,20 @@ def _table(rows: list[Row], source: str, path: str) -> pa.Table:
         if row.readable and _sound(f"{row.prompt}{row.response}{''.join(row.later)}{row.source_id}{row.label or ''}"):
             reasons.append(_refused(row))
         else:
-            rows[at] = Row(row.line, kind=row.kind)
+            rows[at] = Row(row.line, kind=row.kind, path=row.path)
             reasons.append("unreadable")
+    paths = [row.path or path for row in rows]
     ids = [
-        schema.content_id("unreadable", path, str(row.line))
+        schema.content_id("unreadable", own, str(row.line))
         if reason == "unreadable"
         else schema.content_id(row.kind, row.prompt, row.response, row.later)
-        for row, reason in zip(rows, reasons, strict=True)
+        for row, reason, own in zip(rows, reasons, paths, strict=True)
     ]
     count = len(rows)
     columns: dict[str, Any] = {
         "id": ids,
         "source": pa.repeat(source, count),
-        "source_id": [row.source_id or f"{path}:{row.line}" for row in rows],
+        "source_id": [row.source_id or f"{own}:{row.line}" for row, own in zip(rows, paths, strict=True)],
         "kind": [row.kind for row in rows],
         "prompt": [row.prompt for row in rows],
         "response": [row.response for row in rows],
@@ -156,20 +193,22 @@ def _table(rows: list[Row], source: str, path: str) -> pa.Table:
         "label": [row.label or None for row in rows],
         "created_at": [row.created_at for row in rows],
         "origin": pa.repeat("real", count),
-        "path": pa.repeat(path, count),
+        "path": paths,
         "line": [row.line for row in rows],
         "resolved": [row.resolved for row in rows],
         "entities": _entities(rows),
         "pii": pa.ListArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), count + 1), pa.array([], pa.string())),
+        "characters": [_read_characters(row, path) for row in rows],
+        "removed": _removed(rows),
         "stage": ["read" if reason else None for reason in reasons],
         "reason": [reason or None for reason in reasons],
     }
     arrays = []
-    for field in schema.WORKING:
-        values = columns.get(field.name)
+    for column in schema.WORKING:
+        values = columns.get(column.name)
         if values is None:
-            values = pa.nulls(count, field.type)
-        arrays.append(values if isinstance(values, pa.Array) else pa.array(values, field.type))
+            values = pa.nulls(count, column.type)
+        arrays.append(values if isinstance(values, pa.Array) else pa.array(values, column.type))
     return pa.table(arrays, schema.WORKING)
 
 

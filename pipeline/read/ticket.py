@@ -1,107 +1,45 @@
-"""Help-desk exports: which column of a ticket table is which, and how a line becomes a record.
+"""Help-desk exports: how a line becomes a record.
 
-Output contract: `Layout.score` and `Layout.locate` find a product and its columns in a header, whatever their case and
-punctuation; `rows` yields a `Row` per CSV record: question = subject and description in the customer's own words,
+Output contract: `rows` yields a `Row` per record: question = subject and description in the customer's own words,
 answer as plain text.
-This module does not know any product: `zendesk` and `freshdesk` say what their columns are called.
+This module does not know any product: what its columns are called is a `Layout`'s.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 
-from pipeline.errors import InputError
-from pipeline.read.clean import answer_words, own_words
-from pipeline.read.csvfile import Record
-from pipeline.read.markup import plain
-from pipeline.read.rows import RESOLVED, Row, parse_time, people
-
-ROLES = ("id", "subject", "description", "answer", "label", "status", "created")
+from pipeline.read.helpdesks.layout import Columns, Layout
+from pipeline.read.rows import Row, number, parse_time, people
+from pipeline.read.tables.csvfile import Record
+from pipeline.read.text import clean, field_text, joined, summed, to_text
 
 
-def simple(name: str) -> str:
-    """Folds a column name: `Ticket created - Timestamp` -> `ticket created timestamp`, `Topic [list]` -> `topic`."""
-    name = re.sub(r"\s*\[[a-z]+\]\s*$", "", name.casefold())  # Zendesk puts the type of a custom field there
-    return " ".join(re.findall(r"\w+", name.replace("_", " ")))
+def rows(layout: Layout, records: Iterable[Record], columns: Columns) -> Iterator[Row]:
+    """Makes a row of every record."""
+    for line, fields in records:
+        yield Row(line, readable=False) if fields is None else _row(line, fields, columns, layout.resolved)
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Positions of a ticket's columns in a row; None where the table has no such column."""
-
-    at: Mapping[str, int | None]  # by role
-    names: tuple[int, ...]
-    emails: tuple[int, ...]
-    phones: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a product names its columns, folded by `simple`; of several names for one role the first found counts."""
-
-    product: str
-    signs: frozenset[str]  # columns that only this product has
-    roles: Mapping[str, tuple[str, ...]]
-    names: tuple[str, ...]
-    emails: tuple[str, ...]
-    phones: tuple[str, ...]
-    resolved: frozenset[str] = RESOLVED
-
-    def score(self, header: Sequence[str]) -> int:
-        """Returns how many columns only this product has; two or more identify an export."""
-        return len(self.signs & {simple(name) for name in header})
-
-    def locate(self, header: Sequence[str], path: str) -> Columns:
-        """Returns where the columns are; raises `InputError` when question or answer is missing or there twice."""
-        folded = [simple(name) for name in header]
-
-        def find(role: str) -> int | None:
-            for name in self.roles[role]:
-                if folded.count(name) > 1:
-                    raise InputError(f"{path}: two columns are called `{name}`; rename the one that is not meant")
-                if name in folded:
-                    return folded.index(name)
-            return None
-
-        at = {role: find(role) for role in ROLES}
-        if at["answer"] is None or (at["subject"] is None and at["description"] is None):
-            role, what = ("answer", "answer") if at["answer"] is None else ("description", "question")
-            known = ", ".join(f"`{name}`" for name in self.roles[role])
-            raise InputError(
-                f"{path} is a {self.product} export without a column for the {what} (known names, in any case: "
-                f"{known}). {self.product}'s plain CSV export holds no conversations: add the column to the export, or "
-                "name the columns in curate.read.tables"
-            )
-        several = (self.names, self.emails, self.phones)
-        return Columns(at, *(tuple(i for i, name in enumerate(folded) if name in known) for known in several))
-
-    def rows(self, records: Iterable[Record], columns: Columns) -> Iterator[Row]:
-        """Makes a row of every record."""
-        for line, fields in records:
-            if fields is None:
-                yield Row(line, readable=False)
-                continue
-            text = {role: "" if at is None else fields[at].strip() for role, at in columns.at.items()}
-            several = (columns.names, columns.emails, columns.phones)
-            yield Row(
-                line,
-                question(plain(text["subject"]), own_words(plain(text["description"]))),
-                answer_words(plain(text["answer"])),
-                source_id=text["id"],
-                label=text["label"] or None,
-                created_at=parse_time(text["created"]),
-                resolved=None if columns.at["status"] is None else text["status"].casefold() in self.resolved,
-                entities=people(*(tuple([fields[at] for at in places]) for places in several)),
-            )
-
-
-def question(subject: str, description: str) -> str:
-    """Returns subject, blank line, description; the description alone when it begins with the subject."""
-    if not subject or not description:
-        return subject or description
-    alike = subject[0].casefold()[0] == description[0].casefold()[0]  # spares folding nearly all
-    if alike and description.casefold().startswith(subject.casefold()):
-        return description
-    return f"{subject}\n\n{description}"
+def _row(line: int, fields: Sequence[str], columns: Columns, resolved: frozenset[str]) -> Row:
+    text = {role: "" if at is None else fields[at] for role, at in columns.at.items()}
+    subject, description, answer = text["subject"], text["description"], text["answer"]
+    names, emails, phones = (
+        tuple([field_text(fields[at]) for at in places]) for places in (columns.names, columns.emails, columns.phones)
+    )
+    desk = [fields[at] for at in columns.desk]
+    customers = [fields[at] for at in (*columns.names, *columns.emails) if at not in columns.desk]
+    prompt = joined(to_text(subject), clean(description, "customer", (subject,), desk, customers))
+    response = clean(answer, "agent", (subject, description), desk, customers)
+    return Row(
+        line,
+        prompt.text,
+        response.text,
+        source_id=number(text["id"]),
+        label=field_text(text["label"]) or None,
+        created_at=parse_time(text["created"]),
+        resolved=None if columns.at["status"] is None else text["status"].strip().casefold() in resolved,
+        entities=people(names, emails, phones),
+        characters=len(subject) + len(description) + len(answer) + prompt.added,
+        removed=summed(prompt, response),
+    )

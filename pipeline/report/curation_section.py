@@ -36,7 +36,9 @@ def _sources(curate: Metrics) -> str:
         for name, source in sources.items()
     ]
     head = ["source", "read", "kept", *map(wording.plain, reasons)]
-    return box("Every row is kept or rejected for one reason", table(head, rows), "sources")
+    unread = findings.left_out(curate.get("left_out", ()))
+    body = table(head, rows) + (paragraph(unread) if unread else "")
+    return box("Every row is kept or rejected for one reason", body, "sources")
 
 
 def _funnel(curate: Metrics) -> str:

@@ -1,7 +1,7 @@
 """A second reader, slow and written without the first: what `records` must give, character by character.
 
-It follows the rules in the docstring of `pipeline.read.csvfile`, holds the whole text, and uses neither the `csv`
-module nor any of the reader's code.
+It follows the rules in the docstring of `pipeline.read.tables.csvfile`, holds the whole text, and uses neither the
+`csv` module nor any of the reader's code.
 """
 
 from __future__ import annotations

@@ -45,11 +45,13 @@ def test_sources_paths_and_ignored(tmp_path: Path) -> None:
     found = discover([str(tmp_path / "dumps")], Read())
     assert [(file.source, file.format, file.path) for file in found.files] == [
         ("dumps", "markdown", "b.markdown"),
-        ("old/zendesk", "zendesk", "old/zendesk.CSV"),
+        ("old/zendesk", "csv", "old/zendesk.CSV"),
         ("pages", "markdown", "pages/de/a.md"),
-        ("zendesk", "zendesk", "zendesk.csv"),
+        ("zendesk", "csv", "zendesk.csv"),
     ]
-    assert found.ignored == ("notes.txt",)
+    assert [file.layout for file in found.files] == ["", "zendesk", "", "zendesk"]
+    assert [file.path for file in found.left_out] == ["notes.txt"]
+    assert "name a page .md" in found.left_out[0].why
     assert pickle.loads(pickle.dumps(found)) == found
 
 
@@ -111,11 +113,11 @@ def test_wrong_column_map(tmp_path: Path) -> None:
 def test_headers_that_cannot_be_used(tmp_path: Path, qa: Read) -> None:
     for header, said in (
         ("question,answer,answer", "two columns called `answer`"),
-        (",,", "no column names"),
+        (",,\n,,", "no column names"),
         ('"question,answer', "never closed"),
         ("q\0u,answer", "NUL"),
     ):
-        assert said in refused([write(tmp_path, faq_dot_csv=f"{header}\n1,2,3\n")], qa)
+        assert said in refused([write(tmp_path, faq_dot_csv=f"{header}\n{'1,2,3' if header[0] != ',' else ''}\n")], qa)
 
 
 def test_a_twin_column_that_is_not_read_does_no_harm(tmp_path: Path, read_rows: Any, qa: Read) -> None:

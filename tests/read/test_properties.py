@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import html
 import io
 import json
 import sys
@@ -19,12 +20,14 @@ from hypothesis import strategies as st
 from pipeline import schema
 from pipeline.config import Columns, Markdown, Read, TableSource
 from pipeline.read import discover, pieces, read
-from pipeline.read.clean import answer_words, own_words
-from pipeline.read.csvfile import records
-from pipeline.read.markup import plain
+from pipeline.read.tables.csvfile import records
+from pipeline.read.text import Side, clean
+from pipeline.read.text.markup import plain
 from tests.read.reference import csv_records, physical_lines
 
-QA = Read(tables=(TableSource(match="*", columns=Columns(prompt="question", response="answer", source_id="key")),))
+AS_IT_IS = Columns(prompt="question", response="answer", source_id="key", clean=False)
+QA = Read(tables=(TableSource(match="*", columns=AS_IT_IS),))
+SIDES: tuple[Side, ...] = ("customer", "agent")
 often = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 seldom = settings(often, max_examples=40)  # writes and reads files
 
@@ -107,7 +110,8 @@ def test_a_table_of_excel_in_western_europe(folder: Path, table: list[tuple[str,
     content = buffer.getvalue().encode("cp1252")
     with contextlib.suppress(UnicodeDecodeError):
         assume(content.isascii() or not content.decode())  # else it is UTF-8 as well
-    config = Read(tables=(TableSource(match="*", columns=Columns(prompt="question", response="answer")),))
+    columns = Columns(prompt="question", response="answer")
+    config = Read(tables=(TableSource(match="*", columns=columns),), encoding="cp1252")  # such texts are no language
     found = rows(folder / "t.csv", content, config)
     assert [(row["prompt"], row["response"]) for row in found] == [(q.strip(), a.strip()) for q, a in table]
 
@@ -153,7 +157,7 @@ values = st.recursive(
 
 
 @seldom
-@given(st.lists(st.dictionaries(st.sampled_from(("question", "answer", "key")), values) | values | valid, max_size=6))
+@given(st.lists(st.dictionaries(st.sampled_from(("question", "answer", "key")), scalars) | values | valid, max_size=6))
 def test_json_lines(folder: Path, lines: list[Any]) -> None:
     """Any line that is an object is a row, any other is a reject, blank ones are neither."""
     head = json.dumps({"question": "q", "answer": "a", "key": 1})
@@ -207,17 +211,18 @@ SIGNS = (
 @often
 @given(st.lists(st.sampled_from((*SIGNS, "card", "\n", " ", "ä")) | valid, max_size=8).map("".join))
 def test_what_was_cut_is_cut_no_further(text: str) -> None:
-    for clean in (own_words, answer_words):
-        once = clean(plain(text))
-        assert clean(once) == once
+    for side in SIDES:
+        once = clean(html.escape(text), side).text
+        assert clean(html.escape(once), side).text == once
         assert once.strip() or not plain(text).strip()
 
 
 def test_mails_that_were_cut_are_cut_no_further() -> None:
-    mails = (Path(__file__).parent / "mails.txt").read_text(encoding="utf-8").split("\n\n")
+    mails = (Path(__file__).parent / "text" / "mails.txt").read_text(encoding="utf-8").split("\n\n")
     for text in [*mails, *("\n\n".join(mails[at : at + 8]) for at in range(len(mails)))]:
-        for clean in (own_words, answer_words):
-            assert clean(clean(text)) == clean(text)
+        for side in SIDES:
+            once = clean(text, side).text
+            assert clean(once, side).text == once
 
 
 @often

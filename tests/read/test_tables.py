@@ -15,7 +15,7 @@ from pipeline import schema
 from pipeline.config import Columns, Read, TableSource
 from pipeline.errors import InputError
 from pipeline.read import discover
-from pipeline.read.rows import parse_time
+from pipeline.read.rows import number, parse_time
 
 FULL = Columns(
     prompt="q", response="a", source_id="id", label="topic", created_at="when", status="state",
@@ -109,9 +109,74 @@ def test_table_without_entry(tmp_path: Path) -> None:
         discover([str(tmp_path)], SETTINGS)
 
 
-def test_generic_tables_keep_their_text(tmp_path: Path, read_rows: Any, qa: Read) -> None:
-    (tmp_path / "t.tsv").write_text('question\tanswer\n"> quoted\n-- \nA &amp; B <br>"\tx\n')
-    assert read_rows(tmp_path, qa)[0]["prompt"] == "> quoted\n-- \nA &amp; B <br>"
+RAW = 'question\tanswer\n"> quoted\n-- \nA &amp; B <br>"\t<p>Yes.</p>\n'
+
+
+@pytest.mark.parametrize(("clean", "prompt", "response"), [
+    (True, "> quoted\n--\nA & B", "Yes."),
+    (False, "> quoted\n-- \nA &amp; B <br>", "<p>Yes.</p>"),
+])  # fmt: skip
+def test_mapped_tables_are_cleaned_unless_the_map_says_otherwise(
+    tmp_path: Path, read_rows: Any, clean: bool, prompt: str, response: str
+) -> None:
+    (tmp_path / "t.tsv").write_text(RAW)
+    columns = Columns(prompt="question", response="answer", clean=clean)
+    (row,) = read_rows(tmp_path, Read(tables=(TableSource(match="*", columns=columns),)))
+    assert (row["prompt"], row["response"]) == (prompt, response)
+    removed = {item["kind"]: item["characters"] for item in row["removed"]}
+    assert removed == ({"markup": 16, "whitespace": 1} if clean else {})
+    assert row["characters"] == 38
+
+
+def test_several_columns_are_one_question(tmp_path: Path, read_rows: Any) -> None:
+    lines = [
+        {"subject": "Card", "body": "It is gone.", "answer": "Hello Anna,", "more": "block it."},
+        {"subject": "card", "body": "Card is gone.", "answer": "", "more": "Block it."},
+        {"subject": "Card", "body": None, "answer": "Block it.", "more": None},
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    columns = Columns(prompt=("subject", "body"), response=("answer", "more"))
+    rows = read_rows(tmp_path, Read(tables=(TableSource(match="*", columns=columns),)))
+    assert [(row["prompt"], row["response"]) for row in rows] == [
+        ("Card\n\nIt is gone.", "Hello Anna,\n\nblock it."),
+        ("Card is gone.", "Block it."),
+        ("Card", "Block it."),
+    ]
+    assert rows[1]["removed"] == [{"kind": "repeated", "characters": 4}]
+    wrong = Read(tables=(TableSource(match="*", columns=Columns(prompt=("subject", "boddy"), response="answer")),))
+    with pytest.raises(InputError, match="no column `boddy`"):
+        discover([str(tmp_path)], wrong)
+
+
+def test_nan_is_a_missing_value_and_a_float_keeps_its_digits(tmp_path: Path, read_rows: Any, qa: Read) -> None:
+    settings = Read(tables=(TableSource(match="*", columns=FULL),))
+    nan = float("nan")
+    values = [{"q": "Why?", "a": "So.", "id": 20000010.0, "topic": nan, "when": nan, "state": nan, "who": nan}]
+    values.append({"q": "Why?", "a": nan, "id": 20000011.0, "topic": "Cards", "when": None, "state": "", "who": "Anna"})
+    values = [value | {"mail": nan, "tel": 49301234567.0} for value in values]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, values)))
+    table = pa.Table.from_pylist([value | {"a": "So.", "topic": None} for value in values[:1]])
+    pq.write_table(table, tmp_path / "t.parquet")
+    (tmp_path / "t.csv").write_text(
+        "q,a,id,topic,when,state,who,mail,tel\nWhy?,So.,20000010.0,nan,,nan,,,49301234567\n"
+    )
+    for name, count in (("t.jsonl", 2), ("t.parquet", 1), ("t.csv", 1)):
+        rows = read_rows(tmp_path / name, settings)
+        assert [row["source_id"] for row in rows] == ["20000010", "20000011"][:count]
+        assert [row["reason"] for row in rows] == [None, "empty_response"][:count]
+        assert rows[0]["label"] is None
+        assert [entity["text"] for entity in rows[0]["entities"]] == ["49301234567"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("20000010.0", "20000010"), ("2.0000010e+07", "20000010"), (" 7 ", "7"), ("007", "007"), ("1.5", "1.5"),
+        ("1.23457E+14", "1.23457E+14"), ("1,23457E+14", "1,23457E+14"), ("v1.0", "v1.0"), ("10.00", "10"),
+    ],
+)  # fmt: skip
+def test_numbers_of_tickets(text: str, expected: str) -> None:
+    assert number(text) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""Front: conversations with their messages, and messages in a file of their own.
+
+Output contract: `LAYOUTS`. A conversation with `messages` comes from scripts around the API; messages alone name their
+conversation in `_links`, and are joined. Messages are what was sent or received; drafts, and messages that failed, are
+left out. Comments are Front's internal talk: they are never read, wherever they lie.
+Format: Front's API reference, "Conversations" and "Messages".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.read.conversations.conversation import Conversation, Layout, has
+from pipeline.read.conversations.document import (
+    Document,
+    ShapeError,
+    at,
+    decoded,
+    entries,
+    first,
+    flag,
+    several,
+    words,
+)
+
+SIGNS = (
+    "recipient", "assignee", "statuscategory", "statusid", "isprivate", "lastmessage", "scheduledreminders",
+    "links", "tickets", "customfields", "inboxes",
+)  # fmt: skip
+
+
+def _message(conversation: Conversation, message: Document) -> None:
+    incoming = flag(message.get("is_inbound"))
+    failed = flag(message.get("is_draft")) or first(message, "draft_mode", "error_type")
+    said = words(message, "type") not in ("call", "phone-call") and not failed and incoming is not None
+    conversation.say(
+        words(message, "body", "text"),
+        ("customer" if incoming else "agent") if said else None,
+        True,  # a message is what was sent or received; what is internal is a comment
+        first(message, "created_at", "date"),
+    )
+    author = message.get("author")
+    full = " ".join(several([at(author, "first_name"), at(author, "last_name")]))
+    conversation.names += several([full, at(author, "name")])
+    conversation.emails += several([at(author, "email")])
+    for person in entries(message.get("recipients")):
+        _handle(conversation, person)
+
+
+def _handle(conversation: Conversation, person: Any) -> None:
+    handle = words(person, "handle")
+    if "@" in handle:
+        conversation.emails.append(handle)
+    elif handle.lstrip("+").replace(" ", "").isdigit():
+        conversation.phones.append(handle)
+    conversation.names += several([at(person, "name")])
+
+
+def _conversation(document: Document) -> Conversation:
+    tags = [words(tag, "name") for tag in entries(document.get("tags"))]
+    found = Conversation(
+        id=words(document, "id"),
+        subject=words(document, "subject"),
+        label=words(document, "topic", "category") or (tags[0] if tags else ""),
+        status={"archived": "closed"}.get(words(document, "status"), words(document, "status")),
+        created=first(document, "createdat"),
+    )
+    _handle(found, document.get("recipient"))
+    for message in entries(decoded(document.get("messages")), "_results", "results", "messages"):
+        _message(found, message)
+    return found
+
+
+def _single(document: Document) -> Conversation:
+    """A message in a file of its own; its conversation's address ends with its id."""
+    link = words(document, "conversationid") or words(document.get("links"), "related.conversation")
+    number = link.rstrip("/").rsplit("/", 1)[-1]
+    if not number:
+        raise ShapeError("a message without its conversation")
+    found = Conversation(key=number, id=number, subject=words(document, "subject"))
+    names = {"isinbound": "is_inbound", "isdraft": "is_draft", "createdat": "created_at", "draftmode": "draft_mode"}
+    names["errortype"] = "error_type"
+    _message(found, {names.get(name, name): value for name, value in document.items()})
+    return found
+
+
+LAYOUTS = (
+    Layout(
+        "front conversation",
+        lambda names: (
+            1 + sum(name in names for name in SIGNS)
+            if "messages" in names and sum(name in names for name in SIGNS) >= 2
+            else 0
+        ),
+        _conversation,
+    ),
+    Layout(
+        "front messages",
+        lambda names: 5 if has(names, "isinbound", ("links", "conversationid"), ("body", "text")) else 0,
+        _single,
+        joined="front",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Help desks that export tickets as tables: what they call their columns."""

@@ -1,0 +1,1 @@
+"""Files and what is inside them, opened: paths and URIs, archives, compressed files, encodings."""

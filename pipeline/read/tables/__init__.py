@@ -1,0 +1,1 @@
+"""How tables are written down: CSV, JSON documents, workbooks."""
