@@ -43,7 +43,7 @@ REMOVED = {
     "quote": "quoted mails",
     "signature": "signatures, lines of mail apps",
     "footer": "footers",
-    "markup": "tags and entities",
+    "markup": "tags, entities, comments",
     "escape": "written-out line breaks",
     "encoding": "broken or invisible characters",
     "whitespace": "white space",
