@@ -112,7 +112,7 @@ def _attribution(lines: Sequence[str], at: int) -> tuple[int, bool]:
 # -- threads in one line ----------------------------------------------------------------------------------------------
 
 INLINE_ATTRIBUTION = re.compile(
-    rf"(?<=\S)\s+(?-i:On|Am)\s(?=[^:]{{4,60}}:\d\d)(?:(?!\s(?-i:On|Am)\s).){{4,200}}?{WROTE}[^:>]{{0,120}}:\s",
+    rf"(?<=\S)\s+(?-i:On|Am)\s(?=[^:]{{4,60}}:\d\d)(?:(?!\s(?-i:On|Am)\s).){{4,200}}?{WROTE}[^:]{{0,120}}:\s",
     re.IGNORECASE,
 )
 INLINE_ORIGINAL = re.compile(rf"(?<=\S)\s+-{{3,}}\s*{NAME_OF_MAIL}\s*-{{3,}}", re.IGNORECASE)
