@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from pipeline.read.text.characters import has, mended, tidy, unescaped, visible
+from pipeline.read.text.characters import has, is_western, mended, tidy, unescaped, visible
 from pipeline.read.text.evidence import Ticket
 from pipeline.read.text.footers import FOOTER_SIGNS, cut_footers
 from pipeline.read.text.markup import INDENTED, QUOTED, SIGNS, marked, unmarked, without_signs
@@ -64,7 +64,7 @@ class _Counter:
     """A text on its way, and what each step has taken from it."""
 
     def __init__(self, raw: str) -> None:
-        self.text = raw if raw.isascii() or not has(raw, SIGNS) else without_signs(raw)
+        self.text = raw if raw.isascii() or is_western(raw) or not has(raw, SIGNS) else without_signs(raw)
         self.removed: dict[str, int] = {} if self.text is raw else {"encoding": len(raw) - len(self.text)}
 
     def set(self, kind: str, text: str) -> None:
