@@ -177,4 +177,9 @@ def rows(text: str, name: str, settings: Markdown) -> Iterator[Row]:
     if UNDEFINED in text or "\0" in text:
         yield Row(1, kind="document", readable=False)
         return
-    yield from page_rows(parse(text, name), settings)
+    page = parse(text, name)
+    removed = [0] * len(page.sections)
+    first = next((at for at, section in enumerate(page.sections) if section.body), None)
+    if first is not None:  # a tag is of the page, not of a section
+        removed[first] = max(0, len(text) - sum(len(section.body) for section in page.sections))
+    yield from page_rows(page, settings, removed)
