@@ -186,3 +186,13 @@ def test_what_is_ignored_is_named(tmp_path: Path, qa: Read) -> None:
         ("e.zip/old/v.md", "matches curate.read.ignore"),
         ("u.tmp.csv", "matches curate.read.ignore"),
     ]
+
+
+def test_names_that_are_empty_and_damage_of_every_method(tmp_path: Path, read_rows: Any, qa: Read) -> None:
+    content = packed({"t.csv": TABLE, "x.csv": TABLE}).replace(b"x.csv", b"/////")
+    (tmp_path / "e.zip").write_bytes(content)
+    assert [row["path"] for row in read_rows(tmp_path, qa)] == ["e.zip/t.csv"] * 2
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        whole = packed({"t.csv": TABLE * 100}, method)
+        (tmp_path / "e.zip").write_bytes(whole[:60] + b"\xff" * 20 + whole[80:])
+        assert "e.zip is damaged or not complete" in said(tmp_path, qa)
