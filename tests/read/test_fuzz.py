@@ -1,4 +1,4 @@
-"""A slice of the fuzz runs (`python -m tests.read.fuzz`, `python -m tests.read.fuzz_inputs`), and the seeds that once broke a rule."""
+"""A slice of the fuzz runs (`python -m tests.read.fuzz` and `fuzz_inputs`), and the seeds that once broke a rule."""
 
 from __future__ import annotations
 
