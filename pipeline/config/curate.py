@@ -127,8 +127,9 @@ class Dedup(Settings):
     """MinHash LSH, every candidate pair verified by exact Jaccard similarity of word shingles.
 
     42 bands of 6 hashes miss a pair at exactly 0.8 three times in a million; 32 of 8 miss 0.28 % of them. A text
-    shorter than a shingle is one shingle. Short texts are near duplicates only if nearly equal: one word changed among
-    4 to 6 leaves at most a third of their 3-word shingles in common.
+    shorter than a shingle is one shingle. Where answers are longer than questions, these must reach the threshold too:
+    a canned answer does not make two questions one. Short texts are near duplicates only if nearly equal: one
+    word changed among 4 to 6 leaves at most a third of their 3-word shingles in common.
 
     `star`: a dropped row reaches the threshold with the row it repeats. `components`: of all rows that a chain of near
     duplicates joins one is kept; the similarity a dropped row has with it is told, but may be below the threshold."""
