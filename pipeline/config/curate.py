@@ -25,7 +25,17 @@ class Quality(Settings):
         300, description="Tokens of the longest text that counts as out of office or otherwise written by nobody."
     )
     system_message: Positive | None = Field(
-        300, description="Tokens of the longest note of the ticket system: merged, closed, satisfaction survey."
+        300, description="Tokens of the longest note of the ticket system: merged, duplicate, closed, survey."
+    )
+    read_receipt: Positive | None = Field(300, description="Tokens of the longest note that a message was read.")
+    voicemail: Positive | None = Field(
+        150, description="Tokens of the longest notice of a call or a recording; one with a transcript is none."
+    )
+    newsletter: Positive | None = Field(
+        5_000, description="Tokens of the longest newsletter: a mail to many with a way to leave the list."
+    )
+    closing_words: Positive | None = Field(
+        75, description='Tokens of the longest text that says thanks, "solved" or "you are welcome" and nothing else.'
     )
     template_answer: Positive | None = Field(
         150, description='Tokens of the longest answer that counts as "we have received your request".'
