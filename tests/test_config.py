@@ -19,6 +19,7 @@ from pipeline.errors import ConfigError
 CONFIGS = Path(__file__).parent.parent / "configs"
 DOCS = Path(__file__).parent.parent / "docs"
 
+LANGUAGES = "name: a\nbase_model: o/m\ncurate: {languages: %s}\n"
 PII = "name: a\nbase_model: o/m\ncurate: {pii: {%s}}\n"
 
 
@@ -69,11 +70,22 @@ def test_misspelt_key_in_a_list_is_explained_too(tmp_path: Path) -> None:
         (PII % "patterns: {A_: ['x']}", "patterns.A_"),
         (PII % "mode: mask", "curate.pii.mode"),
         (PII % "entities: [DATE]", "curate.pii.entities"),
+        (PII % "ner: {english: ner-small}", "curate.pii.ner.*'english' is no language code"),
+        (LANGUAGES % "[]", "curate.languages: .*at least one language"),
+        (LANGUAGES % "[en, english]", r"curate\.languages\.1: .*'english' is no language code: write en, de"),
+        (LANGUAGES % "[EN]", r"curate\.languages\.0: .*small letters"),
+        (LANGUAGES % "[en-US]", r"curate\.languages\.0: "),
+        (LANGUAGES % "en", r"curate\.languages: "),
     ],
 )
 def test_wrong_files_are_one_clear_error(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load(write(tmp_path, text))
+
+
+def test_norwegian_needs_no_quotes(tmp_path: Path) -> None:
+    """YAML reads `no` as false."""
+    assert load(write(tmp_path, LANGUAGES % "[en, no]")).curate.languages == ("en", "no")
 
 
 def test_missing_file(tmp_path: Path) -> None:

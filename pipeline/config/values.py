@@ -58,7 +58,27 @@ setting names."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
-LanguageCode = Annotated[str, _kind("language code")]  # ISO 639-1
+
+
+CODES = """
+    af als am an ar arz as ast av az azb ba bar bcl be bg bh bn bo bpy br bs bxr ca cbk ce ceb ckb co cs cv cy da de diq
+    dsb dty dv el eml en eo es et eu fa fi fr frr fy ga gd gl gn gom gu gv he hi hif hr hsb ht hu hy ia id ie ilo io is
+    it ja jbo jv ka kk km kn ko krc ku kv kw ky la lb lez li lmo lo lrc lt lv mai mg mhr min mk ml mn mr mrj ms mt mwl
+    my myv mzn nah nap nds ne new nl nn no oc or os pa pam pfl pl pms pnb ps pt qu rm ro ru rue sa sah sc scn sco sd sh
+    si sk sl so sq sr su sv sw ta te tg th tk tl tr tt tyv ug uk ur uz vec vep vi vls vo wa war wuu xal xmf yi yo yue zh
+"""
+LANGUAGES = frozenset(CODES.split())  # those of lid.176, which tells the language of a text
+
+
+def _language(value: Any) -> Any:
+    """Refuses a language that no text is ever told to be in. `no`, without quotes, is false in YAML."""
+    value = "no" if value is False else value
+    if isinstance(value, str) and value not in LANGUAGES:
+        raise ValueError(f"'{value}' is no language code: write en, de, fr and so on, in small letters (ISO 639-1)")
+    return value
+
+
+LanguageCode = Annotated[str, BeforeValidator(_language), _kind("language code")]
 
 
 def _compiles(value: str) -> str:

@@ -45,7 +45,7 @@ COLUMNS = {
     "later": "the turns after that, customer and agent by turns; personal data replaced",
     "label": "the dump's own category",
     "lang": "language (ISO 639-1)",
-    "lang_score": "its probability among the expected languages",
+    "lang_score": "how likely it is that the text is in the expected languages",
     "created_at": "as the dump has it, UTC",
     "origin": "`real`, `synthetic` or `general`",
     "parent_id": "of a synthetic row, the real one it was made from",

@@ -112,6 +112,8 @@ def near_duplicates(dedup: Metrics) -> list[str]:
         f"{counted(dedup['candidates'], 'pair')} compared word by word, {dedup['edges']:,} of them alike enough; "
         f"{counted(dedup['identical'], 'more row')} had exactly the words of another. No row is dropped on an estimate."
     ]
+    if apart := dedup.get("other_question"):
+        sentences.append(f"{counted(apart, 'pair')} alike for a long answer's sake stayed apart: the questions differ.")
     if earlier := dedup.get("earlier"):
         sentences.append(f"Compared with {counted(earlier, 'row')} of earlier runs or golden sets as well.")
     audit = dedup.get("audit")

@@ -1,9 +1,9 @@
 """The recall of the bands: a sample of rows is compared with all rows, exactly, without any band.
 
 Output contract: of the sampled rows (drawn by a hash of the id among rows with distinct sets) every pair that reaches
-the threshold is counted, and the share of them that are edges is the recall, with its 95 % Wilson interval. Counted as
-well are the pairs with both rows kept. The similarity of some edges is recomputed from the texts, by a regular
-expression and Python's sets. Two runs on the same rows report the same.
+the threshold and asks the same is counted, and the share of them that are edges is the recall, with its 95 % Wilson
+interval. Counted as well are the pairs with both rows kept. The similarity of some edges is recomputed from the texts,
+by a regular expression and Python's sets. Two runs on the same rows report the same.
 Cost: two readings of the shingle tables and a product with the sample's sets, part by part, in a task per block.
 This module changes no decision.
 """
@@ -25,9 +25,9 @@ import pyarrow.compute as pc
 from pipeline import schema
 from pipeline.batch import each, shared
 from pipeline.config import Dedup
-from pipeline.dedup import shingles
+from pipeline.dedup import shingles, verify
 from pipeline.dedup.cluster import Edges, Kept
-from pipeline.dedup.edges import Blocks, decode, encode, read_sets
+from pipeline.dedup.edges import QUESTION, WHOLE, Blocks, decode, encode, read_sets
 from pipeline.dedup.rows import Rows
 from pipeline.run import Run
 
@@ -43,8 +43,8 @@ def audit(
     active = np.zeros(len(rows), dtype=bool)
     active[rows.distinct] = True
     common = shared((blocks, sample, rows.sizes, active, settings.threshold))
-    sets = shingles.concat([shingles.concat(hit) for hit in each(_fetch, [(b, common) for b in range(len(blocks))])])
-    ref = shared(sets)
+    fetched = each(_fetch, [(block, common) for block in range(len(blocks))])
+    ref = shared(tuple(shingles.concat([sets[kind] for part in fetched for sets in part]) for kind in (0, 1)))
     pairs = np.concatenate([np.empty(0, np.uint64), *each(_compare, [(b, ref, common) for b in range(len(blocks))])])
     pairs = np.unique(pairs)
     drawn = np.zeros(len(rows), dtype=bool)
@@ -91,24 +91,30 @@ def _sample(rows: Rows, count: int) -> np.ndarray:
     return np.array(sorted(number for _, number in heapq.nsmallest(count, draws())), dtype=np.int64)
 
 
-def _fetch(block: int, common: Any) -> list[shingles.Shingles]:
-    """Returns the sets of the sampled rows of a block."""
+def _fetch(block: int, common: Any) -> list[tuple[shingles.Shingles, shingles.Shingles]]:
+    """Returns the sets of the sampled rows of a block, of text and question, part by part."""
     blocks, sample, _, _, _ = common
     fetched = []
     for part in range(blocks.cuts[block], blocks.cuts[block + 1]):
         chosen = sample[(sample >= blocks.starts[part]) & (sample < blocks.starts[part + 1])] - blocks.starts[part]
         if len(chosen):
-            sets = read_sets(blocks.parts[part])
-            values = [sets.values[sets.offsets[row] : sets.offsets[row + 1]] for row in chosen]
-            fetched.append(shingles.Shingles(np.concatenate(values), shingles.offsets_of(sets.sizes[chosen])))
+            whole, asked = (_chosen(read_sets(blocks.parts[part], column), chosen) for column in (WHOLE, QUESTION))
+            fetched.append((whole, asked))
     return fetched
 
 
-def _compare(block: int, sets: shingles.Shingles, common: Any) -> np.ndarray:
-    """Returns the encoded pairs of a sampled row and a row of the block that reach the threshold: uint64 (pairs,)."""
+def _chosen(sets: shingles.Shingles, rows: np.ndarray) -> shingles.Shingles:
+    values = [sets.values[sets.offsets[row] : sets.offsets[row + 1]] for row in rows]
+    return shingles.Shingles(np.concatenate(values), shingles.offsets_of(sets.sizes[rows]))
+
+
+def _compare(block: int, samples: tuple[shingles.Shingles, shingles.Shingles], common: Any) -> np.ndarray:
+    """Returns the encoded pairs of a sampled row and a row of the block that reach the threshold and ask the same:
+    uint64 (pairs,). `samples`: the sets of the sampled rows, of text and question."""
     from scipy.sparse import csr_array
 
     blocks, sample, sizes, active, threshold = common
+    sets, questions = samples
     hashes, column = np.unique(sets.values, return_inverse=True)
     mask = np.uint64((1 << _FILTER) - 1)
     maybe = np.zeros(1 << _FILTER, dtype=bool)
@@ -126,8 +132,11 @@ def _compare(block: int, sets: shingles.Shingles, common: Any) -> np.ndarray:
         overlap = (csr_array((np.ones(len(row), np.int32), (row, slot[exact])), shape=shape) @ sampled).tocoo()
         number, other = blocks.starts[part] + overlap.row.astype(np.int64), sample[overlap.col]
         near = overlap.data >= threshold * (sizes[number] + sizes[other] - overlap.data)
-        near &= active[number] & (number != other)
-        pairs.append(encode(number[near], other[near]))
+        hits = np.flatnonzero(near & active[number] & (number != other))
+        if len(hits):
+            whole, asked = sizes[number[hits]] + sizes[other[hits]], read_sets(blocks.parts[part], QUESTION)
+            same = verify.same_question(asked, questions, overlap.row[hits], overlap.col[hits], whole, threshold)
+            pairs.append(encode(number[hits[same]], other[hits[same]]))
     return np.concatenate(pairs)
 
 
@@ -147,16 +156,22 @@ def _recompute(
     texts = dict(zip(wanted.tolist(), itertools.chain.from_iterable(each(_texts, calls)), strict=True))
     right = 0
     for edge in chosen.tolist():
-        one, other = (_grams(texts[int(end[edge])], settings.shingle_words) for end in (edges.a, edges.b))
+        (one, asks), (other, asked) = (
+            [_grams(text, settings.shingle_words) for text in texts[int(end[edge])]] for end in (edges.a, edges.b)
+        )
         jaccard = len(one & other) / len(one | other)
-        right += int(jaccard >= settings.threshold and np.float32(jaccard) == edges.jaccard[edge])
+        sure = not (asks or asked) or 2 * (len(asks) + len(asked)) >= len(one) + len(other)
+        same = sure or len(asks & asked) / len(asks | asked) >= settings.threshold
+        right += int(same and jaccard >= settings.threshold and np.float32(jaccard) == edges.jaccard[edge])
     return len(chosen), right
 
 
-def _texts(run: Run, part: str, chosen: np.ndarray) -> list[str]:
-    """Returns the compared texts of some of a part's unmarked rows."""
-    table = run.read_table(part, columns=[*schema.FIRST, "later", "stage"])
-    return list(texts_of(table.filter(pc.is_null(table["stage"])).take(chosen)))
+def _texts(run: Run, part: str, chosen: np.ndarray) -> list[tuple[str, str]]:
+    """Returns the compared text of some of a part's unmarked rows, and what the customer says, which a document has
+    not."""
+    table = run.read_table(part, columns=["kind", *schema.FIRST, "later", "stage"])
+    table = table.filter(pc.is_null(table["stage"])).take(chosen)
+    return list(zip(texts_of(table), asked(table).to_pylist(), strict=True))
 
 
 def texts_of(table: Any) -> list[str]:
@@ -165,6 +180,11 @@ def texts_of(table: Any) -> list[str]:
     return list(pc.binary_join(pa.LargeListArray.from_arrays(starts, texts), "\n").to_pylist())
 
 
+def asked(table: Any) -> pa.Array:
+    """Returns what the customer says in each row, nothing for a document."""
+    return pc.if_else(pc.equal(table["kind"], "qa"), schema.sides(table)[0], "")
+
+
 def _grams(text: str, words: int) -> set[tuple[str, ...]]:
     tokens = re.findall(r"\w+", unicodedata.normalize("NFKC", text).lower())
-    return {tuple(tokens[start : start + words]) for start in range(max(1, len(tokens) - words + 1))}
+    return {tuple(tokens[start : start + words]) for start in range(max(1, len(tokens) - words + 1)) if tokens}

@@ -2,8 +2,9 @@
 
 Output contract: `candidates` leaves every pair of rows that share a band key (in buckets over the cap: some of them),
 once, in `pairs/`; `verified` turns what lies there into `edges/`: the pairs whose exact Jaccard similarity reaches a
-threshold. Rows are numbered in the order of the parts. A pair is one integer, the lower number in its upper half; its
-file is named by the block of the lower row. Nothing depends on how many tasks the work is cut into.
+threshold, and who ask the same (`verify.same_question`). Rows are numbered in the order of the parts. A pair is one
+integer, the lower number in its upper half; its file is named by the block of the lower row. Nothing depends on how
+many tasks the work is cut into.
 Memory: a task holds a few band columns and their pairs, or two blocks of `BLOCK` shingles.
 """
 
@@ -26,6 +27,8 @@ from pipeline.run import Run
 
 BLOCK = 1 << 23  # shingles that `verify` loads at a time, 64 MB; parts are never cut
 
+WHOLE, QUESTION = "shingles", "question"  # columns of a shingle table; a document has no question
+
 _HALF = np.uint64(32)
 _LOWER = np.uint64((1 << 32) - 1)
 
@@ -47,14 +50,15 @@ class Blocks:
         """The first row of every block, and the number of rows: int64 (blocks + 1,)."""
         return np.asarray(self.starts[list(self.cuts)])
 
-    def load(self, block: int) -> shingles.Shingles:
+    def load(self, block: int, column: str = WHOLE) -> shingles.Shingles:
         """Returns the shingle sets of a block's rows, in the order of the parts."""
-        return shingles.concat([read_sets(part) for part in self.parts[self.cuts[block] : self.cuts[block + 1]]])
+        parts = self.parts[self.cuts[block] : self.cuts[block + 1]]
+        return shingles.concat([read_sets(part, column) for part in parts])
 
 
-def read_sets(part: Part) -> shingles.Shingles:
-    """Returns the shingle sets of a part's rows, one set per row."""
-    return shingles.Shingles.from_arrow(part.run.read_table(part.shingles)["shingles"])
+def read_sets(part: Part, column: str = WHOLE) -> shingles.Shingles:
+    """Returns the shingle sets of a part's rows, one set per row: of the whole text, or of the question alone."""
+    return shingles.Shingles.from_arrow(part.run.read_table(part.shingles, columns=[column])[column])
 
 
 def split_blocks(parts: Sequence[Part], rows: Rows) -> Blocks:
@@ -143,15 +147,18 @@ def _distinct(values: np.ndarray) -> np.ndarray:
 # -- edges ------------------------------------------------------------------------------------------------------------
 
 
-def verified(run: Run, folder: str, kind: str, blocks: Blocks, threshold: float) -> tuple[int, cluster.Edges]:
+def verified(
+    run: Run, folder: str, kind: str, blocks: Blocks, threshold: float
+) -> tuple[tuple[int, int], cluster.Edges]:
     """Verifies the pairs in `pairs/`, which are deleted, and writes those that reach the threshold to `kind/`; returns
-    the number of pairs, and the edges."""
+    the number of pairs, of those that their questions alone keep apart, and the edges."""
     tasks = len({path.rsplit("-", 1)[1] for path in run.list(f"{folder}/pairs")})
     counts = each(_verify, [(run, folder, kind, tasks, block, blocks, threshold) for block in range(len(blocks))])
     run.delete(f"{folder}/pairs")
     tables = [run.read_table(edge_file(folder, kind, block)) for block in range(len(blocks))]
     columns = [np.concatenate([np.asarray(table[name]) for table in tables]) for name in ("a", "b", "jaccard")]
-    return sum(counts), cluster.Edges(*columns)
+    pairs, apart = (sum(count[side] for count in counts) for side in (0, 1))
+    return (pairs, apart), cluster.Edges(*columns)
 
 
 def edge_file(folder: str, kind: str, block: int) -> str:
@@ -159,12 +166,15 @@ def edge_file(folder: str, kind: str, block: int) -> str:
     return f"{folder}/{kind}/{block:05d}.parquet"
 
 
-def _verify(run: Run, folder: str, kind: str, tasks: int, block: int, blocks: Blocks, threshold: float) -> int:
-    """Writes the edges whose lower row is in `block`; returns the number of pairs checked."""
+def _verify(
+    run: Run, folder: str, kind: str, tasks: int, block: int, blocks: Blocks, threshold: float
+) -> tuple[int, int]:
+    """Writes the edges whose lower row is in `block`; returns the number of pairs checked, and of those apart."""
     files = [run.read_table(_pair_file(folder, block, task)) for task in range(tasks)]
     pairs = _distinct(np.concatenate([np.asarray(file["pair"]) for file in files]))
     a, b = decode(pairs)
     left = blocks.load(block) if len(pairs) else None
+    apart = 0
     edges: list[tuple[np.ndarray, ...]] = [(np.empty(0),) * 3]
     for other in range(block, len(blocks)):
         inside = np.flatnonzero((b >= blocks.first[other]) & (b < blocks.first[other + 1]))
@@ -172,10 +182,16 @@ def _verify(run: Run, folder: str, kind: str, tasks: int, block: int, blocks: Bl
             right = left if other == block else blocks.load(other)
             ours, theirs = a[inside] - blocks.first[block], b[inside] - blocks.first[other]
             jaccard = verify.jaccard(left, right, ours, theirs)
-            reached = jaccard >= threshold
+            reached = np.flatnonzero(jaccard >= threshold)
+            if len(reached):
+                whole = left.sizes[ours[reached]] + right.sizes[theirs[reached]]
+                questions = blocks.load(block, QUESTION), blocks.load(other, QUESTION)
+                same = verify.same_question(*questions, ours[reached], theirs[reached], whole, threshold)
+                apart += int((~same).sum())
+                reached = reached[same]
             edges.append((a[inside][reached], b[inside][reached], jaccard[reached]))
     types = {"a": pa.uint32(), "b": pa.uint32(), "jaccard": pa.float32()}
     columns = zip(*edges, strict=True)
     arrays = [pa.array(np.concatenate(c)).cast(t) for c, t in zip(columns, types.values(), strict=True)]
     run.write_table(edge_file(folder, kind, block), pa.table(arrays, names=list(types)))
-    return len(pairs)
+    return len(pairs), apart

@@ -21,7 +21,7 @@ from pipeline.config import Dedup
 from pipeline.errors import IntegrityError, UserError
 from pipeline.run import Run, fingerprint, outputs
 
-FORMAT = 1  # raise it when the same text gives other shingle hashes, signatures or band keys than before
+FORMAT = 2  # raise it when the same text gives other shingle hashes, signatures or band keys than before
 
 DECISIONS = pa.schema(
     [

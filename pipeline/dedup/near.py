@@ -2,13 +2,14 @@
 
 sketch (a Ray task per part) -> band and shingle tables; candidates (a task per few band columns) and verified edges (a
 task per block of rows); one decision per row (here); audit (a task per block).
-Output contract: of two rows that share a band key and whose exact Jaccard similarity reaches the threshold at most one
-is kept, in buckets over the cap as far as rows are compared; a dropped row names a kept row, of the run or of an
-earlier one, and its exact similarity with it. Decisions depend neither on how rows are spread over parts nor on the
-cluster.
+Output contract: of two rows that share a band key, whose exact Jaccard similarity reaches the threshold and who ask the
+same (`verify.same_question`) at most one is kept, in buckets over the cap as far as rows are compared; a dropped row
+names a kept row, of the run or of an earlier one, and its exact similarity with it. Decisions depend neither on how
+rows are spread over parts nor on the cluster.
 In the run folder, under `stages/<stage>/`: `bands/` (id, priority, digest of the shingle set, one uint64 key per band),
-`shingles/` (the sets), `index.json` (what later runs need to know to compare) and `edges/` (verified pairs, rows
-numbered in the order of the parts), all listed as outputs; frozen records are sketched into `frozen-N/`.
+`shingles/` (the sets, of the whole text and of the question), `index.json` (what later runs need to know to compare)
+and `edges/` (verified pairs, rows numbered in the order of the parts), all listed as outputs; frozen records are
+sketched into `frozen-N/`.
 Memory: a task holds one part, a few band columns or two blocks of shingles; this process some 200 bytes a row and 60
 an edge.
 This module starts no Ray, marks no row and does not write the decisions.
@@ -31,13 +32,24 @@ from pipeline import schema
 from pipeline.batch import each
 from pipeline.config import Dedup
 from pipeline.dedup import bands, decide, index, shingles
-from pipeline.dedup.audit import audit, texts_of
-from pipeline.dedup.edges import Blocks, band_name, candidates, edge_file, encode, split_blocks, verified, write_pairs
+from pipeline.dedup.audit import asked, audit, texts_of
+from pipeline.dedup.edges import (
+    QUESTION,
+    WHOLE,
+    Blocks,
+    band_name,
+    candidates,
+    edge_file,
+    encode,
+    split_blocks,
+    verified,
+    write_pairs,
+)
 from pipeline.dedup.index import DECISIONS, Index, Part
 from pipeline.dedup.rows import Rows, read_rows
 from pipeline.run import Run, Stage
 
-FROZEN = ("id", *schema.FIRST, "later", "created_at")  # what is read of a RECORD table
+FROZEN = ("id", "kind", *schema.FIRST, "later", "created_at")  # what is read of a RECORD table
 OWN = (*FROZEN, "resolved", "stage")  # and of a WORKING table
 
 
@@ -47,8 +59,9 @@ class Duplicates:
 
     `rows`, `earlier` (kept rows of the indices), `empty` (rows without a word), `identical` (rows whose shingle set a
     better one has: collapsed before the bands), `candidates` (pairs verified), `edges` (of them, those that reach the
-    threshold), `candidate_precision` (their share: what unverified buckets would have got right), `capped` (`cap`;
-    `buckets` over it, over all bands; `rows` in one; the `largest` bucket) and `audit` (see there; null: none).
+    threshold and ask the same), `other_question` (those that reach it and do not), `candidate_precision` (the share of
+    edges: what unverified buckets would have got right), `capped` (`cap`; `buckets` over it, over all bands; `rows` in
+    one; the `largest` bucket) and `audit` (see there; null: none).
     """
 
     decisions: pa.Table
@@ -73,10 +86,10 @@ def deduplicate(
         return Duplicates(DECISIONS.empty_table(), _report(rows, settings))
     blocks = split_blocks(tables, rows)
     capped = candidates(run, folder, blocks, rows, settings)
-    count, edges = verified(run, folder, "edges", blocks, settings.threshold)
+    counts, edges = verified(run, folder, "edges", blocks, settings.threshold)
     run.add(stage, [edge_file(folder, "edges", block) for block in range(len(blocks))])
     outcome, component = decide.resolve(rows, edges, settings, partial(_similarity, run, folder, blocks))
-    report = _report(rows, settings, count, len(edges.a), capped)
+    report = _report(rows, settings, counts, len(edges.a), capped)
     if settings.audit_rows:
         report["audit"] = audit(run, parts, blocks, rows, edges, outcome, settings)
     return Duplicates(decide.table(rows, outcome, component, [past.name for past in indexed]), report)
@@ -95,8 +108,9 @@ def _similarity(run: Run, folder: str, blocks: Blocks, a: np.ndarray, b: np.ndar
 
 
 def _report(
-    rows: Rows, settings: Dedup, count: int = 0, edges: int = 0, capped: dict[str, int] | None = None
+    rows: Rows, settings: Dedup, counts: tuple[int, int] = (0, 0), edges: int = 0, capped: dict[str, int] | None = None
 ) -> dict[str, Any]:
+    count, apart = counts
     empty = int((rows.sizes[rows.first_own :] == 0).sum())
     return {
         "rows": len(rows) - rows.first_own,
@@ -105,6 +119,7 @@ def _report(
         "identical": int((rows.double != np.arange(len(rows)))[rows.first_own :].sum()),
         "candidates": count,
         "edges": edges,
+        "other_question": apart,
         "candidate_precision": round(edges / count, 6) if count else None,
         "capped": {"cap": bands.CAP, **(capped or {"buckets": 0, "rows": 0, "largest": 0})},
         "audit": None,
@@ -147,6 +162,7 @@ def _sketch(source: Run, path: str, part: Part, names: Sequence[str], settings: 
     else:
         table = schema.completed(source.read_table(path))
     sets = shingles.shingle(texts_of(table), settings.shingle_words)
+    questions = shingles.shingle(asked(table).to_pylist(), settings.shingle_words)
     count = table.num_rows
     columns = {
         "id": table["id"],
@@ -154,19 +170,23 @@ def _sketch(source: Run, path: str, part: Part, names: Sequence[str], settings: 
         "length": pc.utf8_length(schema.sides(table)[1]),
         "created_at": table["created_at"],
         "size": pa.array(sets.sizes, pa.int32()),
-        "digest": pa.array(_digests(sets), pa.binary(16)),
+        "digest": pa.array(_digests(sets, questions), pa.binary(16)),
     }
     keys = np.zeros((settings.bands, count), dtype=np.uint64)
     full = sets.sizes > 0
     whole = shingles.Shingles(sets.values, shingles.offsets_of(sets.sizes[full]))
     keys[:, full] = bands.keys(bands.signatures(whole, perms), settings.bands)
     columns.update({band_name(band): pa.array(key) for band, key in enumerate(keys)})
-    for path, hashes in ((part.bands, columns), (part.shingles, {"shingles": sets.to_arrow()})):
+    hashed = {WHOLE: sets.to_arrow(), QUESTION: questions.to_arrow()}
+    for path, hashes in ((part.bands, columns), (part.shingles, hashed)):
         part.run.write_table(path, pa.table(hashes), "none", use_dictionary=False)  # neither makes hashes smaller
 
 
-def _digests(sets: shingles.Shingles) -> list[bytes]:
-    """Returns 16 bytes per row: rows with the same digest have the same shingle set (BLAKE2b)."""
-    data = memoryview(sets.values.tobytes())
-    cuts = itertools.pairwise((sets.offsets * sets.values.itemsize).tolist())
-    return [hashlib.blake2b(data[start:stop], digest_size=16).digest() for start, stop in cuts]
+def _digests(*sets: shingles.Shingles) -> list[bytes]:
+    """Returns 16 bytes per row: rows with the same digest have the same sets (BLAKE2b), of text and question."""
+    hashed = []
+    for each_set in sets:
+        data = memoryview(each_set.values.tobytes())
+        cuts = itertools.pairwise((each_set.offsets * each_set.values.itemsize).tolist())
+        hashed.append([hashlib.blake2b(data[start:stop], digest_size=16).digest() for start, stop in cuts])
+    return [hashlib.blake2b(b"".join(row), digest_size=16).digest() for row in zip(*hashed, strict=True)]

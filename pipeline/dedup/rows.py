@@ -1,7 +1,8 @@
 """The rows of near-duplicate detection: their ids, their priority, their doubles (rows with the same shingle set).
 
-Priority, best first: rows of earlier indices in the order of the indices; then a resolved ticket, a longer answer, a
-newer one, the smaller id.
+Priority, best first: rows of earlier indices in the order of the indices; then a resolved ticket. Of two resolved ones
+the newer comes first, for its answer is the one that holds today, then the longer answer; of two others the longer
+answer, then the newer. At last the smaller id.
 Output contract: rows are numbered in the order of the parts, earlier indices first, the run's own rows last; nothing
 else here depends on how the parts are cut.
 This module reads the band tables that `near` writes, and of them only what it needs.
@@ -107,7 +108,8 @@ def _rank(table: pa.Table, source: np.ndarray, id_rank: np.ndarray) -> np.ndarra
     created = np.asarray(pc.fill_null(pc.cast(table["created_at"], pa.int64()), -(1 << 62)))
     resolved = np.asarray(pc.fill_null(table["resolved"], False), dtype=bool)
     length = np.asarray(table["length"], dtype=np.int64)
-    return positions(np.lexsort((id_rank, -created, -length, ~resolved, source)))
+    first, second = np.where(resolved, -created, -length), np.where(resolved, -length, -created)
+    return positions(np.lexsort((id_rank, second, first, ~resolved, source)))
 
 
 def _doubles(digests: pa.ChunkedArray, rank: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""Exact Jaccard similarity of pairs of shingle sets.
+"""Exact Jaccard similarity of pairs of shingle sets, and whether two rows ask the same.
 
-Output contract: |A and B| / |A or B| of the very sets, as float64, one per pair, in the order of the pairs.
+Output contract: |A and B| / |A or B| of the very sets, as float64, one per pair, in the order of the pairs. A canned
+answer makes tickets alike whatever was asked: where the answers are longer than the questions, these are compared too.
 This module decides nothing and does not read files.
 """
 
@@ -26,6 +27,21 @@ def jaccard(left: Shingles, right: Shingles, a: np.ndarray, b: np.ndarray) -> np
     for start, stop in itertools.pairwise(cuts.tolist()):
         common[start:stop] = np.diff(one[a[start:stop]].multiply(other[b[start:stop]]).indptr)
     return np.asarray(common / (sizes - common))
+
+
+def same_question(
+    left: Shingles, right: Shingles, a: np.ndarray, b: np.ndarray, whole: np.ndarray, threshold: float
+) -> np.ndarray:
+    """Returns whether the questions `a[i]` of `left` and `b[i]` of `right` are near duplicates: bool (pairs,).
+
+    `whole`: the sizes of both rows' sets, question and answer, added: int64 (pairs,). True where neither has a question
+    (documents), or where questions are at least half of it, so that the rows are not alike unless the questions are.
+    """
+    asked = np.stack((left.sizes[a], right.sizes[b]))
+    same = (asked == 0).all(axis=0) | (2 * asked.sum(axis=0) >= whole)
+    compared = np.flatnonzero(~same)
+    same[compared] = jaccard(left, right, a[compared], b[compared]) >= threshold
+    return np.asarray(same)
 
 
 def _matrix(shingles: Shingles):  # type: ignore[no-untyped-def]  # scipy has no types

@@ -5,15 +5,17 @@ with text of its own (kind document: headings path -> body), or, where the setti
 one question/answer pair per page and documents for the rest. Code fences stay as they are and hold no headings. A page
 without any text is one row with an empty response. Lines are those of the file. The time is linear in the length.
 This module does not follow links or includes, and knows of Markdown what cuts a page: markdown-it-py finds the same
-headings in 2,842 real pages, takes three to four times as long for that alone, and knows no MDX.
+headings in 2,842 real pages, takes three to four times as long for that alone, and knows no MDX. Of the front matter it
+knows keys with a text or a list of texts: YAML's other values are the text that they are written as.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from itertools import accumulate
 
 import yaml
@@ -29,17 +31,26 @@ FENCE = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})(.*)")  # at any indentation: mos
 ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t](.*))?")
 SETEXT = re.compile(r" {0,3}(=+|-{2,})[ \t]*")
 PARAGRAPH = re.compile(r" {0,3}(?![-*+>|#<=]|\d+[.)]\s)\S[^|]*")  # a line that an underline turns into a heading
-LONGEST_HEADING = 1_000  # characters; a longer line is text
-LONGEST_FRONT_MATTER = 10_000  # characters; a longer one is left out
+LONGEST_HEADING = 1_000  # characters; a longer line is text, a longer title in the front matter is none
+LONGEST_FRONT_MATTER = 10_000  # characters that are read as YAML; a longer one is read line by line
+DEEPEST_FRONT_MATTER = 100  # brackets in it: the parser's time grows with the square of those that are open
+ENTRY = re.compile(r"\w[\w-]*:")
+NESTED = tuple("[{&*|>")  # what a value begins with that is no text
+NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 COMMENT = re.compile(r"<!--.*?(-->|\Z)")
 STYLED = re.compile(r"[{\[*`<&]")
+INLINE_TAG = re.compile(
+    r"</?(?:a|abbr|b|code|del|em|i|ins|kbd|mark|small|span|strike|strong|sub|sup|u)(?:\s[^<>]*)?/?>", re.I
+)
+OTHER_TAG = re.compile(r"</?(?:br|center|div|font|h[1-6]|hr|img|p|section|title)(?:\s[^<>]*)?/?>", re.I)
+WORD = re.compile(r"\w")
 NOTION_ID = re.compile(r"\s+[0-9a-f]{32}$")
-YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, ten times as fast
+YAML = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # the same in C, ten times as fast
 LABELS = ("label", "category", "labels", "categories", "tags")
 DATES = ("date", "created_at", "created", "last_modified", "modified", "updated_at", "updated", "last_update")
 
 
-@dataclass
+@dataclass(slots=True)
 class Section:
     """A heading and the text up to the next one. `level` 0: the page itself. `line`: of the heading, 1-based."""
 
@@ -65,7 +76,7 @@ class Page:
 def _front_matter(lines: Sequence[str]) -> tuple[Mapping[str, str], int]:
     """Returns the front matter and the index of the first line after it.
 
-    One that is not YAML (mostly an unquoted colon in a title) is read line by line as `key: value`.
+    One that is no mapping in YAML (mostly an unquoted colon in a title) is read line by line as `key: value`.
     """
     if not lines or lines[0].rstrip() != "---":
         return {}, 0
@@ -73,20 +84,28 @@ def _front_matter(lines: Sequence[str]) -> tuple[Mapping[str, str], int]:
     if end is None:
         return {}, 0
     text = "\n".join(lines[1:end])
-    try:
-        value = yaml.load(text, YAML) if len(text) <= LONGEST_FRONT_MATTER else None
-        meta = {str(key).lower(): _scalar(item) for key, item in value.items()} if isinstance(value, dict) else {}
-    except (yaml.YAMLError, ValueError):
-        pairs = (line.partition(":") for line in lines[1:end] if re.match(r"\w[\w-]*:", line))
-        meta = {key.lower(): text.strip().strip("\"'") for key, _, text in pairs}
-    return meta, end + 1
+    root = None
+    if len(text) <= LONGEST_FRONT_MATTER and text.count("[") + text.count("{") <= DEEPEST_FRONT_MATTER:
+        with suppress(yaml.YAMLError, RecursionError):
+            root = yaml.compose(text, YAML)  # what is written, unread: to read aliases, merges and numbers has no bound
+    if isinstance(root, yaml.MappingNode):
+        pairs = [(key.value, _scalar(value)) for key, value in root.value if isinstance(key, yaml.ScalarNode)]
+    else:
+        entries = (line.partition(":") for line in lines[1:end] if ENTRY.match(line))
+        values = ((key, value.strip()) for key, _, value in entries)
+        pairs = [(key, "" if value[:1] in NESTED else value.strip("\"'")) for key, value in values]
+    return {key.lower(): value for key, value in pairs}, end + 1
 
 
-def _scalar(value: object) -> str:
-    """Returns a value, or the first of a list, as text; a nested one, which may be endless, is none."""
-    if isinstance(value, list):
-        value = next((item for item in value if item), None)
-    return str(value).strip() if value and isinstance(value, str | int | float | date) else ""
+def _scalar(node: yaml.Node) -> str:
+    """Returns a value, or the first of a list, as text; a nested one is none."""
+    if isinstance(node, yaml.SequenceNode):
+        return next(
+            (value for item in node.value if isinstance(item, yaml.ScalarNode) and (value := _scalar(item))), ""
+        )
+    if not isinstance(node, yaml.ScalarNode) or (not node.style and node.value in NULLS):
+        return ""
+    return str(node.value).strip()
 
 
 # -- sections ---------------------------------------------------------------------------------------------------------
@@ -97,7 +116,7 @@ def _marked(lines: Sequence[str]) -> list[tuple[str, bool]]:
     included)."""
     marked, fence, comment = [], "", False
     for line in lines:
-        match = FENCE.fullmatch(line)
+        match = FENCE.fullmatch(line) if "```" in line or "~~~" in line else None
         code = bool(fence or match)
         if not fence:
             fence = match[1] if match else ""
@@ -117,7 +136,7 @@ def _heading(text: str) -> str:
         text = re.sub(r"\{#[^{}]*\}$", "", text.rstrip())
         text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
         text = re.sub(r"\[([^\[\]]*)\]\([^)]*\)", r"\1", text)
-        text = re.sub(r"[*`]+", "", plain(text))
+        text = re.sub(r"[*`]+", "", plain(OTHER_TAG.sub(" ", INLINE_TAG.sub("", text))))
     return " ".join(text.split())
 
 
@@ -126,11 +145,12 @@ def _find_heading(marked: Sequence[tuple[str, bool]], at: int) -> tuple[int, str
     line, code = marked[at]
     if code or not 0 < len(line) <= LONGEST_HEADING:
         return None
-    if match := ATX.fullmatch(line):
+    if line[0] in "# " and (match := ATX.fullmatch(line)):
         text = (match[2] or "").strip()
         bare = text.rstrip("#")  # closing marks stand behind a space
         return len(match[1]), _heading(text if bare[-1:].strip() else bare), 1
-    if at + 1 < len(marked) and not marked[at + 1][1] and (under := SETEXT.fullmatch(marked[at + 1][0])):
+    following, code = marked[at + 1] if at + 1 < len(marked) else ("", False)
+    if following and not code and following[0] in " =-" and (under := SETEXT.fullmatch(following)):
         alone = at == 0 or not marked[at - 1][0].strip()
         if alone and PARAGRAPH.fullmatch(line):
             return (1 if under[1].startswith("=") else 2), _heading(line), 2
@@ -151,8 +171,11 @@ def _split(marked: Sequence[tuple[str, bool]], first: int, title: str) -> tuple[
         level, name, taken = found
         if level == 1 and len(sections) == 1:
             title, level = title or name, 0
-        above = [item for item in above if item[0] < level] + ([(level, name)] if level else [])
-        sections.append(Section(level, name, first + at, tuple(text for _, text in above)))
+        while above and above[-1][0] >= level:
+            above.pop()
+        if level:
+            above.append((level, name))
+        sections.append(Section(level, name, first + at, tuple([text for _, text in above if text])))
         at += taken
     return title, sections
 
@@ -170,10 +193,11 @@ def parse(text: str, name: str, mdx: bool) -> Page:
     marked = _marked(lines[start:])
     if mdx:
         marked = without_modules(marked)
-    title, sections = _split(marked, start + 1, " ".join(meta.get("title", "").split()))
+    given = " ".join(meta.get("title", "").split())
+    title, sections = _split(marked, start + 1, given if len(given) <= LONGEST_HEADING else "")
     title = title or NOTION_ID.sub("", name).replace("-", " ").replace("_", " ").strip() or name
     for section in sections:
-        section.path = (title, *(step for step in section.path if step)) if section.level else (title,)
+        section.path = (title, *section.path) if section.level else (title,)
         section.body = _body(section, mdx)
         if section is sections[0]:  # text above the first heading: its line is the text's
             filled = (at for at, (line, _) in enumerate(section.lines) if line.strip())
@@ -198,7 +222,8 @@ def _pair(page: Page, settings: Markdown) -> tuple[Row | None, set[int]]:
     line = 0
     above: list[tuple[int, str]] = []  # levels and roles of the sections around this one
     for at, section in enumerate(page.sections):
-        above = [item for item in above if item[0] < section.level]
+        while above and above[-1][0] >= section.level:
+            above.pop()
         folded = section.title.casefold().rstrip(":").strip()
         own = next((role for role, names in roles if folded in names), "") if section.level else ""
         role = own or (above[-1][1] if above else "")
@@ -207,7 +232,7 @@ def _pair(page: Page, settings: Markdown) -> tuple[Row | None, set[int]]:
             continue
         used.add(at)
         line = line or section.line
-        if re.search(r"\w", section.body):
+        if WORD.search(section.body):
             texts[role].append(section.body if own else f"{'#' * section.level} {section.title}\n\n{section.body}")
     if not texts["question"] or not texts["answer"]:
         return None, set()
@@ -249,7 +274,7 @@ def page_rows(page: Page, settings: Markdown, removed: Sequence[int]) -> Iterato
         yield _row(pair.line, pair.prompt, pair.response, pair.kind, page, sum(removed[at] for at in used))
     bare = pair is None
     for at, section in enumerate(page.sections):
-        if at not in used and re.search(r"\w", section.body):
+        if at not in used and WORD.search(section.body):
             bare = False
             yield _row(section.line, " > ".join(section.path), section.body, "document", page, removed[at])
     if bare:

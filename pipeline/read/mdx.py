@@ -2,6 +2,7 @@
 
 Output contract: `without_modules` empties import and export statements, line by line; `without_components` removes the
 tags of JSX components (names with a capital) and keeps the text between them. Code, fenced or inline, is not touched.
+A sentence that begins with `import` stays, and so does what follows a statement whose brackets never close.
 This module does not evaluate expressions.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 MODULE = re.compile(
-    r"import\s+(?:[\w*{][^;]*?from\s*)?['\"].*|import\s+[\w*{][\w\s,{}*]*|"
+    r"import\s+(?:[\w$*{][^;]*?from\s*)?['\"].*|import\s+(?:type\s+)?(?:[\w$]+\s*,\s*)?\{[\w\s,$*]*|"
     r"export\s+(?:default|const|let|var|function|async|class|type|\{|\*).*"
 )
 STARTS = re.compile(r"(?:import|export)\s")
@@ -26,13 +27,14 @@ MARK = re.compile(
 def without_modules(marked: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
     """Empties import and export statements outside code; `marked` holds (line, is code). The number of lines stays."""
     result: list[tuple[str, bool]] = []
-    depth = 0  # open brackets
-    for line, code in marked:
+    depth = after = 0  # open brackets; the line after the one where they opened
+    for at, (line, code) in enumerate(marked):
         if not code and (depth > 0 or (STARTS.match(line) and MODULE.fullmatch(line))):
+            after = after if depth else at + 1
             depth = max(0, depth + sum(map(line.count, "({[")) - sum(map(line.count, ")}]")))
             line = ""
         result.append((line, code))
-    return result
+    return result if not depth else [*result[:after], *marked[after:]]
 
 
 def _without_tags(text: str) -> str:
@@ -63,7 +65,9 @@ def without_components(marked: Iterable[tuple[str, bool]]) -> list[str]:
     for code, group in groupby(marked, key=lambda item: item[1]):
         found = [line for line, _ in group]
         if not code:
-            text = _without_tags("\n".join(found))
+            text = "\n".join(found)
+            if "<" in text or "{/*" in text:
+                text = _without_tags(text)
             text = re.sub(r"\n(?:[ \t]*\n){2,}", "\n\n", "\n" + text + "\n")[1:-1]
             found = text.split("\n")
         lines += found

@@ -27,6 +27,7 @@ from pipeline.errors import IntegrityError
 NOBODY = frozenset({"", "-", "--", "none", "null", "n/a", "no agent", "unassigned", "unknown", "kein agent"})
 DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:,?\s+(\d{1,2}):(\d{2})(?::(\d{2}))?)?(?: Uhr)?")
 FLOAT = re.compile(r"(\d+)\.?(\d+)?(?:[eE]\+?(\d{1,2}))?")
+LONGEST_TIME = 100  # characters: a mail's date may name its zone in words
 PART_ROWS = 2_000  # of a table: seconds of work for every stage, and a million rows are 500 files
 PART_TEXT = 16 << 20  # characters after which a table is full whatever its number of rows
 
@@ -73,7 +74,7 @@ def parse_time(text: str) -> datetime | None:
     A time without zone is taken as UTC. `01/02/2026` is not read: its first number is a day or a month.
     """
     text = text.strip()
-    if not text:
+    if not 0 < len(text) <= LONGEST_TIME:
         return None
     try:
         found = datetime.fromisoformat(text)

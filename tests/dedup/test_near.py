@@ -64,7 +64,8 @@ def corpus(seed: int, families: int) -> list[dict[str, Any]]:
 
 def priority(row: dict[str, Any]) -> tuple[Any, ...]:
     created = row["created_at"].timestamp() if row["created_at"] else -1e18
-    return (not row["resolved"], -len(row["response"]), -created, row["id"])
+    longer = -len(row["response"])
+    return (not row["resolved"], *((-created, longer) if row["resolved"] else (longer, -created)), row["id"])
 
 
 def test_guarantees_and_every_layout(ray_session: None, tmp_path: Path, make_working: Any) -> None:
@@ -125,6 +126,15 @@ def check_against_all_pairs(table: pa.Table, found: near.Duplicates) -> None:
     [
         ({"resolved": True, "response": "a"}, {"resolved": None, "response": "a" + "." * 30}),
         ({"response": "a ..."}, {"response": "a", "created_at": datetime(2025, 1, 1, tzinfo=UTC)}),
+        (
+            {"resolved": True, "response": "a", "created_at": datetime(2025, 1, 2, tzinfo=UTC)},
+            {"resolved": True, "response": "a ...", "created_at": datetime(2025, 1, 1, tzinfo=UTC)},
+        ),
+        (
+            {"resolved": True, "response": "a", "created_at": datetime(2025, 1, 1, tzinfo=UTC)},
+            {"resolved": True, "response": "a ..."},
+        ),
+        ({"resolved": True, "response": "a ..."}, {"resolved": True, "response": "a", "id": "0"}),
         ({"response": "a", "created_at": datetime(2024, 1, 1, tzinfo=UTC)}, {"response": "a", "id": "0"}),
         ({"response": "a", "id": "0"}, {"response": "a", "id": "1"}),
     ],
@@ -134,6 +144,36 @@ def test_priority(ray_session: None, tmp_path: Path, make_working: Any, better: 
     found, _ = deduplicate(tmp_path, [table])
     kept = found.decisions.filter(found.decisions["kept"])["id"].to_pylist()
     assert kept == [table["id"][1].as_py()]
+
+
+MACRO = " ".join(f"step{number}" for number in range(150))
+ASKED = [
+    "Where is my parcel?",
+    "How do I change the address of my account?",
+    "How do I change the number of my account?",
+    "The invoice of March has a wrong sum, can you look at it, please? I paid twice and got one receipt.",
+]
+
+
+def test_a_shared_macro_does_not_merge_different_questions(
+    ray_session: None, tmp_path: Path, make_working: Any
+) -> None:
+    """150 words of 160 are the same in all of them; what was asked again is a duplicate all the same."""
+    again = [ASKED[0].upper(), "Where is my parcel!", ASKED[3].replace("receipt", "bill")]
+    rows = [{"id": f"{at}", "prompt": text, "response": MACRO} for at, text in enumerate([*ASKED, *again])]
+    rows += [{"id": f"{at}", "prompt": f"Chapter {at}", "response": MACRO, "kind": "document"} for at in (7, 8)]
+    table = make_working(rows)
+    found, run = deduplicate(tmp_path / "one", [table])
+    assert found.decisions["kept"].to_pylist() == [True] * 4 + [False, False, False, True, False]
+    assert found.decisions["twin"].to_pylist()[4:] == ["0", "0", "3", None, "7"]
+    assert found.report["other_question"] > 3
+    audit = found.report["audit"]
+    assert (audit["recall"], audit["both_kept"], audit["edges_right"]) == (1.0, 0, audit["edges_checked"])
+    components, _ = deduplicate(tmp_path / "components", [table[:4], table[4:]], Dedup(mode="components"))
+    assert components.decisions == found.decisions
+    earlier, _ = deduplicate(tmp_path / "later", [make_working(rows[1:3])], earlier=[index.of_run(run, SETTINGS)])
+    assert earlier.decisions["twin"].to_pylist() == ["1", "2"]
+    assert set(earlier.decisions["twin_run"].to_pylist()) == {run.uri}
 
 
 def test_only_unmarked_rows_take_part(ray_session: None, tmp_path: Path, make_working: Any) -> None:

@@ -36,3 +36,21 @@ def test_the_threshold_itself_is_exact() -> None:
 def test_no_pairs() -> None:
     nothing = np.empty(0, dtype=np.int64)
     assert verify.jaccard(sets_of([[1]]), sets_of([[2]]), nothing, nothing).tolist() == []
+
+
+def test_questions_are_compared_where_answers_are_longer() -> None:
+    asked = shingles.shingle(["a b c d e f", "a b c d e g", "", "a b c d e f"], 3)
+    a, b = np.array([0, 0, 0, 2]), np.array([1, 3, 2, 2])
+
+    def same(whole: int, threshold: float) -> list[bool]:
+        return list(verify.same_question(asked, asked, a, b, np.full(4, whole), threshold).tolist())
+
+    assert same(100, 0.8) == [False, True, False, True]  # 3 of 5 shingles; the last two have no question, both
+    assert same(100, 0.6) == [True, True, False, True]
+    assert same(16, 0.8) == [
+        True,
+        True,
+        False,
+        True,
+    ]  # half of the text: the rows are not alike unless the questions are
+    assert same(17, 0.8) == [False, True, False, True]

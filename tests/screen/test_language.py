@@ -13,6 +13,7 @@ import pytest
 
 from pipeline import schema
 from pipeline.config import Language
+from pipeline.config.values import LANGUAGES
 from pipeline.errors import MissingModelError
 from pipeline.screen import language
 from pipeline.screen.language import HEAD, MAX_CHARACTERS, LanguageStage
@@ -86,7 +87,7 @@ def test_every_judged_row_has_its_score_and_no_other_row_has_one(stage: Language
     assert [score is None for score in table["lang_score"].to_pylist()] == [False, False, False, True]
 
 
-SHORT = ("Kontosperre", "")  # fastText: a third German, a seventh English
+SHORT = ("Kontosperre", "")
 SHORT_FRENCH = ("Ma carte est perdue", "")
 
 
@@ -112,10 +113,11 @@ def test_no_text_is_short_at_zero(make_working: Any) -> None:
     assert stage(make_working(rows(SHORT)))["reason"].to_pylist() == ["language"]
 
 
-def test_a_head_that_leaves_a_doubt_is_not_the_last_word(stage: LanguageStage, make_working: Any) -> None:
+def test_a_head_that_leaves_a_doubt_is_not_the_last_word(make_working: Any) -> None:
     head = ("Error: undefined method foreach on null " * HEAD)[:HEAD]
-    table = stage(make_working(rows((f"{head} {' '.join(GERMAN * 3)}", ""), (head, ""))))
+    table = LanguageStage(Language(), ("de",))(make_working(rows((f"{head} {' '.join(GERMAN * 3)}", ""), (head, ""))))
     assert table["lang"].to_pylist() == ["de", "en"]
+    assert table["reason"].to_pylist() == [None, "language"]
 
 
 def test_a_text_of_a_megabyte_takes_no_longer_than_its_beginning(stage: LanguageStage, make_working: Any) -> None:
@@ -127,12 +129,90 @@ def test_a_text_of_a_megabyte_takes_no_longer_than_its_beginning(stage: Language
     assert len(language._prose("ab " * MAX_CHARACTERS)) == MAX_CHARACTERS
 
 
-def test_many_languages_are_renormalised_over_all_of_them(make_working: Any) -> None:
-    many = LanguageStage(Language(), ("en", "de", "fr", "es", "it", "nl", "pl", "pt", "tr", "sv"))
-    table = many(make_working(rows(ENGLISH, FRENCH, GERMAN)))
-    assert table["lang"].to_pylist() == ["en", "fr", "de"]
-    two = LanguageStage(Language(), ("en", "de"))(make_working(rows(ENGLISH)))
-    assert table["lang_score"].to_pylist()[0] < two["lang_score"].to_pylist()[0]
+SEVEN = ("en", "de", "fr", "es", "it", "nl", "pl")
+FOREIGN_ANSWER = "Veuillez ouvrir l'application et choisir la carte, puis la débloquer."
+MIXED = {  # what a help desk of English and German has: none of it is foreign
+    "question German, answer English": (GERMAN[0], ENGLISH[1]),
+    "question English, answer German": (ENGLISH[0], GERMAN[1]),
+    "both in every sentence": (
+        "Hallo Team, mein Login geht nicht mehr, the app says invalid credentials. Könnt ihr das fixen?",
+        "Hi Anna, wir haben den Account wieder unlocked, please try it again.",
+    ),
+    "an error message": (
+        'Der Dienst zeigt: "The remote server has refused the connection (10061)". Was bedeutet das?',
+        'Bitte setzen Sie unter Settings > Network den Haken bei "Use system proxy" und starten Sie den Dienst neu.',
+    ),
+    "commands": ("Der Container startet nicht", "docker compose pull && docker compose up -d --force-recreate"),
+    "a path through menus": ("iPhone 15 Pro Backup iCloud Error -54", "Settings > General > Reset > Network Settings"),
+    "product names": (
+        'Wann ist die "Crème Hydratante Légère" wieder da? Und gibt es die "Huile Précieuse aux Fleurs" noch?',
+        'Die "Crème Hydratante Légère" kommt im Mai wieder, die "Huile Précieuse aux Fleurs" haben wir noch im Lager.',
+    ),
+    "hardly a word": ("DocumentBatch > Source Code", "[View source on GitHub](https://example.com/source/batch.py)"),
+    "files": (
+        "Patch > Für Versionen 2.4.5, 2.4.5-pX:",
+        "* [AC-11983_Shipping_Method_2.4.5x_COMPOSER.patch.zip](assets/AC-11983_Shipping_2.4.5x_COMPOSER.patch.zip)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_a_text_of_several_expected_languages_is_expected(name: str, stage: LanguageStage, make_working: Any) -> None:
+    assert stage(make_working(rows(MIXED[name])))["reason"].to_pylist() == [None]
+
+
+def test_one_more_expected_language_rejects_no_text(make_working: Any) -> None:
+    table = make_working(rows(ENGLISH, GERMAN, *MIXED.values()))
+    scores = [
+        LanguageStage(Language(), languages)(table)["lang_score"].to_pylist() for languages in (("en", "de"), SEVEN)
+    ]
+    assert all(few <= many for few, many in zip(*scores, strict=True))
+    assert LanguageStage(Language(), SEVEN)(make_working(rows(FRENCH)))["lang"].to_pylist() == ["fr"]
+
+
+@pytest.mark.parametrize(
+    ("row", "languages", "lang"),
+    [
+        ((GERMAN[0], ENGLISH[1] + " It may be too low."), ("de",), "en"),
+        ((ENGLISH[0], GERMAN[1] + " Es ist vielleicht zu niedrig."), ("en",), "de"),
+        ((" ".join([GERMAN[0]] * 3), FOREIGN_ANSWER), ("en", "de"), "fr"),
+        ((ENGLISH[0], FOREIGN_ANSWER), ("en", "de"), "fr"),
+    ],
+)
+def test_an_answer_that_is_foreign_decides(row: Any, languages: Any, lang: str, make_working: Any) -> None:
+    """German words weigh more in the model than those of other languages: a long question would hide the answer."""
+    marked = LanguageStage(Language(), languages)(make_working(rows(row))).to_pylist()[0]
+    assert (marked["reason"], marked["lang"]) == ("language", lang)
+
+
+CAPITALS = [
+    ("MEINE KARTE WURDE GESTERN ZWEIMAL ABGELEHNT, WAS SOLL ICH TUN?", "BITTE PRÜFEN SIE ZUERST IHR KARTENLIMIT."),
+    ("ÜBERWEISUNG NICHT MÖGLICH! GRÖSSERE BETRÄGE GEHEN SEIT DIENSTAG NICHT DURCH", GERMAN[1]),
+    (
+        "Karte weg. ICH BRAUCHE SOFORT EINE NEUE, ICH WARTE SCHON SEIT DREI WOCHEN DARAUF!!!",
+        "BITTE PRÜFEN SIE DAS LIMIT.",
+    ),
+    ("WO IST MEIN PAKET? ES SOLLTE GESTERN ANKOMMEN UND IST NICHT DA", ""),
+]
+
+
+@pytest.mark.parametrize("row", CAPITALS)
+def test_capitals_are_judged_in_small_letters(row: Any, make_working: Any) -> None:
+    table = make_working(rows(row))
+    for languages, reason in ((("en", "de"), None), (("de",), None), (("en",), "language"), (("en", "fr"), "language")):
+        marked = LanguageStage(Language(), languages)(table).to_pylist()[0]
+        assert (marked["reason"], marked["lang"], marked["prompt"]) == (reason, "de", row[0])
+
+
+def test_a_language_of_the_configuration_is_one_of_the_model(stage: LanguageStage) -> None:
+    labels, _ = stage._model.predict("x", k=1_000, threshold=-1.0)
+    assert {label.removeprefix("__label__") for label in labels} == LANGUAGES
+    assert len(LANGUAGES) == language.ALL
+
+
+def test_a_kept_text_without_an_expected_language_among_the_likeliest_has_one(make_working: Any) -> None:
+    row = LanguageStage(Language(), ("cv", "sah"))(make_working(rows(("Ok", "")))).to_pylist()[0]
+    assert (row["reason"], row["lang"] in ("cv", "sah")) == (None, True)
 
 
 def test_a_model_by_path_is_the_one_that_is_loaded(

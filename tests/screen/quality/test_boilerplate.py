@@ -35,6 +35,48 @@ SYSTEM = [
     "How would you rate the support you received?\n\nGood, I'm satisfied",
     "Wie bewerten Sie unseren Kundenservice?\n\nGut\nSchlecht",
     "This ticket has been automatically closed due to inactivity.",
+    "This ticket was merged into #123",
+    "This ticket is closed and merged into ticket 25.",
+    "Ihre Anfrage wurde mit Ticket #4712 zusammengelegt.",
+    "Duplicate of #4711.",
+    "Closing this one as duplicate.",
+    "Issue SUP-12 was closed as a duplicate of SUP-7",
+    "Dieses Ticket ist ein Duplikat von #88.",
+    "Wird als Duplikat geschlossen.",
+]
+READ_RECEIPTS = [
+    "Read: Your invoice\n\nYour message\n\n   To: Support\n   Subject: Invoice\n   Sent: 4 May\n\nwas read on 5 May.",
+    "Gelesen: Rechnung\n\nIhre Nachricht\n\nAn: Support\nBetreff: Rechnung\n\nwurde am Montag, 4. Mai 2026 gelesen.",
+    "This is a Return Receipt for the mail that you sent to help@example.org.",
+    "Dies ist eine Empfangsbestätigung für die Nachricht, die Sie an help@example.org gesendet haben.",
+    "Lesebestätigung: Ihre Rechnung",
+    "Return Receipt (displayed) - Invoice",
+]
+NEWSLETTERS = [
+    "News in May\n\nView this email in your browser\n\nNew cards are here.\n\nUnsubscribe | Manage preferences",
+    "Unsere Angebote im Mai\n\nNeue Karten.\n\nSie erhalten diesen Newsletter, weil Sie Kunde sind. Abmelden",
+    "Im Browser ansehen\n\nSommerangebote\n\nNewsletter abbestellen",
+    "Our webinar\n\nJoin us.\n\nYou are receiving this email because you are a customer. Click here to unsubscribe.",
+]
+VOICEMAILS = [
+    "Voicemail from Caller +49 30 555\n\nDuration: 0:35",
+    "You have a new voicemail\n\nFrom: +1 555 0100, length 12 seconds",
+    "Neue Sprachnachricht von +49 170 555\n\nDauer: 00:21",
+    "Verpasster Anruf von +49 170 555",
+    "Sie haben 2 neue Voicemails",
+]
+CLOSINGS = [
+    "Solved, thanks",
+    "Thanks a lot for your quick help!\n\nBest regards\nAnna Smith",
+    "Hi Ben,\n\nit works now, thank you so much!",
+    "You're welcome, Anna!",
+    "Issue resolved. Closing this ticket.",
+    "Please close the ticket.",
+    "Danke, hat sich erledigt.",
+    "Hallo Frau Meier,\n\nvielen Dank für die schnelle Hilfe, jetzt geht alles.\n\nViele Grüße\nAnna Schmidt",
+    "Gern geschehen!",
+    "Problem gelöst, Ticket kann geschlossen werden. MfG",
+    "Keine Ursache :-)",
 ]
 RECEIPTS = [
     "Your request (4711) has been received and is being reviewed by our support staff.",
@@ -59,9 +101,39 @@ PEOPLE = [
     "We received your message. The limit is 500 euros; change it under Settings > Cards.",
     "Wir haben Ihre Unterlagen erhalten. Das Konto ist freigeschaltet.",
     "I have not received your email. Please send it again as soon as possible.",
+    "Thanks, but it still does not work.",
+    "Thanks for the quick answer. Where do I find the receipt?",
+    "Thank you. The refund takes five days and goes to your card.",
+    "Danke, aber die Karte geht immer noch nicht.",
+    "Bitte schließen Sie mein Konto.",
+    "Please close my account.",
+    "Done. The new address is saved and the card is on its way.",
+    "Erledigt, die Karte ist gesperrt.",
+    "The issue is fixed in version 2.4, please update.",
+    "Please unsubscribe me from your newsletter.",
+    "Wie kann ich den Newsletter abbestellen?",
+    "I cannot view this email in my browser\n\nThe link in your newsletter is broken.",
+    "How do I set up voicemail?",
+    "I have a missed call from your number. Was it important?",
+    "Voicemail from +49 30 555\n\nTranscript: My card is blocked, please call me back.",
+    "Where is the read receipt of my mail?",
+    "I have two tickets, one is a duplicate. Please answer the other.",
+    "I was charged twice, is the second one a duplicate of the first?",
+    "Your message was not clear to me, please explain.",
     "Ihre Anfrage zur Karte: Die PIN ändern Sie unter Einstellungen.",
     "",
 ]
+
+
+FINDERS = (
+    boilerplate.bounces,
+    boilerplate.auto_replies,
+    boilerplate.system_messages,
+    boilerplate.read_receipts,
+    boilerplate.newsletters,
+    boilerplate.voicemails,
+    boilerplate.closings,
+)
 
 
 def receipts(texts: pa.Array) -> list[bool]:
@@ -74,6 +146,10 @@ def receipts(texts: pa.Array) -> list[bool]:
         (boilerplate.bounces, BOUNCES),
         (boilerplate.auto_replies, AUTO_REPLIES),
         (boilerplate.system_messages, SYSTEM),
+        (boilerplate.read_receipts, READ_RECEIPTS),
+        (boilerplate.newsletters, NEWSLETTERS),
+        (boilerplate.voicemails, VOICEMAILS),
+        (boilerplate.closings, CLOSINGS),
         (receipts, RECEIPTS),
     ],
 )
@@ -91,6 +167,6 @@ def test_a_machine_says_so_at_the_beginning() -> None:
 
 def test_nulls_and_no_rows() -> None:
     for texts in (pa.array([None], pa.string()), pa.array([], pa.string())):
-        for find in (boilerplate.bounces, boilerplate.auto_replies, boilerplate.system_messages):
+        for find in FINDERS:
             assert not find(texts).any()
         assert not boilerplate.receipts(texts, ("phrase",)).any()

@@ -24,6 +24,10 @@ BAD: dict[str, dict[str, str]] = {
     "bounce": {**GOOD, "prompt": "Undelivered Mail Returned to Sender\n\nThis is the mail system at host mx1."},
     "auto_reply": {**GOOD, "prompt": "Automatische Antwort: Ihre Rechnung\n\nIch bin bis Montag nicht im Büro."},
     "system_message": {**GOOD, "response": 'This request was closed and merged into request #4711 "Card".'},
+    "read_receipt": {**GOOD, "prompt": "Your message\n\nTo: Help\nSubject: Card\n\nwas read on Monday, 4 May."},
+    "voicemail": {**GOOD, "prompt": "Voicemail from Caller +49 30 555\n\nDuration: 0:35"},
+    "newsletter": {**GOOD, "prompt": "May news\n\nView this email in your browser\n\nNew cards.\n\nUnsubscribe"},
+    "closing_words": {**GOOD, "response": "Vielen Dank, das Ticket kann geschlossen werden. Viele Grüße, Anna"},
     "template_answer": {
         **GOOD,
         "response": "Guten Tag,\n\nwir haben Ihre Anfrage erhalten und melden uns schnellstmöglich.\n\nIhr Support",
@@ -73,6 +77,10 @@ def test_null_turns_a_rule_off(rule: str, make_working: Any) -> None:
         ("bounce", 10, False),
         ("auto_reply", 10, False),
         ("system_message", 10, False),
+        ("read_receipt", 10, False),
+        ("voicemail", 10, False),
+        ("newsletter", 10, False),
+        ("closing_words", 10, False),
         ("template_answer", 10, False),
         ("answer_repeats_question", 1.0, True),  # the same words
         ("answer_too_short", 1, False),
@@ -106,7 +114,7 @@ def test_null_text_is_empty_text(stage: QualityStage, make_working: Any) -> None
 
 
 def test_documents_may_be_about_machine_mail(stage: QualityStage, make_working: Any) -> None:
-    names = ["bounce", "auto_reply", "system_message", "template_answer", "answer_repeats_question", "answer_too_short"]
+    names = list(BAD)[: list(BAD).index("too_short")]
     table = stage(make_working([{**BAD[name], "kind": "document"} for name in names]))
     assert schema.unmarked(table).all()
 
