@@ -1,8 +1,8 @@
 """Language identification with fastText lid.176.
 
 Output contract: `LanguageStage` writes `lang` (ISO 639-1) and `lang_score` (4 decimals) into every unmarked row and no
-other, and marks `(language, language, score, threshold)` where the turns are not clearly in the expected languages. They
-count together: a text of two of them is as good as a text of one. The score is the probability that they have against
+other, and marks `(language, language, score, threshold)` where the turns are not clearly in the expected languages.
+These count together: a text of two of them is as good as a text of one. The score is the probability that they have against
 the likeliest other language, where a dump is `PRIOR` times as likely to hold one of them: fastText alone gives a third
 of short but perfectly English tickets less than 0.95. A text without a letter has score 0 and no language.
 A text of few letters (`short_letters`) is, by the setting `short`, kept unless it is clearly in a language that is not
