@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from pipeline import schema
 from pipeline.config import Pii
 from pipeline.screen.pii.entities import KnownEntities
+from pipeline.screen.pii.fold import FoldedTexts
 from pipeline.screen.pii.spans import Finding, merge, replace
 
 FEW = 16  # texts: Python's `re` is faster than a column
@@ -36,13 +37,14 @@ class Scrubber:
         """`key`: of the modes that need one, see `pseudonyms.key_of`; raises `MissingModelError`, `ConfigError`."""
         from pipeline.screen.pii import ner
         from pipeline.screen.pii.pseudonyms import naming
-        from pipeline.screen.pii.recognisers import ANY_PREFILTER, PREFILTERS, expressions, is_allowed, recognisers
+        from pipeline.screen.pii.recognisers import GATE, PREFILTERS, UNGATED, expressions, is_allowed, recognisers
 
         self._settings, self._languages = settings, tuple(languages)
         self._name = naming(settings, key)
-        self._any_prefilter, self._is_allowed = ANY_PREFILTER, is_allowed(settings.allow_list)
+        self._gate, self._is_allowed = GATE, is_allowed(settings.allow_list)
         every = recognisers(languages[0], settings.patterns)
-        self._built_in = [(PREFILTERS[each.supported_entities[0]], each) for each in every[: len(PREFILTERS)]]
+        self._built_in = [(kind, PREFILTERS[kind], each) for kind, each in zip(PREFILTERS, every, strict=False)]
+        self._ungated = UNGATED
         self._configured = [(expressions(each), each) for each in every[len(PREFILTERS) :]]
         self._ner = {
             language: ner.load(language, model, settings.entities)
@@ -55,6 +57,11 @@ class Scrubber:
 
         `languages`: one per text; an unknown one counts as the first of the project's.
         """
+        folded = FoldedTexts(texts)
+        return folded.restored(self.find_in_folded(folded.texts, languages))
+
+    def find_in_folded(self, texts: Sequence[str], languages: Sequence[str | None]) -> dict[int, list[Finding]]:
+        """Returns the findings in folded texts, as positions in these."""
         positions: dict[tuple[str, str | None], list[int]] = {}  # a text that recurs in a language is treated once
         for position, text_and_language in enumerate(zip(texts, languages, strict=True)):
             positions.setdefault(text_and_language, []).append(position)
@@ -68,11 +75,15 @@ class Scrubber:
 
     def _match(self, texts: Sequence[str], results: dict[int, list[Any]]) -> None:
         """Adds the results of the pattern recognisers."""
-        numbers = matching(self._any_prefilter, texts)
+        numbers = matching(self._gate, texts)
         possible = [texts[number] for number in numbers]
-        for prefilter, recogniser in self._built_in:
-            for index in matching(prefilter, possible):
-                _add(results, numbers[index], recogniser.analyze(possible[index], recogniser.supported_entities))
+        for kind, prefilter, recogniser in self._built_in:
+            if kind in self._ungated:
+                matched = matching(prefilter, texts)
+            else:
+                matched = [numbers[index] for index in matching(prefilter, possible)]
+            for number in matched:
+                _add(results, number, recogniser.analyze(texts[number], [kind]))
         for searches, recogniser in self._configured:
             for number, text in enumerate(texts):
                 if any(search(text) for search in searches):
@@ -147,10 +158,12 @@ class PiiStage:
 
     def _scrub(self, texts: list[str], chosen: pa.Table, types: list[list[str]]) -> dict[int, str]:
         """Returns the new texts of the rows that change, and adds the types replaced to `types`."""
-        findings = self._scrubber.find_all(texts, chosen["lang"].to_pylist())
+        folded = FoldedTexts(texts)
+        findings = self._scrubber.find_in_folded(folded.texts, chosen["lang"].to_pylist())
         if self._known is not None:
-            for row, names in self._known.find_all(texts, chosen["entities"]).items():
-                findings.setdefault(row, []).extend(self._scrubber.personal(texts[row], names))
+            for row, names in self._known.find_all(folded.texts, chosen["entities"]).items():
+                findings.setdefault(row, []).extend(self._scrubber.personal(folded.texts[row], names))
+        findings = folded.restored(findings)
         changed = {}
         for row in sorted(findings):
             changed[row], replaced = self._scrubber.replace(texts[row], findings[row])
