@@ -44,6 +44,27 @@ COMMON = _set(  # everyday words that are also first or last names
     "west white wild will winter wise wohl wort wright wunder young zeit"
 )
 
+CALENDAR = frozenset(  # months, days, seasons, colours: some are first names, and mostly they are not meant so
+    "januar jänner jaenner februar märz maerz april mai juni juli august september oktober november dezember january february "
+    "march may june july october december montag dienstag mittwoch donnerstag freitag samstag sonntag monday tuesday wednesday "
+    "thursday friday saturday sunday sommer winter herbst frühling fruehling summer autumn spring rosa rot blau grün gruen gelb "
+    "schwarz weiß weiss grau braun lila violett orange türkis tuerkis silber gold beige pink red blue green yellow black white "
+    "grey gray brown purple violet amber scarlet olive indigo ruby jade coral silver bronze navy ivory crimson bank".split()
+)
+COMPANY = frozenset(  # last words of companies, products and places
+    "tours travel bikes country motors airlines airways lines logistics capital markets market holding holdings partners solutions "
+    "systems technologies technology labs media networks network software energy foods food islands island bridge airport "
+    "hotel hotels resort university college school hospital club bank insurance investments consulting studio studios games "
+    "electronics pharma pharmacy bakery coffee cafe restaurant grill pizza fitness gym music books fashion jewelry cosmetics "
+    "klinik praxis apotheke versicherung verlag werke reisen touren mobile wireless broadband stadtwerke".split()
+)
+ORDINARY = frozenset(  # words of support that a model's list may lack
+    "ship shipped shipping deliver delivered refunded refund pending unused used jailbreak root notiz häufig haeufig hinweis "
+    "betreff anhang status gesendet zugestellt versendet erledigt storniert offen geschlossen closed open resolved solved "
+    "processing processed canceled cancelled confirmed declined approved rejected active inactive premium basic standard".split()
+)
+PRODUCTS = frozenset("siri cortana salesforce python java chatgpt gemini copilot bixby".split())
+
 
 def fold(word: str) -> str:
     """Folds case, umlauts (`ü` = `ue`) and apostrophes: the spellings of one name become equal."""
