@@ -58,6 +58,16 @@ COMPANY = frozenset(  # last words of companies, products and places
     "electronics pharma pharmacy bakery coffee cafe restaurant grill pizza fitness gym music books fashion jewelry cosmetics "
     "klinik praxis apotheke versicherung verlag werke reisen touren mobile wireless broadband stadtwerke".split()
 )
+SMALL_WORDS = frozenset(  # last names that are words of English or of careless German when they have no capital
+    "long hang then when have been your been some many most much more less than that this what were with from into over under "
+    "only also very just here there come came made make take give find need want work case list date time page baker walker "
+    "hunter mason carter parker miller taylor archer carpenter potter turner fisher shepherd gardener farmer knight prince bird "
+    "wolf bell hall wood woods rivers lake field fields banks wells mills stone brooks dawn faith grace ivy lily violet jade "
+    "ruby pearl amber crystal destiny frank peter earl duke baron dean chip dale glen cliff heath sunny rocky stormy golden "
+    "weber bauer müller mueller schneider fischer jäger jaeger vogel fuchs winkler wagner schuster maurer zimmermann schmied "
+    "beck förster foerster töpfer toepfer eine einer alle auch aber noch nach dann wenn sein sehr mehr wird kein ihre hier "
+    "doch sich nicht habe kann muss soll wann warum immer heute super danke bitte gern gerne".split()
+)
 ORDINARY = frozenset(  # words of support that a model's list may lack
     "ship shipped shipping deliver delivered refunded refund pending unused used jailbreak root notiz häufig haeufig hinweis "
     "betreff anhang status gesendet zugestellt versendet erledigt storniert offen geschlossen closed open resolved solved "

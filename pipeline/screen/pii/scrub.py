@@ -2,10 +2,10 @@
 
 Output contract: `PiiStage` replaces every finding in `prompt` and `response` of unmarked rows by `<TYPE>` (or by a tag,
 see `pseudonyms`) and writes `pii`, the types found in reading order, prompt first. It marks nothing and leaves `id` as
-it is. `Scrubber` treats single texts exactly as the training data. Types: those of `recognisers.PREFILTERS`, those of
-`curate.pii.patterns`, PERSON from the known entities, and the configured `entities` from the language's NER model. A
+it is. `Scrubber` treats single texts exactly as the training data. Every search reads folded texts (`fold`); what is
+replaced is the text as written. Types: those of `recognisers.PREFILTERS`, those of `curate.pii.patterns`, PERSON from the known entities, and the configured `entities` from the language's NER model. A
 finding that is, as a whole, a member of `curate.pii.allow_list` is dropped.
-Findings equal those of a stock `AnalyzerEngine` with the same recognisers (`engine` builds it, tests and the benchmark
+Findings equal those of a stock `AnalyzerEngine` that reads the folded text with the same recognisers (`engine` builds it, tests and the benchmark
 compare). The prefilters run over a batch's distinct texts as a column, and a recogniser is called, directly, for the
 few texts that its prefilter matches.
 This module does not find names of third parties without an NER model.
@@ -43,7 +43,8 @@ class Scrubber:
         self._name = naming(settings, key)
         self._gate, self._is_allowed = GATE, is_allowed(settings.allow_list)
         every = recognisers(languages[0], settings.patterns)
-        self._built_in = [(kind, PREFILTERS[kind], each) for kind, each in zip(PREFILTERS, every, strict=False)]
+        built_in = zip(PREFILTERS.items(), every, strict=False)
+        self._built_in = [(kind, prefilter, each) for (kind, prefilter), each in built_in if kind not in settings.leave]
         self._ungated = UNGATED
         self._configured = [(expressions(each), each) for each in every[len(PREFILTERS) :]]
         self._ner = {
@@ -190,7 +191,8 @@ def engine(settings: Pii, language: str) -> Any:
     from pipeline.screen.pii import ner
     from pipeline.screen.pii.recognisers import recognisers
 
-    every = recognisers(language, settings.patterns)
+    built_in = recognisers(language, settings.patterns)
+    every = [each for each in built_in if each.supported_entities[0] not in settings.leave]
     nlp = NoOpNlpEngine([{"lang_code": language, "model_name": "none"}])
     if model := settings.ner.get(language):
         nlp, recogniser = ner.load(language, model, settings.entities).stock(language)

@@ -69,7 +69,11 @@ CARDS = [  # the schemes' own prefixes and lengths, all held to Luhn by Presidio
         rf"\b(?:5[1-5][0-9][0-9]|22(?:2[1-9]|[3-9][0-9])|2[3-6][0-9][0-9]|27(?:[01][0-9]|20)){_GROUPS}\b",
         0.3,
     ),
-    Pattern("American Express", rf"\b3[47][0-9][0-9]{_SEP}[0-9]{{6}}{_SEP}[0-9]{{5}}\b", 0.3),
+    Pattern(
+        "American Express",
+        rf"\b3[47][0-9][0-9](?:{_SEP}[0-9]{{6}}{_SEP}[0-9]{{5}}|{_SEP}[0-9]{{4}}{_SEP}[0-9]{{4}}{_SEP}[0-9]{{3}})\b",
+        0.3,
+    ),
     Pattern("Diners Club", rf"\b3(?:0[0-5]|[689][0-9])[0-9]{_SEP}[0-9]{{6}}{_SEP}[0-9]{{4}}\b", 0.3),
     Pattern("Discover, UnionPay", rf"\b(?:6011|6[245][0-9][0-9]){_GROUPS}(?:[- ]?[0-9]{{1,3}})?\b", 0.3),
     Pattern("JCB", rf"\b35[0-9][0-9]{_GROUPS}\b|\b(?:2131|1800)[0-9]{{11}}\b", 0.3),

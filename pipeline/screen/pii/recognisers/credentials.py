@@ -27,9 +27,9 @@ _PASSWORD = re.compile(
 )
 PASSWORD_PREFILTER = r"(?i:passw|kennwort|phrase|passcode|\bpwd?\b|schlüssel|fi key|\bpass\b)"  # RE2
 _END = re.compile(r"[.,;:)\]}…*]+$")
-_COUNTED = re.compile(  # `8-stellig`, `24/7`, `3x`, `12.05.2026`, `50%`, `2.Schritt`
-    r"[\d./:%-]*(?:-?(?:stell|zeich|mal|fach|x|digit|char|min|stund|tag|day|hour|h$|time|st$|nd$|rd$|th$|ste|te|bit|month|"
-    r"monat|jahr|year|week|woche)\w*)?\W*",
+_COUNTED = re.compile(  # `8-stellig`, `24/7`, `3x`, `12.05.2026`, `50%`
+    r"[\d./:%-]*(?:-?(?:stellig\w*|zeichen|mal|fach\w*|x|digits?|char\w*|min\w*|stunden?|std|tagen?|days?|hours?|h|times|st|nd|rd|"
+    r"th|te[nrs]?|ste[nrs]?|bits?|months?|monaten?|jahren?|years?|weeks?|wochen?))?\W*",
     re.IGNORECASE,
 )
 _NO_VALUE = re.compile(

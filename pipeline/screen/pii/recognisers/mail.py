@@ -70,12 +70,14 @@ def _score(domain: str) -> float:
 
 
 def _is_spelled(local: str, at: str, domain: str) -> bool:
-    """Whether words with a spelled `@` are an address: its end is a public suffix, and something says it is none."""
+    """Whether words with a spelled `@` are an address: by its brackets, a spelled dot or a name's form, and its end."""
     if at == "@":
         return False  # written, not spelled
     host = re.sub(_DOT, ".", domain, flags=re.IGNORECASE)
-    certain = any(char in "([{<" for char in at) or re.search(r" (?:dot|punkt) |[(\[{<]", local + domain, re.IGNORECASE)
+    certain = re.search(r" (?:dot|punkt) |[(\[{<]", local + domain, re.IGNORECASE)
     shaped = local[0].isalpha() and re.search(r"\w[._+-]\w|\d", local)
+    if any(char in "([{<" for char in at):
+        return _score(host.casefold()) > 0
     return bool((certain or shaped) and _suffixes()(host).fqdn)
 
 

@@ -129,8 +129,9 @@ class TelephoneRecognizer(SpanRecognizer):
 
     def _is_reference(self, text: str, match: re.Match[str]) -> bool:
         """Whether digits are the number of an order, a device, a file: after a word for it, and none for a telephone."""
-        reference = self.REFERENCE.search(_before(text, match))
-        return reference is not None and self.PHONE_WORD.search(reference.group()) is None
+        before = _before(text, match)
+        reference = self.REFERENCE.search(before)
+        return reference is not None and self.PHONE_WORD.search(before, max(0, reference.start() - 10)) is None
 
     def _accepted(
         self, text: str, start: int, end: int, regions: tuple[str | None, ...], valid: bool
