@@ -26,7 +26,18 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from pipeline.screen.pii.names import CALENDAR, COMPANY, EVERYDAY, GENERIC, ORDINARY, PARTICLES, PRODUCTS, WORD, fold, forms
+from pipeline.screen.pii.names import (
+    CALENDAR,
+    COMPANY,
+    EVERYDAY,
+    GENERIC,
+    SUPPORT_WORDS,
+    PARTICLES,
+    PRODUCTS,
+    WORD,
+    fold,
+    forms,
+)
 
 NAMES, ORDINARY, PLACES = "names.txt", "ordinary.txt", "places.txt"
 MARKUP = re.compile(r"[@/<>_=\[\]{}|\\#&;0-9\r\n]")
@@ -37,17 +48,22 @@ PART = 4  # letters of a part of a compound, at least
 TITLE = re.compile(r"\b(?:herrn?|frau|familie|mrs?|ms|miss|dr|prof)\b\.?\s$", re.IGNORECASE)
 FLAT = re.compile(r"\b(?:apt|apartment|suite|unit|box|flat|floor|room|wohnung|top)\b\.?\s#?\d+[,\s>]*$", re.IGNORECASE)
 GREETING = re.compile(
-    r"(?:\b(?:dear|hi|hello|hey|hallo|moin|liebe[rs]?|servus|name is|name ist|hei(?:ß|ss)e|bin|i'm|i am|this is|regards|cheers|"
-    r"gr(?:ü|ue)(?:ß|ss)en?|gru(?:ß|ss)|lg|vg|mfg|thanks|danke|frau|herrn?)[.,!]?|\n|(?-i:[A-ZÄÖÜ][\w'-]+) (?:and|und|&))\s{1,3}$",
+    r"(?:\b(?:dear|hi|hello|hey|hallo|moin|liebe[rs]?|servus|name is|name ist|hei(?:ß|ss)e|bin|i'm|i am|this is|"
+    r"regards|cheers|"
+    r"gr(?:ü|ue)(?:ß|ss)en?|gru(?:ß|ss)|lg|vg|mfg|thanks|danke|frau|herrn?)[.,!]?|\n|(?-i:[A-ZÄÖÜ][\w'-]+) (?:and|und|"
+    r"&))\s{1,3}$",
     re.IGNORECASE,
 )
 PLACE_BEFORE = re.compile(
-    r"\b(?:(?:moved|moving|returned|returning|originally|live[sd]?|living|located|based|travel(?:l?ed|ing|s)?|grew up|fly(?:ing)?|"
-    r"flew)(?: back| here| out)?(?: from| to| in| near)|i'm in|wohne[nt]?(?: jetzt)? in|(?:zieh\w*|umgezogen|reise\w*|flieg\w*|gezogen)"
-    r" nach|komme[nt]? aus|(?:work(?:s|ed|ing)?|employed) (?:for|at|by)|arbeite[nt]? (?:bei|für)|filiale(?: in)?|niederlassung(?: in)?)\s$",
+    r"\b(?:(?:moved|moving|returned|returning|originally|live[sd]?|living|located|based|travel(?:l?ed|ing|s)?|grew up|"
+    r"fly(?:ing)?|"
+    r"flew)(?: back| here| out)?(?: from| to| in| near)|i'm in|wohne[nt]?(?: jetzt)? in|(?:zieh\w*|umgezogen|reise\w*|"
+    r"flieg\w*|gezogen)"
+    r" nach|komme[nt]? aus|(?:work(?:s|ed|ing)?|employed) (?:for|at|by)|arbeite[nt]? (?:bei|für)|filiale(?: in)?|"
+    r"niederlassung(?: in)?)\s$",
     re.IGNORECASE,
 )
-SHIPS = frozenset("uss usns usnv uscgc hms rms".split())
+SHIPS = frozenset(["uss", "usns", "usnv", "uscgc", "hms", "rms"])
 NUMBER_BEFORE = re.compile(r"\d $")
 NEXT = re.compile(r" ([^\W\d_]+)")
 LOOKED_BACK = 40  # characters before a mark
@@ -59,7 +75,7 @@ class PersonFilter:
     def __init__(self, folder: Path) -> None:
         self._names = names(folder / NAMES)
         listed = (folder / ORDINARY).read_text(encoding="utf-8").split()  # `=word`: it alone
-        self._ordinary = GENERIC.union(listed, ORDINARY)
+        self._ordinary = GENERIC.union(listed, SUPPORT_WORDS)
         places = {title: values for title, (values, _) in read_lists(folder / PLACES).items()}
         streets = {fold(word.strip(".")) for title in ("streetend_en", "streetend_us") for word in places[title]}
         self._streets = streets - self._names - EVERYDAY
@@ -104,7 +120,11 @@ class PersonFilter:
         last = [*folded[1:][-1:], *((fold(following[1]),) if following and following[1][0].isupper() else ())]
         if folded[0] in SHIPS or any(word in COMPANY for word in last):
             return True
-        if len(folded) > 1 and folded[-1] in self._streets and NUMBER_BEFORE.search(text[max(0, start - LOOKED_BACK) : start]):
+        if (
+            len(folded) > 1
+            and folded[-1] in self._streets
+            and NUMBER_BEFORE.search(text[max(0, start - LOOKED_BACK) : start])
+        ):
             return True
         return " ".join(folded) in self._places and text[end : end + 1] != ","
 

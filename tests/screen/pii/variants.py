@@ -21,9 +21,20 @@ SPACES = "\u00a0\u202f\u2009\u2007\u2003\u2002"
 NOTHING = "\u200b\u00ad\u2060\ufeff\u200d"
 HYPHENS = "\u2011\u2010\u2013\u2212"
 FULL_WIDTH = str.maketrans({char: chr(ord(char) + 0xFEE0) for char in string.digits})
-FIRST = "anna jonas mehmet lena petra wiebke omar julia tarek nina".split()
-LAST = "vogelsang brandtner oezkan lindqvist hartwig sommerfeldt kowalik reinhold abdi maurer".split()
-DOMAINS = "beispiel.de example.org firma.local mail.example.com corp.intern example.co.uk post.lan".split()
+FIRST = ["anna", "jonas", "mehmet", "lena", "petra", "wiebke", "omar", "julia", "tarek", "nina"]
+LAST = [
+    "vogelsang",
+    "brandtner",
+    "oezkan",
+    "lindqvist",
+    "hartwig",
+    "sommerfeldt",
+    "kowalik",
+    "reinhold",
+    "abdi",
+    "maurer",
+]
+DOMAINS = ["beispiel.de", "example.org", "firma.local", "mail.example.com", "corp.intern", "example.co.uk", "post.lan"]
 AROUND = {
     "de": (
         "Guten Tag, meine {what} ist {value}, bitte prüfen Sie das.",
@@ -80,8 +91,11 @@ def card(rng: Random) -> str:
 
 
 def phone(rng: Random) -> str:
-    return rng.choice(["+4930", "030", "0171", "+49171", "0049171", "+4420"]) + rng.choice(["23125", "39200"]) + "12" + _digits(
-        rng, 1
+    return (
+        rng.choice(["+4930", "030", "0171", "+49171", "0049171", "+4420"])
+        + rng.choice(["23125", "39200"])
+        + "12"
+        + _digits(rng, 1)
     )
 
 
@@ -115,13 +129,17 @@ NUMBER_VARIANTS: tuple[Variant, ...] = (
     lambda value, rng: "".join(f"&#{ord(char)};" for char in value),
 )
 MAIL_VARIANTS: tuple[Variant, ...] = (
-    lambda value, rng: value.replace("@", rng.choice(["&#64;", "&#x40;", "&commat;", "&amp;#64;", "%40", "%2540", "\uff20"])),
+    lambda value, rng: value.replace(
+        "@", rng.choice(["&#64;", "&#x40;", "&commat;", "&amp;#64;", "%40", "%2540", "\uff20"])
+    ),
     lambda value, rng: _sprinkled(value, rng, rng.choice(NOTHING)),
     lambda value, rng: value.replace("@", "@" + rng.choice(NOTHING)),
     lambda value, rng: re.sub(r"([_.@-])", r"\\\1", value),
     lambda value, rng: value.replace("-", "\u2011").replace(".", "&period;"),
     lambda value, rng: f"https://shop.example.com/u?email={urllib.parse.quote(value, safe='')}&id=88",
-    lambda value, rng: value.replace("@", rng.choice(["[at]", " (at) ", " [at] "])).replace(".", rng.choice([".", "[dot]"])),
+    lambda value, rng: value.replace("@", rng.choice(["[at]", " (at) ", " [at] "])).replace(
+        ".", rng.choice([".", "[dot]"])
+    ),
     lambda value, rng: value.upper(),
     lambda value, rng: value.replace("@", "\\u0040"),
 )
@@ -155,7 +173,9 @@ def _random(rng: Random, count: int, letters: str = string.ascii_letters + strin
 
 def _password(rng: Random) -> str:
     word = rng.choice(["Sommer", "Hamster", "geheim", "Blaubeer", "trompete", "Winter"])
-    return rng.choice([f"{word}{_digits(rng, 4)}!", f"{word}#{_digits(rng, 2)}", f"{_random(rng, 10)}", f"{word}{_digits(rng, 3)}"])
+    return rng.choice(
+        [f"{word}{_digits(rng, 4)}!", f"{word}#{_digits(rng, 2)}", f"{_random(rng, 10)}", f"{word}{_digits(rng, 3)}"]
+    )
 
 
 def _secret(rng: Random) -> tuple[str, str, str]:
@@ -218,7 +238,9 @@ def bare(text: str) -> str:
     """Returns a text's letters and digits alone: decoded, in one width and one letter case."""
     for _ in range(3):
         text = urllib.parse.unquote(html.unescape(text.replace("\\u0040", "@")))
-    text = unicodedata.normalize("NFKC", text).casefold().replace("[at]", "@").replace("(at)", "@").replace("[dot]", ".")
+    text = (
+        unicodedata.normalize("NFKC", text).casefold().replace("[at]", "@").replace("(at)", "@").replace("[dot]", ".")
+    )
     return "".join(char for char in text if char.isalnum())
 
 

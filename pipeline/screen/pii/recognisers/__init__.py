@@ -49,12 +49,12 @@ GATE = "|".join(  # matches where a recogniser outside `UNGATED` finds anything,
         PREFILTERS["MAC_ADDRESS"],
         PREFILTERS["IBAN_CODE"],
         PREFILTERS["UK_NINO"],
-        PREFILTERS["DE_FUEHRERSCHEIN"],
+        documents.LICENCE,
         documents.ANY_ID,
     )
 )
 UNGATED = frozenset(  # types found by a word: their prefilters read every text
-    "EMAIL_ADDRESS PASSWORD PIN API_KEY PRIVATE_KEY STREET_ADDRESS DATE_OF_BIRTH DE_KFZ".split()
+    ["EMAIL_ADDRESS", "PASSWORD", "PIN", "API_KEY", "PRIVATE_KEY", "STREET_ADDRESS", "DATE_OF_BIRTH", "DE_KFZ"]
 )
 
 

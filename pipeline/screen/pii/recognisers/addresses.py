@@ -31,26 +31,34 @@ _NO_STREET = (  # of the compounds, those that are none
 )
 _GERMAN = re.compile(
     rf"(?<![\w-])(?:"
-    rf"(?:[{_UP}][\w'.-]{{0,30}}[ -]){{0,3}}(?:[{_UP}][\w'-]{{1,30}}{_SURE}|[{_UP}][\w'-]{{2,30}}[ -](?:Straße|Strasse|Str\.|Gasse|"
+    rf"(?:[{_UP}][\w'.-]{{0,30}}[ -]){{0,3}}(?:[{_UP}][\w'-]{{1,30}}{_SURE}|[{_UP}][\w'-]{{2,30}}[ -](?:Straße|"
+    rf"Strasse|Str\.|Gasse|"
     rf"Allee|Chaussee|Promenade|Damm|Ufer)|Straße (?:des|der) [\w. ]{{3,20}}) ?{_NUMBER}(?:{_FLAT}{_POSTCODE})?"
     rf"|(?!{_NO_STREET})[{_UP}][\w'-]{{3,30}}{_COMPOUND} {_NUMBER}(?:{_FLAT}{_POSTCODE})?"
     rf"|(?:(?:Am|An|Auf|Im|In|Zum|Zur|Unter|Hinter|Vor|Beim|Alte[rs]?|Große[rs]?|Kleine[rs]?|Neue[rs]?|Obere[rs]?|Untere[rs]?)"
-    rf"(?: (?:der|den|dem|das))?(?: [\w'.-]{{2,24}}){{1,3}}|[{_UP}][\w'-]{{2,30}}{_COMPOUND}|[{_UP}][\w'-]{{1,30}}-?[{_UP}]?[\w'-]{{0,20}}"
+    rf"(?: (?:der|den|dem|das))?(?: [\w'.-]{{2,24}}){{1,3}}|[{_UP}][\w'-]{{2,30}}{_COMPOUND}|"
+    rf"[{_UP}][\w'-]{{1,30}}-?[{_UP}]?[\w'-]{{0,20}}"
     rf"[ -](?:Weg|Ring|Platz|Markt)) {_NUMBER}{_FLAT}{_POSTCODE}"
     rf"|(?:Postfach|P\.? ?O\.? ?Box) [0-9](?: ?[0-9]){{1,9}}(?:{_POSTCODE})?"
     rf")"
 )
-_STREET_SURE = r"(?:Street|St|Road|Rd|Avenue|Ave|Av|Lane|Ln|Boulevard|Blvd|Terrace|Crescent|Parkway|Pkwy|Highway|Hwy|Mews|Grove)"
-_STREET_WORD = r"(?:Drive|Dr|Court|Ct|Place|Pl|Close|Square|Sq|Way|Row|Gardens|Circle|Cir|Trail|Walk|Loop|Plaza|Hill|Park)"
+_STREET_SURE = (
+    r"(?:Street|St|Road|Rd|Avenue|Ave|Av|Lane|Ln|Boulevard|Blvd|Terrace|Crescent|Parkway|Pkwy|Highway|Hwy|Mews|Grove)"
+)
+_STREET_WORD = (
+    r"(?:Drive|Dr|Court|Ct|Place|Pl|Close|Square|Sq|Way|Row|Gardens|Circle|Cir|Trail|Walk|Loop|Plaza|Hill|Park)"
+)
 _UK = r"[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}(?![\w])"
 _UNIT = r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|Room|#)\.? ?#?[\w-]{1,6})?"
 _ENGLISH_TOWN = (
-    rf"(?:,?\s{{1,2}}|,)(?:[A-Z][\w'.-]+[ ]?){{1,3}}(?:,? ?(?:[A-Z]{{2}},? )?(?:[0-9]{{5}}(?:-[0-9]{{4}})?(?!\w)|{_UK})|, [A-Z]{{2}}(?!\w))"
+    rf"(?:,?\s{{1,2}}|,)(?:[A-Z][\w'.-]+[ ]?){{1,3}}(?:,? ?(?:[A-Z]{{2}},? "
+    rf")?(?:[0-9]{{5}}(?:-[0-9]{{4}})?(?!\w)|{_UK})|, [A-Z]{{2}}(?!\w))"
 )
 _NAME = r"(?:(?:N|S|E|W|NE|NW|SE|SW)\.? )?(?:[A-Z][\w'.-]*|[0-9]{1,3}(?:st|nd|rd|th))(?: [A-Z][\w'-]*){0,3}"
 _ENGLISH = re.compile(
     rf"(?<![\w.,#$€£/-])[0-9]{{1,5}}[A-Z]?(?:-[0-9]{{1,5}})?,? (?!(?:Google|One|Hard|Flash|USB|Test)\b)"
-    rf"(?:{_NAME} {_STREET_SURE}(?:\.|\b)(?! ?[0-9])(?: (?:N|S|E|W|NE|NW|SE|SW|North|South|East|West)\b)?{_UNIT}(?:{_ENGLISH_TOWN})?"
+    rf"(?:{_NAME} {_STREET_SURE}(?:\.|\b)(?! ?[0-9])(?: (?:N|S|E|W|NE|NW|SE|SW|North|South|East|"
+    rf"West)\b)?{_UNIT}(?:{_ENGLISH_TOWN})?"
     rf"|{_NAME} {_STREET_WORD}(?:\.|\b){_UNIT}{_ENGLISH_TOWN})"
 )
 _DAY = r"(?:0?[1-9]|[12][0-9]|3[01])"
@@ -59,12 +67,14 @@ _MONTH = (
     r"aug(?:ust|\.)?|sep(?:t|tember|\.|t\.)?|o[kc]t(?:ober|\.)?|nov(?:ember|\.)?|de[zc](?:ember|\.)?)"
 )
 _DATE = (
-    rf"(?:{_DAY}\. ?(?:0?[1-9]|1[0-2])\. ?(?:[12][0-9])?[0-9]{{2}}|(?:0?[1-9]|[12][0-9]|3[01])[/-](?:0?[1-9]|[12][0-9]|3[01])[/-](?:[12][0-9])?[0-9]{{2}}"
+    rf"(?:{_DAY}\. ?(?:0?[1-9]|1[0-2])\. ?(?:[12][0-9])?[0-9]{{2}}|(?:0?[1-9]|[12][0-9]|3[01])[/-](?:0?[1-9]|"
+    rf"[12][0-9]|3[01])[/-](?:[12][0-9])?[0-9]{{2}}"
     rf"|[12][0-9]{{3}}[-/.](?:0?[1-9]|1[0-2])[-/.]{_DAY}|{_DAY}(?:\.|st|nd|rd|th)? (?:of )?{_MONTH},? [12][0-9]{{3}}"
     rf"|{_MONTH} {_DAY}(?:st|nd|rd|th)?,? [12][0-9]{{3}})(?!\w)"
 )
 _BIRTH = re.compile(
-    r"(?<![\w])(?:geb(?:oren|urts\w*|\.|-?dat\w*)|born|birth(?:day| ?date)?|date of birth|d\.?o\.?b\.?|(?<![*\w])\*(?= ?[0-9][^*\n]{5,24}(?:[^*\n]|$)))(?!-?jahr)"
+    r"(?<![\w])(?:geb(?:oren|urts\w*|\.|-?dat\w*)|born|birth(?:day| ?date)?|date of birth|d\.?o\.?b\.?|"
+    r"(?<![*\w])\*(?= ?[0-9][^*\n]{5,24}(?:[^*\n]|$)))(?!-?jahr)"
     r"(?:[ \t]?\((?:am|tt\.mm\.jjjj|dd/mm/yyyy|mm/dd/yyyy)\))?[^0-9\n]{0,24}?[: \t\n]{0,3}"
     rf"(?P<date>{_DATE})(?!\*)",
     re.IGNORECASE,

@@ -22,10 +22,11 @@ _IBAN = re.compile(
     rf"(?:(?<![A-Za-z0-9])|(?<=IBAN))[A-Za-z]{{2}}{_BETWEEN}[0-9]{{2}}(?:{_BETWEEN}[A-Za-z0-9]){{11,34}}"
 )
 SHORTEST_IBAN = 15
-IBAN_PREFILTER = (  # RE2; most of an IBAN is digits, or all of it is capitals and digits in groups
-    rf"[A-Za-z]{{2}}{_BETWEEN}[0-9]{{2}}(?:{_BETWEEN}[A-Za-z]){{0,4}}(?:{_BETWEEN}[0-9]){{5}}"
+IBAN_PREFILTER = (  # RE2: digits behind the check digits, or four letters of a bank before them, or capitals throughout
+    rf"[A-Za-z]{{2}}{_BETWEEN}[0-9]{{2}}(?:{_BETWEEN}[a-z]){{0,4}}(?:{_BETWEEN}[0-9]){{8}}"
     rf"|[A-Z]{{2}}{_BETWEEN}[0-9]{{2}}(?:{_BETWEEN}[A-Z0-9]){{11}}"
 )
+_LIKELY = re.compile(IBAN_PREFILTER)
 
 
 class IbanRecognizer(SpanRecognizer):
@@ -37,7 +38,7 @@ class IbanRecognizer(SpanRecognizer):
         """Yields each candidate's longest beginning that is an IBAN."""
         position = 0
         while match := _IBAN.search(text, position):
-            end = _end(text, match)
+            end = _end(text, match) if _LIKELY.match(text, match.start()) else None
             position = end or match.start() + 1
             if end:
                 yield match.start(), end, 1.0

@@ -15,13 +15,16 @@ from collections.abc import Iterator
 from pipeline.screen.pii.recognisers.span_recogniser import Span, SpanRecognizer
 
 SCORE = 0.9
-_PASSWORD_WORD = r"(?:passw(?:or[dt]e?s?|d)|kennwort(?:es)?|pa(?:ss)?phrase|passcode|pwd|pw|wlan-?schlüssel|wi-?fi key|pass)"
+_PASSWORD_WORD = (
+    r"(?:passw(?:or[dt]e?s?|d)|kennwort(?:es)?|pa(?:ss)?phrase|passcode|pwd|pw|wlan-?schlüssel|wi-?fi key|pass)"
+)
 _OPEN, _VALUE = r"[\"'`„“”»«*]{0,3}", r"[^\s\"'`„“”»«<>]{3,64}"
 _VERB = r"(?:is|ist|lautet|lautete|war|was|heißt|heisst|to|auf|in|als|as|=)"
 _WORDS = r"(?:[ \t]+[\w.-]{1,24}){0,5}?"
 _PASSWORD = re.compile(
     rf"(?<![\w/.@-]){_PASSWORD_WORD}(?:[ \t]?\([^()\n]{{1,24}}\))?(?:"
-    rf"(?P<colon>[ \t]?[:=]\s{{0,3}})|(?P<words>{_WORDS}[ \t]?(?:[:=]|[ \t]{_VERB}\b:?)\s{{1,2}})|(?P<next>[ \t]{{1,2}}))"
+    rf"(?P<colon>[ \t]?[:=]\s{{0,3}})|(?P<words>{_WORDS}[ \t]?(?:[:=]|[ \t]{_VERB}\b:?)\s{{1,2}})|"
+    rf"(?P<next>[ \t]{{1,2}}))"
     rf"{_OPEN}(?P<value>{_VALUE})",
     re.IGNORECASE,
 )
@@ -41,13 +44,133 @@ PLACEHOLDER = re.compile(
 )
 _FILLED = re.compile(r"([^=])\1{7,}")  # a key of one character is none
 _STATES = frozenset(  # words that stand after `Password:` and are none
-    "vergessen vergesse falsch ungültig gültig abgelaufen erforderlich unbekannt leer gesperrt geändert ändern neu alt keine "
-    "keins keines kein nein pflicht optional siehe wie bitte mindestens maximal zurücksetzen required invalid incorrect wrong "
-    "forgotten forgot expired unknown empty none null blank change changed reset locked missing must should minimum maximum "
-    "enter your yours please see same true false hidden protected yes this that these with when what where which only there "
-    "click choose create update provide confirm type the use ihr ihre dein deine mein meine das der die den ein eine hier "
-    "geben wählen klicken sofern falls wenn benutzername username user login email e-mail string password passwort kennwort "
-    "strong weak stark schwach sicher secure default standard richtig korrekt correct okay also aber und and not nicht".split()
+    [
+        "vergessen",
+        "vergesse",
+        "falsch",
+        "ungültig",
+        "gültig",
+        "abgelaufen",
+        "erforderlich",
+        "unbekannt",
+        "leer",
+        "gesperrt",
+        "geändert",
+        "ändern",
+        "neu",
+        "alt",
+        "keine",
+        "keins",
+        "keines",
+        "kein",
+        "nein",
+        "pflicht",
+        "optional",
+        "siehe",
+        "wie",
+        "bitte",
+        "mindestens",
+        "maximal",
+        "zurücksetzen",
+        "required",
+        "invalid",
+        "incorrect",
+        "wrong",
+        "forgotten",
+        "forgot",
+        "expired",
+        "unknown",
+        "empty",
+        "none",
+        "null",
+        "blank",
+        "change",
+        "changed",
+        "reset",
+        "locked",
+        "missing",
+        "must",
+        "should",
+        "minimum",
+        "maximum",
+        "enter",
+        "your",
+        "yours",
+        "please",
+        "see",
+        "same",
+        "true",
+        "false",
+        "hidden",
+        "protected",
+        "yes",
+        "this",
+        "that",
+        "these",
+        "with",
+        "when",
+        "what",
+        "where",
+        "which",
+        "only",
+        "there",
+        "click",
+        "choose",
+        "create",
+        "update",
+        "provide",
+        "confirm",
+        "type",
+        "the",
+        "use",
+        "ihr",
+        "ihre",
+        "dein",
+        "deine",
+        "mein",
+        "meine",
+        "das",
+        "der",
+        "die",
+        "den",
+        "ein",
+        "eine",
+        "hier",
+        "geben",
+        "wählen",
+        "klicken",
+        "sofern",
+        "falls",
+        "wenn",
+        "benutzername",
+        "username",
+        "user",
+        "login",
+        "email",
+        "e-mail",
+        "string",
+        "password",
+        "passwort",
+        "kennwort",
+        "strong",
+        "weak",
+        "stark",
+        "schwach",
+        "sicher",
+        "secure",
+        "default",
+        "standard",
+        "richtig",
+        "korrekt",
+        "correct",
+        "okay",
+        "also",
+        "aber",
+        "und",
+        "and",
+        "not",
+        "nicht",
+    ]
 )
 
 
@@ -76,7 +199,7 @@ def _is_password(value: str, match: re.Match[str], text: str) -> bool:
     if match["next"]:  # `mit dem Passwort Sommer2026!`
         return letters and len(value) >= 6 and (digits or bool(re.search(r"[!#$%&*+=@^_~]\w", value)))
     if not letters:
-        return digits and not _COUNTED.fullmatch(value) or value.isdigit()
+        return (digits and not _COUNTED.fullmatch(value)) or value.isdigit()
     if _COUNTED.fullmatch(value):
         return False
     if digits or signs is not None or mixed is not None:
@@ -94,11 +217,12 @@ _PIN_WORD = (
 _PIN = re.compile(
     rf"(?<![\w-]){_PIN_WORD}(?:[ -]?(?:code|nummer|number|nr\.?|no\.?))?(?:[ \t]\([^()\n]{{1,16}}\))?"
     rf"(?:(?:[ \t]+[^\W\d]{{1,16}}){{0,3}}?[ \t]+(?:is|ist|lautet|war|was|to|auf))?[ \t]?[:=#]?[ \t\n]?{_OPEN}"
-    r"(?P<value>[0-9]{3,8}(?:(?<=[0-9]{3})[ -][0-9]{3})?)(?![0-9])(?![.,:/][0-9])(?!-?\w| ?(?:%|€|EUR|euro|mal\b|times|st|z))",
+    r"(?P<value>[0-9]{3,8}(?:(?<=[0-9]{3})[ -][0-9]{3})?)(?![0-9])(?![.,:/][0-9])(?!-?\w| ?(?:%|€|EUR|euro|mal\b|"
+    r"times|st|z))",
     re.IGNORECASE,
 )
 PIN_PREFILTER = (  # RE2
-    r"(?i:\b(?:pin|tan|puk[12]?|cv[vcn]2?|otp)\b|(?:pin|tan)-?(?:code|n)|zahl\b|prüf(?:nummer|ziffer)|passcode|"
+    r"(?i:\b(?:pin|tan|puk|cv[vcn]|otp)(?:[^a-zäöüß]|$)|(?:pin|tan)(?:-?(?:code|n)|[^a-zäöüß]|$)|zahl(?:[^a-z]|$)|prüf(?:nummer|ziffer)|passcode|"
     r"[a-zäö]s?-?code\b|(?:security|verification|access|time|login|unlock|2fa|sms|authenti[a-z]+) (?:pass)?code)"
 )
 
@@ -129,7 +253,8 @@ _SHAPES = (
 _SHAPED = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_SHAPES)})")
 _KEY_WORD = (
     r"(?:api[ _-]?(?:key|token|secret|schlüssel)|(?:access|auth|refresh|secret|private|session|client|account|master|"
-    r"personal access|deploy|webhook|encryption|signing)[ _-]?(?:key|token|secret)(?:[ _-]?id)?|secret[ _-]?access[ _-]?key|"
+    r"personal access|deploy|webhook|encryption|signing)[ _-]?(?:key|token|secret)(?:[ _-]?id)?|"
+    r"secret[ _-]?access[ _-]?key|"
     r"secret|token|(?:zugriffs|zugangs|geheim)(?:schlüssel|token))"
 )
 _LABELLED = re.compile(
@@ -178,7 +303,7 @@ def _is_random(value: str) -> bool:
     longest = max(pieces, key=len)
     together = any(map(str.isdigit, longest)) and any(map(str.isalpha, longest)) and len(longest) >= 8
     long = len(value) >= 32 and digits >= 1
-    return lower and upper and long or (digits >= 2 and together and ((lower and upper) or digits >= 4))
+    return (lower and upper and long) or (digits >= 2 and together and ((lower and upper) or digits >= 4))
 
 
 _PEM = re.compile(

@@ -165,7 +165,8 @@ class PlateRecognizer(LabelledNumber):
 
     KIND = "DE_KFZ"
     WORDS = (
-        r"(?:kfz-?|auto|nummern|amtliche[sn]? )?(?:kennzeichen|nummernschild|schild)|(?:number|license|licence) plates?|plate|"
+        r"(?:kfz-?|auto|nummern|amtliche[sn]? )?(?:kennzeichen|nummernschild|schild)|(?:number|license|licence) "
+        r"plates?|plate|"
         r"registration(?: number)?|pkw|lkw|auto|wagen|fahrzeug|anhänger|motorrad|car|vehicle|kfz"
     )
     NUMBER = r"(?:[A-ZÄÖÜ]{1,3}(?:-[A-Z]{1,2} ?| [A-Z]{1,2} |[: ][A-Z]{1,2} ))[1-9][0-9]{0,3}[EH]?(?![0-9A-Za-z-])"
@@ -217,7 +218,8 @@ class BankAccountRecognizer(LabelledNumber):
 
     KIND = "BANK_ACCOUNT"
     WORDS = (
-        r"konto(?:-?(?:nummer|nr))?|kto(?:\.?-?nr)?|blz|bankleitzahl|bank account(?: number| no\.?)?|account (?:number|no\.?)|"
+        r"konto(?:-?(?:nummer|nr))?|kto(?:\.?-?nr)?|blz|bankleitzahl|bank account(?: number| no\.?)?|account "
+        r"(?:number|no\.?)|"
         r"sort ?code|routing(?: number)?"
     )
     NUMBER = r"[0-9]{2}-[0-9]{2}-[0-9]{2}(?![0-9-])|[0-9]{6,10}(?![0-9]|[.,][0-9])|[0-9]{3} [0-9]{3} [0-9]{2}(?![0-9])"
@@ -234,14 +236,15 @@ LABELLED = (
     NhsRecognizer,
     BankAccountRecognizer,
 )
+LICENCE = "[A-Z0-9]{11}"
 LABELLED_PREFILTERS = {  # RE2
     "DE_SOCIAL_SECURITY": r"[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-Za-z] ?[0-9]{2} ?[0-9]",
     "DE_TAX_NUMBER": r"(?i:st(?:euer)?\.?-?(?:nummer|nr)|tax (?:number|no))",
-    "DE_HEALTH_INSURANCE": r"[A-Za-z] ?[0-9]{3} ?[0-9]{3} ?[0-9]{3}",
+    "DE_HEALTH_INSURANCE": r"(?i:versicher|krankenkasse|gesundheitskarte|kvn|egk|health insurance|aok|barmer|dak|techniker|tk)",
     "DE_KFZ": r"[A-ZÄÖÜ]{1,3}[-: ][A-Z]{1,2} ?[1-9]",
-    "DE_FUEHRERSCHEIN": r"[A-Z0-9]{11}",
-    "US_SSN": r"[0-9]{3}[- .]?[0-9]{2}[- .]?[0-9]{4}",
+    "DE_FUEHRERSCHEIN": r"(?i:f(?:ü|ue)hrerschein|fahrerlaubnis|licen[cs]e)",
+    "US_SSN": r"[0-9]{3}-[0-9]{2}-[0-9]{4}|(?i:ssn|social)",
     "UK_NINO": r"[A-Za-z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-Da-d]",
     "UK_NHS": "(?i:nhs)",
-    "BANK_ACCOUNT": r"[0-9]{6}|[0-9]{2}-[0-9]{2}-[0-9]{2}|[0-9]{3} [0-9]{3} [0-9]{2}",
+    "BANK_ACCOUNT": r"(?i:konto|kto|blz|bankleitzahl|account (?:number|no)|bank account|sort ?code|routing)",
 }

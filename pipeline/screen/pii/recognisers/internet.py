@@ -35,7 +35,7 @@ class MachineAddressRecognizer(IpRecognizer):  # type: ignore[misc]
 def _is_nobodys(text: str, start: int, end: int) -> bool:
     """Whether an address is a version, a network or the machine itself."""
     before, address = text[max(0, start - _LOOKED_BACK) : start], text[start:end]
-    own = address in ("127.0.0.1", "0.0.0.0", "::1", "::")  # noqa: S104
+    own = address in ("127.0.0.1", "0.0.0.0", "::1", "::")
     return own or address.endswith(".0") or re.search(r"\w-$", before) is not None or bool(_VERSION.search(before))
 
 

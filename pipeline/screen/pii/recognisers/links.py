@@ -24,8 +24,32 @@ _SECRET_FIELD = re.compile(
     re.IGNORECASE,
 )
 _ALWAYS = frozenset(  # fields whose value is a secret whatever it looks like
-    "token access_token auth_token id_token refresh_token api_token reset_token csrf_token key apikey api_key api-key "
-    "password passwd pwd secret sig signature session sessionid session_id jwt access-token authtoken".split()
+    [
+        "token",
+        "access_token",
+        "auth_token",
+        "id_token",
+        "refresh_token",
+        "api_token",
+        "reset_token",
+        "csrf_token",
+        "key",
+        "apikey",
+        "api_key",
+        "api-key",
+        "password",
+        "passwd",
+        "pwd",
+        "secret",
+        "sig",
+        "signature",
+        "session",
+        "sessionid",
+        "session_id",
+        "jwt",
+        "access-token",
+        "authtoken",
+    ]
 )
 _PATH = re.compile(
     r"[/#](?:[\w-]{0,32}[_-])?(?:reset|resets|password|passwort|passwords|kennwort|recover\w*|confirm\w*|verif\w*|activat\w*|"
@@ -85,4 +109,6 @@ def _is_random(piece: str) -> bool:
     longest = max(re.split(r"[-_~%]", piece), key=len)
     if len(longest) < RANDOM and not (len(piece) >= 20 and re.search(r"[a-z]", piece) and re.search(r"[A-Z]", piece)):
         return False
-    return bool(re.search(r"[0-9]", piece) and re.search(r"[A-Za-z]", piece) and len(re.findall(r"[a-z]{7,}", piece)) < 2)
+    return bool(
+        re.search(r"[0-9]", piece) and re.search(r"[A-Za-z]", piece) and len(re.findall(r"[a-z]{7,}", piece)) < 2
+    )

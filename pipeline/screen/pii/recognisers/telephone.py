@@ -34,7 +34,8 @@ _NUMBERED = (  # only with a word for its number
 )
 _MARKS = r"s/n|p/n|sn|az|ref|po|id|hrb|hra|seq|wo"  # abbreviations
 _SPOKEN = (
-    "null|eins?|zwei|zwo|drei|vier|f(?:ü|Ü|ue)nf|sechs|sieben|acht|neun|zero|oh|one|two|three|four|five|six|seven|eight|nine"
+    "null|eins?|zwei|zwo|drei|vier|f(?:ü|Ü|ue)nf|sechs|sieben|acht|neun|zero|oh|one|two|three|four|five|six|"
+    "seven|eight|nine"
 )
 PREFILTER = "|".join(  # RE2 syntax; the recogniser's patterns as far as RE2 goes
     (
@@ -47,7 +48,9 @@ PREFILTER = "|".join(  # RE2 syntax; the recogniser's patterns as far as RE2 goe
         "0(?:[ ./-]{1,3}[0-9]){7}",
     )
 )
-SPELLED_PREFILTER = rf"(?i:(?:{_SPOKEN})[ ,.-]{{1,2}}(?:doppel|double)?(?:{_SPOKEN})[ ,.-]{{1,2}}(?:{_SPOKEN})[ ,.-])"  # RE2
+SPELLED_PREFILTER = (
+    rf"(?i:(?:{_SPOKEN})[ ,.-]{{1,2}}(?:doppel|double)?(?:{_SPOKEN})[ ,.-]{{1,2}}(?:{_SPOKEN})[ ,.-])"  # RE2
+)
 
 
 class TelephoneRecognizer(SpanRecognizer):
@@ -86,13 +89,16 @@ class TelephoneRecognizer(SpanRecognizer):
     )
     REFERENCE = re.compile(  # "order no. ", "Seriennummer des Geräts: "
         rf"(?:(?<![^\W_])(?:{_NOUNS})(?:[ -]?(?:{_COUNT}))?|(?<![^\W_])(?:{_NUMBERED})[ -]?(?:{_COUNT})|\b(?:{_MARKS})"
-        r"|[a-zäöüß](?:nummer|zeichen|nr)\b|(?<!phone)(?<!mobile)(?<!fax) (?:number|no\.?|nr\.?|id) of [^\d\n.;?!]{3,20})"
+        r"|[a-zäöüß](?:nummer|zeichen|nr)\b|(?<!phone)(?<!mobile)(?<!fax) (?:number|no\.?|nr\.?|id) of "
+        r"[^\d\n.;?!]{3,20})"
         r"\.?(?:[ \t](?:is|ist|lautet|war|was|for|of|des|der|vom|von|mit|auf)\b[^\d\n.,;:?!]{0,24})?:? ?[#(\"']{0,2}$",
         re.IGNORECASE,
     )
     PHONE_WORD = re.compile(r"phone|telefon|tel\b|handy|mobil|\bruf|\bcall|anruf|fax|whatsapp|\bcell", re.IGNORECASE)
     SINGLE_DIGITS = re.compile(r"(?<![\w.,:/+#-])0(?:[ ./-]{1,3}[0-9]){7,12}(?![\w]|[ .-][0-9])")  # 0 1 7 1 / 2 3 4 …
-    SPELLED = re.compile(rf"(?<!\w)(?:{_SPOKEN})(?:(?:, ?|[ .-]{{1,2}})(?:doppel|double)?(?:{_SPOKEN})){{6,15}}(?!\w)", re.IGNORECASE)
+    SPELLED = re.compile(
+        rf"(?<!\w)(?:{_SPOKEN})(?:(?:, ?|[ .-]{{1,2}})(?:doppel|double)?(?:{_SPOKEN})){{6,15}}(?!\w)", re.IGNORECASE
+    )
     DATE = re.compile(r"[0-9]{1,2}[./-][0-9]{1,2}[./-](?:(?:19|20)[0-9][0-9]|[0-9][0-9](?![./ -]?[0-9]))")
 
     def spans(self, text: str) -> Iterator[Span]:
