@@ -101,8 +101,8 @@ PersonalType = Literal[
 
 
 class Pii(Settings):
-    """Presidio finds personal data and secrets. A finding is replaced by a typed placeholder such as `<EMAIL_ADDRESS>`, or
-    by a keyed tag."""
+    """Presidio finds personal data and secrets. A finding is replaced by a typed placeholder such as
+    `<EMAIL_ADDRESS>`, or by a keyed tag."""
 
     ner: dict[LanguageCode, ModelName] = Field(
         {"en": "ner-small", "de": "ner-small"},

@@ -2,10 +2,10 @@
 
 Output contract: `KnownEntities` is built once per run, merged from parts, and holds hashes alone: 8 bytes a name. A
 full name (two words or more) is found in any text, in both orders, in any letter case, joined as in a file's name
-(`mustermann_max`) and with a genitive s; a single first or last name only in the row's own ticket, and one that is short,
-in small letters or also an everyday word only after a title or greeting or alone on a line. `find_all` looks up the distinct words of a batch once and reads only those texts word by
-word in which a name is possible; its findings equal those of `find` (a test checks this).
-A finding's `identity` is the person's folded name in every written form.
+(`mustermann_max`) and with a genitive s; a single first or last name only in the row's own ticket, and one that is
+short, in small letters or also an everyday word only after a title or greeting or alone on a line. `find_all` looks up
+the distinct words of a batch once and reads only those texts word by word in which a name is possible; its findings
+equal those of `find` (a test checks this). A finding's `identity` is the person's folded name in every written form.
 This module knows no names but those of the columns: names of third parties need an NER model.
 """
 

@@ -5,8 +5,8 @@ per 1,000, and the first rows' ids; never text. The rows are those with the smal
 this is a random sample that is the same in every run. The search calls every recogniser for every text at any score,
 and looks for seven digits or more, addresses and IBANs in odd forms, digits after a word for a password, long random
 words, a postcode before a word, a name after a title, greeting or closing, and every word of a known name. It reads the
-texts as the first search does: folded (`fold`). It finds too much on purpose: its counts are an upper bound for a person to check, row by
-row, and not an error rate.
+texts as the first search does: folded (`fold`). It finds too much on purpose: its counts are an upper bound for a
+person to check, row by row, and not an error rate.
 This module changes no row.
 """
 

@@ -2,8 +2,8 @@
 
 Output contract: `PersonFilter(folder).accepts(text, start, end)` tells whether characters start to end of a text can be
 a person's name. They can not
-1. where they hold no letter or are markup: a digit, a line break or one of `@/<>_=[]{}|\\#&;` is in them, or they are
-   a piece of a link, a path or an identifier, whose characters touch them;
+1. where they hold no letter or are markup: a digit, a line break or one of `@/<>_=[]{}|\\#&;` is in them, or they are a
+   piece of a link, a path or an identifier, whose characters touch them;
 2. where all of their words begin with a small letter and none is a name of the list that is no everyday word as well;
    in a text without any capital, only if one of the words is ordinary or everyday;
 3. where none of their words is a name of the list and all are ordinary words (`Loans`, `Kontonummern`, a compound of
@@ -11,10 +11,11 @@ a person's name. They can not
    nobody);
 4. where none of their words is a name of the list and they are a line of an address: the number of a flat before them
    (`Apt. 12`), a country behind them after a comma or on the next line, or a word for a street at their end;
-5. where none of their words is a name of the list and the words around say that they are a place or a company: `moved to
-   Kenosha`, `arbeite bei Datamyne`, an ordinary word at the end (`Harbour Tours`, `Cinnamon Star`), a ship's letters;
-6. where they are one word that is a month, a day, a season, a colour or a bank, or a product's name: after a greeting or
-   alone on a line it is a person even so (`Hi April,`).
+5. where none of their words is a name of the list and the words around say that they are a place or a company: `moved
+   to Kenosha`, `arbeite bei Datamyne`, an ordinary word at the end (`Harbour Tours`, `Cinnamon Star`), a ship's
+   letters;
+6. where they are one word that is a month, a day, a season, a colour or a bank, or a product's name: after a greeting
+   or alone on a line it is a person even so (`Hi April,`).
 After a title (`Herrn`, `Mrs.`) only the first holds. The lists come with the model: `names.txt`, less the names held
 out, `ordinary.txt` and `places.txt`. A name that is in no list stands, unless it is where an address is. The conditions
 only take marks away; this module finds no name.
@@ -31,9 +32,9 @@ from pipeline.screen.pii.names import (
     COMPANY,
     EVERYDAY,
     GENERIC,
-    SUPPORT_WORDS,
     PARTICLES,
     PRODUCTS,
+    SUPPORT_WORDS,
     WORD,
     fold,
     forms,
@@ -115,7 +116,7 @@ class PersonFilter:
         return bool(listed) or not (all(map(self._is_ordinary, content)) or self._in_address(text, start, end, words))
 
     def _is_thing(self, text: str, start: int, end: int, folded: list[str]) -> bool:
-        """Whether a mark is a ship, a company by its last word or the next, a street with its number, a listed place."""
+        """Whether a mark is a ship, a company by its last word or the next, a numbered street, a listed place."""
         following = NEXT.match(text, end)
         last = [*folded[1:][-1:], *((fold(following[1]),) if following and following[1][0].isupper() else ())]
         if folded[0] in SHIPS or any(word in COMPANY for word in last):

@@ -3,11 +3,11 @@
 Output contract: `PiiStage` replaces every finding in `prompt` and `response` of unmarked rows by `<TYPE>` (or by a tag,
 see `pseudonyms`) and writes `pii`, the types found in reading order, prompt first. It marks nothing and leaves `id` as
 it is. `Scrubber` treats single texts exactly as the training data. Every search reads folded texts (`fold`); what is
-replaced is the text as written. Types: those of `recognisers.PREFILTERS`, those of `curate.pii.patterns`, PERSON from the known entities, and the configured `entities` from the language's NER model. A
-finding that is, as a whole, a member of `curate.pii.allow_list` is dropped.
-Findings equal those of a stock `AnalyzerEngine` that reads the folded text with the same recognisers (`engine` builds it, tests and the benchmark
-compare). The prefilters run over a batch's distinct texts as a column, and a recogniser is called, directly, for the
-few texts that its prefilter matches.
+replaced is the text as written. Types: those of `recognisers.PREFILTERS`, those of `curate.pii.patterns`, PERSON from
+the known entities, and the configured `entities` from the language's NER model. A finding that is, as a whole, a member
+of `curate.pii.allow_list` is dropped. Findings equal those of a stock `AnalyzerEngine` that reads the folded text with
+the same recognisers (`engine` builds it, tests and the benchmark compare). The prefilters run over a batch's distinct
+texts as a column, and a recogniser is called, directly, for the few texts that its prefilter matches.
 This module does not find names of third parties without an NER model.
 """
 

@@ -1,4 +1,4 @@
-"""Made-up tickets with personal values in the typography of real exports, with secrets, and a reader that shares no code.
+"""Made-up tickets with personal values in the typography of real exports, secrets, and a reader that shares no code.
 
 `tickets(count, seed)` plants an e-mail address, an IBAN, a card or a phone number in a sentence, written with no-break,
 thin or zero-width spaces, soft hyphens, full-width digits, entities, escapes; `secrets(count, seed)` plants passwords,

@@ -1,8 +1,8 @@
 """Street addresses and dates of birth.
 
 Output contract: a STREET_ADDRESS is a street with a house number, and with what follows of flat, postcode and town; a
-street whose name is an everyday word (`Platz 3`, `20 Minute Drive`) only with a postcode or a town. A DATE_OF_BIRTH is a
-date after a word for it, without the word.
+street whose name is an everyday word (`Platz 3`, `20 Minute Drive`) only with a postcode or a town. A DATE_OF_BIRTH is
+a date after a word for it, without the word.
 This module finds no town alone and no address in one line without a number.
 """
 

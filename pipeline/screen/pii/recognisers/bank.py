@@ -1,8 +1,8 @@
 """IBANs and card numbers, by their checksums, in whatever groups they are written.
 
 Output contract: an IBAN is the country's length and form and its checksum, in groups of any size with a space, dot,
-hyphen or line break between them, in any letter case. A card number has a scheme's prefix and length and satisfies Luhn,
-in groups of four (or Amex's 4-6-5), in pairs, in single digits or in one piece.
+hyphen or line break between them, in any letter case. A card number has a scheme's prefix and length and satisfies
+Luhn, in groups of four (or Amex's 4-6-5), in pairs, in single digits or in one piece.
 """
 
 from __future__ import annotations

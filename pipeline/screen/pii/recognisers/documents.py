@@ -1,10 +1,10 @@
 """Numbers of people's documents and accounts: by a check digit anywhere, the weaker ones after their word alone.
 
-Output contract: `LABELLED` lists the types that are found after their word, each with a recogniser, `labelled(language)`
-builds them. A finding is the number without its word. A number that has a check digit is found without a word only where
-its form or its checksum makes chance unlikely: tax id, VAT id, identity card, social security (DE, CH), `219-09-9999`.
-Presidio's own recognisers find ten digits after a letter, or three words and a number, wherever they stand, and count on
-words around them to raise a score; ours ask for the word.
+Output contract: `LABELLED` lists the types that are found after their word, each with a recogniser,
+`labelled(language)` builds them. A finding is the number without its word. A number that has a check digit is found
+without a word only where its form or its checksum makes chance unlikely: tax id, VAT id, identity card, social security
+(DE, CH), `219-09-9999`. Presidio's own recognisers find ten digits after a letter, or three words and a number,
+wherever they stand, and count on words around them to raise a score; ours ask for the word.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ LICENCE = "[A-Z0-9]{11}"
 LABELLED_PREFILTERS = {  # RE2
     "DE_SOCIAL_SECURITY": r"[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-Za-z] ?[0-9]{2} ?[0-9]",
     "DE_TAX_NUMBER": r"(?i:st(?:euer)?\.?-?(?:nummer|nr)|tax (?:number|no))",
-    "DE_HEALTH_INSURANCE": r"(?i:versicher|krankenkasse|gesundheitskarte|kvn|egk|health insurance|aok|barmer|dak|techniker|tk)",
+    "DE_HEALTH_INSURANCE": r"(?i:versicher|krankenkasse|gesundheitskarte|kvn|egk|insurance|aok|barmer|dak|technik|tk)",
     "DE_KFZ": r"[A-ZÄÖÜ]{1,3}[-: ][A-Z]{1,2} ?[1-9]",
     "DE_FUEHRERSCHEIN": r"(?i:f(?:ü|ue)hrerschein|fahrerlaubnis|licen[cs]e)",
     "US_SSN": r"[0-9]{3}-[0-9]{2}-[0-9]{4}|(?i:ssn|social)",

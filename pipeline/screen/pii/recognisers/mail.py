@@ -1,8 +1,8 @@
 """E-mail addresses, in public and private domains, and as people write them against robots.
 
 Output contract: a finding is an address whose domain ends in a public suffix (score 1.0), in a name of a private
-network (`firma.local`, `@localhost`) or in a word that is no ending of a file name (`icon@2x.png` is no address); or one
-that spells its `@` or dots: `anna.schmidt[at]beispiel[dot]de`, `anna (punkt) schmidt (at) beispiel (punkt) de`.
+network (`firma.local`, `@localhost`) or in a word that is no ending of a file name (`icon@2x.png` is no address); or
+one that spells its `@` or dots: `anna.schmidt[at]beispiel[dot]de`, `anna (punkt) schmidt (at) beispiel (punkt) de`.
 Presidio's own recogniser downloads a list of suffixes; ours reads the one that tldextract brings.
 """
 

@@ -134,7 +134,7 @@ class TelephoneRecognizer(SpanRecognizer):
                 yield from self._accepted(text, *match.span(), REGIONS, valid=True)
 
     def _is_reference(self, text: str, match: re.Match[str]) -> bool:
-        """Whether digits are the number of an order, a device, a file: after a word for it, and none for a telephone."""
+        """Whether digits are the number of an order, a device, a file: after a word for it and none for a telephone."""
         before = _before(text, match)
         reference = self.REFERENCE.search(before)
         return reference is not None and self.PHONE_WORD.search(before, max(0, reference.start() - 10)) is None
