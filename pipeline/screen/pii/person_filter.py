@@ -38,6 +38,7 @@ from pipeline.screen.pii.names import (
     WORD,
     fold,
     forms,
+    words,
 )
 
 NAMES, ORDINARY, PLACES = "names.txt", "ordinary.txt", "places.txt"
@@ -64,7 +65,7 @@ PLACE_BEFORE = re.compile(
     r"niederlassung(?: in)?)\s$",
     re.IGNORECASE,
 )
-SHIPS = frozenset(["uss", "usns", "usnv", "uscgc", "hms", "rms"])
+SHIPS = words("uss usns usnv uscgc hms rms")
 NUMBER_BEFORE = re.compile(r"\d $")
 NEXT = re.compile(r" ([^\W\d_]+)")
 LOOKED_BACK = 40  # characters before a mark

@@ -22,7 +22,7 @@ ANSWER = (
     f"account {IBAN} is closed.\nKind regards,\nthe support team"
 )
 SECRETS = (
-    "Your new password is Sommer2026! and the PIN is 4711. The parcel goes to Am Alten Markt 3, 4. OG links, 50667 Köln, "
+    "Your password is Sommer2026! and the PIN is 4711. The parcel goes to Am Alten Markt 3, 4. OG links, 50667 Köln, "
     "and the address is anna&#64;firma.local. Use https://app.example.com/reset/9f8c2d7ab31e44f0k7Q to log in, with\n"
     "Authorization: Bearer 9f8c2d7ab31e44f0k7Q9f8c2d7ab31e44f0k7Q\n-----BEGIN PRIVATE KEY-----\n"
     + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7\n" * 8

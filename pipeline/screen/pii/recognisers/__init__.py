@@ -19,6 +19,7 @@ import regex
 from presidio_analyzer import Pattern, PatternRecognizer
 from presidio_analyzer.predefined_recognizers import DeVatIdRecognizer
 
+from pipeline.screen.pii.names import words
 from pipeline.screen.pii.recognisers import addresses, bank, credentials, documents, internet, links, mail, telephone
 
 PREFILTERS = {  # RE2 syntax: pyarrow runs them over whole columns
@@ -53,8 +54,8 @@ GATE = "|".join(  # matches where a recogniser outside `UNGATED` finds anything,
         documents.ANY_ID,
     )
 )
-UNGATED = frozenset(  # types found by a word: their prefilters read every text
-    ["EMAIL_ADDRESS", "PASSWORD", "PIN", "API_KEY", "PRIVATE_KEY", "STREET_ADDRESS", "DATE_OF_BIRTH", "DE_KFZ"]
+UNGATED = words(  # types found by a word: their prefilters read every text
+    "EMAIL_ADDRESS PASSWORD PIN API_KEY PRIVATE_KEY STREET_ADDRESS DATE_OF_BIRTH DE_KFZ"
 )
 
 

@@ -9,14 +9,17 @@ This module does not look into links: `links` does.
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterator
 
+from pipeline.screen.pii.names import words
 from pipeline.screen.pii.recognisers.span_recogniser import Span, SpanRecognizer
 
 SCORE = 0.9
 _PASSWORD_WORD = (
-    r"(?:passw(?:or[dt]e?s?|d)|kennwort(?:es)?|pa(?:ss)?phrase|passcode|pwd|pw|wlan-?schlüssel|wi-?fi key|pass)"
+    r"(?:(?:\w{1,20}-?)?(?:passw(?:or[dt]e?s?|d)|kennwort(?:es)?|passphrase)|"
+    r"passcode|pwd|pw|wlan-?schlüssel|wi-?fi key|pass)"
 )
 _OPEN, _VALUE = r"[\"'`„“”»«*]{0,3}", r"[^\s\"'`„“”»«<>]{3,64}"
 _VERB = r"(?:is|ist|lautet|lautete|war|was|heißt|heisst|to|auf|in|als|as|=)"
@@ -43,134 +46,15 @@ PLACEHOLDER = re.compile(
     r"redacted|hidden|changeme$|\w*_here\b)|(.)\1{5,}"
 )
 _FILLED = re.compile(r"([^=])\1{7,}")  # a key of one character is none
-_STATES = frozenset(  # words that stand after `Password:` and are none
-    [
-        "vergessen",
-        "vergesse",
-        "falsch",
-        "ungültig",
-        "gültig",
-        "abgelaufen",
-        "erforderlich",
-        "unbekannt",
-        "leer",
-        "gesperrt",
-        "geändert",
-        "ändern",
-        "neu",
-        "alt",
-        "keine",
-        "keins",
-        "keines",
-        "kein",
-        "nein",
-        "pflicht",
-        "optional",
-        "siehe",
-        "wie",
-        "bitte",
-        "mindestens",
-        "maximal",
-        "zurücksetzen",
-        "required",
-        "invalid",
-        "incorrect",
-        "wrong",
-        "forgotten",
-        "forgot",
-        "expired",
-        "unknown",
-        "empty",
-        "none",
-        "null",
-        "blank",
-        "change",
-        "changed",
-        "reset",
-        "locked",
-        "missing",
-        "must",
-        "should",
-        "minimum",
-        "maximum",
-        "enter",
-        "your",
-        "yours",
-        "please",
-        "see",
-        "same",
-        "true",
-        "false",
-        "hidden",
-        "protected",
-        "yes",
-        "this",
-        "that",
-        "these",
-        "with",
-        "when",
-        "what",
-        "where",
-        "which",
-        "only",
-        "there",
-        "click",
-        "choose",
-        "create",
-        "update",
-        "provide",
-        "confirm",
-        "type",
-        "the",
-        "use",
-        "ihr",
-        "ihre",
-        "dein",
-        "deine",
-        "mein",
-        "meine",
-        "das",
-        "der",
-        "die",
-        "den",
-        "ein",
-        "eine",
-        "hier",
-        "geben",
-        "wählen",
-        "klicken",
-        "sofern",
-        "falls",
-        "wenn",
-        "benutzername",
-        "username",
-        "user",
-        "login",
-        "email",
-        "e-mail",
-        "string",
-        "password",
-        "passwort",
-        "kennwort",
-        "strong",
-        "weak",
-        "stark",
-        "schwach",
-        "sicher",
-        "secure",
-        "default",
-        "standard",
-        "richtig",
-        "korrekt",
-        "correct",
-        "okay",
-        "also",
-        "aber",
-        "und",
-        "and",
-        "not",
-        "nicht",
-    ]
+_STATES = words(  # words that stand after `Password:` and are none
+    "vergessen vergesse falsch ungültig gültig abgelaufen erforderlich unbekannt leer gesperrt geändert ändern neu "
+    "alt keine keins keines kein nein pflicht optional siehe wie bitte mindestens maximal zurücksetzen required "
+    "invalid incorrect wrong forgotten forgot expired unknown empty none null blank change changed reset locked "
+    "missing must should minimum maximum enter your yours please see same true false hidden protected yes this that "
+    "these with when what where which only there click choose create update provide confirm type the use ihr ihre "
+    "dein deine mein meine das der die den ein eine hier geben wählen klicken sofern falls wenn benutzername username "
+    "user login email e-mail string password passwort kennwort strong weak stark schwach sicher secure default "
+    "standard richtig korrekt correct okay also aber und and not nicht"
 )
 
 
@@ -197,6 +81,8 @@ def _is_password(value: str, match: re.Match[str], text: str) -> bool:
     signs = re.search(r"[!#$%&*+=?@^_~]", value)
     mixed = re.search(r"[a-z][A-Z]", value)
     if match["next"]:  # `mit dem Passwort Sommer2026!`
+        if value.isdigit():
+            return 5 <= len(value) <= 10
         return letters and len(value) >= 6 and (digits or bool(re.search(r"[!#$%&*+=@^_~]\w", value)))
     if not letters:
         return (digits and not _COUNTED.fullmatch(value)) or value.isdigit()
@@ -217,7 +103,8 @@ _PIN_WORD = (
 _PIN = re.compile(
     rf"(?<![\w-]){_PIN_WORD}(?:[ -]?(?:code|nummer|number|nr\.?|no\.?))?(?:[ \t]\([^()\n]{{1,16}}\))?"
     rf"(?:(?:[ \t]+[^\W\d]{{1,16}}){{0,3}}?[ \t]+(?:is|ist|lautet|war|was|to|auf))?[ \t]?[:=#]?[ \t\n]?{_OPEN}"
-    r"(?P<value>[0-9]{3,8}(?:(?<=[0-9]{3})[ -][0-9]{3})?)(?![0-9])(?![.,:/][0-9])(?!-?\w| ?(?:%|€|EUR|euro|mal\b|"
+    r"(?P<value>[0-9]{3,8}(?:(?<=[0-9]{3})[ -][0-9]{3})?|[0-9](?: [0-9]){3,5})"
+    r"(?![0-9])(?![.,:/][0-9])(?!-?\w| ?(?:%|€|EUR|euro|mal\b|"
     r"times|st|z))",
     re.IGNORECASE,
 )
@@ -306,10 +193,10 @@ def _is_random(value: str) -> bool:
     return (lower and upper and long) or (digits >= 2 and together and ((lower and upper) or digits >= 4))
 
 
-_PEM = re.compile(
-    r"-{4,5} ?BEGIN [A-Z0-9 ]{0,24}PRIVATE KEY(?: BLOCK)? ?-{4,5}"
-    r"(?:(?s:.{0,16384}?)-{4,5} ?END [A-Z0-9 ]{0,24}PRIVATE KEY(?: BLOCK)? ?-{4,5}|(?:\s*[A-Za-z0-9+/=:-]{16,})*)"
+_BEGIN, _FINISH = (
+    re.compile(rf"-{{4,5}} ?{word} [A-Z0-9 ]{{0,24}}PRIVATE KEY(?: BLOCK)? ?-{{4,5}}") for word in ("BEGIN", "END")
 )
+_BODY = re.compile(r"(?:\s*[A-Za-z0-9+/=:-]{16,})*")
 PRIVATE_KEY_PREFILTER = "PRIVATE KEY"  # RE2
 
 
@@ -319,5 +206,13 @@ class PrivateKeyRecognizer(SpanRecognizer):
     KIND = "PRIVATE_KEY"
 
     def spans(self, text: str) -> Iterator[Span]:
-        """Yields private keys."""
-        yield from ((*match.span(), 1.0) for match in _PEM.finditer(text))
+        """Yields private keys: to the end before the next one begins, or to the end of the letters."""
+        begins = [match.span() for match in _BEGIN.finditer(text)]
+        ends = [match.end() for match in _FINISH.finditer(text)] if begins else []
+        for (start, body), (following, _) in zip(begins, [*begins[1:], (len(text) + 1, 0)], strict=True):
+            at = bisect.bisect_right(ends, body)
+            if at < len(ends) and ends[at] <= following:
+                yield start, ends[at], 1.0
+            else:
+                letters = _BODY.match(text, body)
+                yield start, letters.end() if letters else body, 1.0

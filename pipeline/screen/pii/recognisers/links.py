@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pipeline.screen.pii.names import words
 from pipeline.screen.pii.recognisers.credentials import PLACEHOLDER
 from pipeline.screen.pii.recognisers.span_recogniser import Span, SpanRecognizer
 
@@ -23,33 +24,9 @@ _SECRET_FIELD = re.compile(
     r"(?:reset|confirmation|perishable|magic|share|login|verification)_?(?:token|code|id|hash)",
     re.IGNORECASE,
 )
-_ALWAYS = frozenset(  # fields whose value is a secret whatever it looks like
-    [
-        "token",
-        "access_token",
-        "auth_token",
-        "id_token",
-        "refresh_token",
-        "api_token",
-        "reset_token",
-        "csrf_token",
-        "key",
-        "apikey",
-        "api_key",
-        "api-key",
-        "password",
-        "passwd",
-        "pwd",
-        "secret",
-        "sig",
-        "signature",
-        "session",
-        "sessionid",
-        "session_id",
-        "jwt",
-        "access-token",
-        "authtoken",
-    ]
+_ALWAYS = words(  # fields whose value is a secret whatever it looks like
+    "token access_token auth_token id_token refresh_token api_token reset_token csrf_token key apikey api_key api-key "
+    "password passwd pwd secret sig signature session sessionid session_id jwt access-token authtoken"
 )
 _PATH = re.compile(
     r"[/#](?:[\w-]{0,32}[_-])?(?:reset|resets|password|passwort|passwords|kennwort|recover\w*|confirm\w*|verif\w*|activat\w*|"
@@ -99,6 +76,8 @@ def _is_secret(name: str, value: str) -> bool:
     name = name.casefold().removeprefix("x-amz-").removeprefix("amp;")
     if len(value) < 4 or PLACEHOLDER.match(value):
         return False
+    if name == "key" and value.isalpha():
+        return False  # `key=size`
     return name in _ALWAYS or (_SECRET_FIELD.fullmatch(name) is not None and _is_random(value))
 
 

@@ -15,62 +15,14 @@ from typing import Any
 
 import tldextract
 
+from pipeline.screen.pii.names import words
 from pipeline.screen.pii.recognisers.span_recogniser import Span, SpanRecognizer
 
 _LOCAL = re.compile(r"[\w!#$%&'*+/=?^`{|}~.-]{1,64}$")
 _DOMAIN = re.compile(r"[\w-]+(?:\.[\w-]+)*")
-_FILES = frozenset(
-    [
-        "png",
-        "jpg",
-        "jpeg",
-        "gif",
-        "svg",
-        "webp",
-        "bmp",
-        "ico",
-        "tif",
-        "tiff",
-        "pdf",
-        "doc",
-        "docx",
-        "xls",
-        "xlsx",
-        "csv",
-        "txt",
-        "json",
-        "xml",
-        "yaml",
-        "yml",
-        "html",
-        "htm",
-        "css",
-        "scss",
-        "js",
-        "jsx",
-        "ts",
-        "tsx",
-        "java",
-        "class",
-        "cpp",
-        "hpp",
-        "exe",
-        "dll",
-        "log",
-        "zip",
-        "gz",
-        "tar",
-        "tgz",
-        "whl",
-        "lock",
-        "md",
-        "rst",
-        "mp3",
-        "mp4",
-        "mov",
-        "wav",
-        "local_",
-    ]
+_FILES = words(
+    "png jpg jpeg gif svg webp bmp ico tif tiff pdf doc docx xls xlsx csv txt json xml yaml yml html htm css scss js "
+    "jsx ts tsx java class cpp hpp exe dll log zip gz tar tgz whl lock md rst mp3 mp4 mov wav local_"
 )
 _LAST_LABEL = re.compile(r"[a-z][a-z0-9-]{1,23}")
 _WORD = r"[A-Za-z0-9_+-]{1,64}"
