@@ -11,7 +11,7 @@ from __future__ import annotations
 
 FORMATS = {
     "read": 2,
-    "screen": 1,
+    "screen": 2,
     "toxicity": 1,
     "dedup": 1,
     "curate": 2,

@@ -71,14 +71,25 @@ LANGUAGES = {
     "unknown": "cannot be told",
 }
 PERSONAL = {
+    "API_KEY": "API key or token",
     "CREDIT_CARD": "card number",
+    "DE_FUEHRERSCHEIN": "German driving licence",
+    "DE_HEALTH_INSURANCE": "German health insurance number",
     "DE_ID_CARD": "German identity card",
+    "DE_KFZ": "German number plate",
+    "DE_SOCIAL_SECURITY": "German social security number",
     "DE_TAX_ID": "German tax id",
+    "DE_TAX_NUMBER": "German tax number",
     "DE_VAT_ID": "German VAT id",
     "EMAIL_ADDRESS": "e-mail address",
     "IBAN_CODE": "IBAN",
     "IP_ADDRESS": "IP address",
-    "URL_CREDENTIALS": "URL with credentials",
+    "MAC_ADDRESS": "hardware address",
+    "PIN": "PIN or security code",
+    "UK_NHS": "British NHS number",
+    "UK_NINO": "British national insurance number",
+    "URL_CREDENTIALS": "link with credentials",
+    "US_SSN": "US social security number",
 }
 
 

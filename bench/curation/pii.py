@@ -37,6 +37,7 @@ def measure(quick: bool) -> dict[str, float | None]:
 def _ratio(settings: Pii, rows: int) -> float:
     """Returns seconds of the stock engine over seconds of the stage, after comparing what both find."""
     from pipeline.screen.pii.entities import KnownEntities
+    from pipeline.screen.pii.fold import fold
     from pipeline.screen.pii.scrub import PiiStage, Scrubber, engine
 
     table = tickets(rows)
@@ -45,7 +46,7 @@ def _ratio(settings: Pii, rows: int) -> float:
         Scrubber(settings, LANGUAGES),
         engine(settings, LANGUAGES[0]),
     )
-    texts = [text for name in ("prompt", "response") for text in table[name].to_pylist()]
+    texts = [fold(text).text for name in ("prompt", "response") for text in table[name].to_pylist()]
 
     def theirs() -> list[Any]:
         return [stock.analyze(text, LANGUAGES[0], score_threshold=settings.score_threshold) for text in texts]

@@ -81,9 +81,39 @@ class Language(Settings):
     )
 
 
+PersonalType = Literal[
+    "EMAIL_ADDRESS",
+    "PHONE_NUMBER",
+    "IP_ADDRESS",
+    "MAC_ADDRESS",
+    "URL_CREDENTIALS",
+    "PASSWORD",
+    "PIN",
+    "API_KEY",
+    "PRIVATE_KEY",
+    "STREET_ADDRESS",
+    "DATE_OF_BIRTH",
+    "DE_TAX_ID",
+    "DE_ID_CARD",
+    "IBAN_CODE",
+    "CREDIT_CARD",
+    "DE_VAT_ID",
+    "DE_SOCIAL_SECURITY",
+    "DE_TAX_NUMBER",
+    "DE_HEALTH_INSURANCE",
+    "DE_KFZ",
+    "DE_FUEHRERSCHEIN",
+    "US_SSN",
+    "UK_NINO",
+    "UK_NHS",
+    "BANK_ACCOUNT",
+]
+"""The types that recognisers find by pattern, in the order of `pipeline/screen/pii/recognisers`."""
+
+
 class Pii(Settings):
-    """Presidio finds personal data. A finding is replaced by a typed placeholder such as `<EMAIL_ADDRESS>`, or by a
-    keyed tag."""
+    """Presidio finds personal data and secrets. A finding is replaced by a typed placeholder such as
+    `<EMAIL_ADDRESS>`, or by a keyed tag."""
 
     ner: dict[LanguageCode, ModelName] = Field(
         {"en": "ner-small", "de": "ner-small"},
@@ -95,6 +125,9 @@ class Pii(Settings):
     )
     patterns: dict[TypeName, tuple[Expression, ...]] = Field(
         {}, description=r"Your own numbers, by type: `{CUSTOMER_ID: ['\bKD-\d{6}\b']}`."
+    )
+    leave: tuple[PersonalType, ...] = Field(
+        (), description="Types found by pattern that stay in the text: `[STREET_ADDRESS, DE_KFZ]`."
     )
     allow_list: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (),

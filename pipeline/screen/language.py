@@ -2,9 +2,9 @@
 
 Output contract: `LanguageStage` writes `lang` (ISO 639-1) and `lang_score` (4 decimals) into every unmarked row and no
 other, and marks `(language, language, score, threshold)` where the turns are not clearly in the expected languages.
-These count together: a text of two of them is as good as a text of one. The score is the probability that they have against
-the likeliest other language, where a dump is `PRIOR` times as likely to hold one of them: fastText alone gives a third
-of short but perfectly English tickets less than 0.95. A text without a letter has score 0 and no language.
+These count together: a text of two of them is as good as a text of one. The score is the probability that they have
+against the likeliest other language, where a dump is `PRIOR` times as likely to hold one of them: fastText alone gives
+a third of short but perfectly English tickets less than 0.95. A text without a letter has score 0 and no language.
 A text of few letters (`short_letters`) is, by the setting `short`, kept unless it is clearly in a language that is not
 expected, treated like any other, or marked `(language, short_text, letters, limit)`.
 Code, links and placeholders are left out, and a text in capitals is judged in small letters, which fastText knows. The

@@ -20,8 +20,8 @@ from pipeline.config import Project
 from pipeline.screen.pii.spans import Finding, merge
 from serve_app import errors
 
-HOLD = 64  # characters held back: an IBAN in groups of four has 42, the longest pattern with spaces in it
-CONTEXT = 64  # characters before, which a names model looks at
+HOLD = 96  # characters held back: an address with flat, town and postcode, the longest pattern with spaces in it
+CONTEXT = 96  # characters before, which a names model and the words before a number or a password are looked for in
 LONGEST = 2_048  # characters without a space: the most that are held back
 WINDOW = 600  # characters of an answer that are scored for toxicity together
 STEP = 120  # new characters until the next scoring, unless a sentence ends before

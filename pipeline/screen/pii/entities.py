@@ -1,11 +1,11 @@
 """Known entities: the names, e-mail addresses and phone numbers in a dump's own columns, found again in its text.
 
 Output contract: `KnownEntities` is built once per run, merged from parts, and holds hashes alone: 8 bytes a name. A
-full name (two words or more) is found in any text, in both orders and with a genitive s; a single first or last name
-only in the row's own ticket and only with a capital, and one that is also an everyday word only after a title or
-greeting or alone on a line. `find_all` looks up the distinct words of a batch once and reads only those texts word by
-word in which a name is possible; its findings equal those of `find` (a test checks this).
-A finding's `identity` is the person's folded name in every written form.
+full name (two words or more) is found in any text, in both orders, in any letter case, joined as in a file's name
+(`mustermann_max`) and with a genitive s; a single first or last name only in the row's own ticket, and one that is
+short, in small letters or also an everyday word only after a title or greeting or alone on a line. `find_all` looks up
+the distinct words of a batch once and reads only those texts word by word in which a name is possible; its findings
+equal those of `find` (a test checks this). A finding's `identity` is the person's folded name in every written form.
 This module knows no names but those of the columns: names of third parties need an NER model.
 """
 
@@ -22,24 +22,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.screen.pii.hash_set import HashSet
-from pipeline.screen.pii.names import EVERYDAY, MAX_WORDS, PARTICLES, WORD, forms, name_words
+from pipeline.screen.pii.names import EVERYDAY, MAX_WORDS, PARTICLES, SMALL_WORDS, WORD, forms, name_words
 from pipeline.screen.pii.spans import Finding
 
 Entities = Sequence[Mapping[str, str | None]]  # a row's `entities`: {"type": NAME | EMAIL | PHONE, "text": …}
 
 SCORE = 0.95  # under a checksum's 1.0, over a pattern's or a model's guess
-GAP = re.compile(r"\s{1,3}|\.\s|,\s")  # between two words of one name: they stand in neighbouring tokens
+GAP = re.compile(r"\s{1,3}|[.,]\s?|[_/+]")  # between two words of one name: in one token or in neighbouring ones
 EMAIL = re.compile(r"[^\s<>\"'(),;:\[\]]+@[^\s<>\"'(),;:\[\]]+")
 PHONE = re.compile(r"(?<!\w)[+(]{0,2}[0-9](?:[ ()/.-]{0,3}[0-9]){5,16}(?!\w)")
 PHONE_PREFILTER = r"[0-9](?:[ ()/.-]{0,3}[0-9]){6}"  # RE2; matches every number of `MIN_PHONE_DIGITS`
 MIN_PHONE_DIGITS = 7
 BEFORE = re.compile(  # after it an everyday word is a name
     r"(?:^|\W)(?:herrn?|frau|familie|mrs?|ms|miss|sir|madam|dr|prof|dear|hi|hello|hey|hallo|moin|liebe[rs]?|"
-    r"(?:my|i) name is|mein name ist|ich hei(?:ß|ss)e|regards|cheers|gr(?:ü|ue)(?:ß|ss)en?)[.,]?\s+$",
+    r"(?:my|i) name is|mein name ist|ich hei(?:ß|ss)e|regards|cheers|thanks|thx|best|danke|gru(?:ß|ss)|lg|vg|mfg|"
+    r"gr(?:ü|ue)(?:ß|ss)en?)[.,!]?\s+$",
     re.IGNORECASE,
 )
-_Lookup = tuple[bool, bool, tuple[tuple[str, ...], ...]]
-"""A word of a token may begin a known name; one may be in a known name; the base forms of its capitalised words."""
+_Lookup = tuple[bool, bool, bool, tuple[tuple[str, ...], ...]]
+"""A word of a token may begin a known name; one may be in a known name; one of each; the base forms of its words."""
+SMALL = 4  # letters of a name in small letters, at least: `an`, `do`, `so` are names, too
 CACHED_TOKENS, LONG_TOKEN = 50_000, 64  # about 15 MB per process; longer tokens are not cached
 
 
@@ -126,23 +128,33 @@ class KnownEntities:
         return {row: findings for row, findings in result.items() if findings}
 
     def _may_name(self, column: pa.Array, owners: pa.Array | pa.ChunkedArray) -> np.ndarray:
-        """Returns bool (texts,): two neighbouring tokens may begin a known name, or one names a person of the batch."""
+        """Returns bool (texts,): two neighbouring words may be of a known name, or one names a person of the row."""
         tokens = pc.utf8_split_whitespace(column)
         encoded = tokens.flatten().dictionary_encode()
         of_batch = frozenset(_parts([name_words(name) for name in _values(owners, "NAME")]))
-        flags = [self._token(text, of_batch) for text in encoded.dictionary.to_pylist()]
-        starts, words, in_batch = np.array(flags, bool).reshape(-1, 3)[np.asarray(encoded.indices)].T
+        vocabulary = encoded.dictionary.to_pylist()
+        indices = np.asarray(encoded.indices)
+        flags = np.array([self._token(text, of_batch) for text in vocabulary], bool).reshape(-1, 4)
+        starts, words, both, in_batch = flags[indices].T
         rows = np.repeat(np.arange(len(column)), np.asarray(pc.list_value_length(tokens)))
         pairs = starts[:-1] & words[1:] & (rows[:-1] == rows[1:])
         possible = np.zeros(len(column), bool)
         possible[rows[:-1][pairs]] = True
-        possible[rows[in_batch]] = True
+        possible[rows[both]] = True
+        tokens_of: dict[int, set[int]] = {}  # of the rows where a word names somebody of the batch
+        for token in np.flatnonzero(in_batch & ~possible[rows]).tolist():
+            tokens_of.setdefault(int(rows[token]), set()).add(int(indices[token]))
+        own = owners.take(pa.array(list(tokens_of), pa.int64())).to_pylist()
+        for (row, distinct), entities in zip(tokens_of.items(), own, strict=True):
+            parts = frozenset(_parts(_people(entities or ())))
+            bases = (group for token in distinct for group in self._lookup(vocabulary[token])[3])
+            possible[row] = any(_part(group, parts) for group in bases)
         return possible
 
-    def _token(self, text: str, of_batch: frozenset[str]) -> tuple[bool, bool, bool]:
-        """Returns whether a word of the token may begin a known name, be in one, name a person of the batch."""
-        start, word, capitals = self._lookup(text)
-        return start, word, any(_part(bases, of_batch) for bases in capitals)
+    def _token(self, text: str, of_batch: frozenset[str]) -> tuple[bool, bool, bool, bool]:
+        """Returns whether a word of the token may begin a known name, be in one, both, name a person of the batch."""
+        start, word, both, every = self._lookup(text)
+        return start, word, both, any(_part(bases, of_batch) for bases in every)
 
     def _lookup(self, token: str) -> _Lookup:
         """Returns `_classify(token)`, cached for a token of usual length."""
@@ -154,11 +166,10 @@ class KnownEntities:
         return lru_cache(CACHED_TOKENS)(self._classify)
 
     def _classify(self, text: str) -> _Lookup:
-        bases = {word: forms(word) for word in WORD.findall(text)}
-        every = [form for group in bases.values() for form in group]
-        capitals = tuple(group for word, group in bases.items() if word[0].isupper())
-        start = any(form in self.starts for form in every) if self.starts else False
-        return start, any(form in self.words for form in every) if self.words else False, capitals
+        bases = [forms(word) for word in WORD.findall(text)]
+        starts = [any(form in self.starts for form in group) for group in bases] if self.starts else []
+        words = [any(form in self.words for form in group) for group in bases] if self.words else []
+        return any(starts), any(words), any(starts) and sum(words) > 1, tuple(bases)
 
     # -- one text -----------------------------------------------------------------------------------------------------
 
@@ -181,10 +192,10 @@ class KnownEntities:
 
     def people(self, text: str, entities: Entities = ()) -> Iterator[Finding]:
         """Yields the names in one text."""
-        parts = _parts([name_words(entity["text"] or "") for entity in entities if entity["type"] == "NAME"])
+        parts = _parts(_people(entities))
         words = set(WORD.findall(text))
         starts = {word for word in words if self._lookup(word)[0]}
-        singles = {word for word in words if word[0].isupper() and _part(forms(word), parts)}
+        singles = {word for word in words if _part(forms(word), parts)} if parts else set()
         if not starts and not singles:
             return
         matches = list(WORD.finditer(text))
@@ -215,6 +226,11 @@ class KnownEntities:
         return None
 
 
+def _people(entities: Entities) -> list[tuple[str, ...]]:
+    """Returns the words of each name of a row's people."""
+    return [name_words(entity["text"] or "") for entity in entities if entity["type"] == "NAME"]
+
+
 def _values(column: pa.Array | pa.ChunkedArray, kind: str) -> list[str]:
     """Returns the distinct texts of one type in a column of entities."""
     flat = pc.list_flatten(column)
@@ -243,9 +259,13 @@ def _part(bases: tuple[str, ...], parts: Mapping[str, str] | frozenset[str]) -> 
 
 
 def _single_name(text: str, word: _Word, parts: Mapping[str, str]) -> Iterator[Finding]:
-    """Yields a capitalised word that is a first or last name of the row's own people."""
+    """Yields a word that is a first or last name of the row's own people."""
     name = _part(word.forms, parts)
-    if name is None or (name in EVERYDAY and not (BEFORE.search(text[: word.start][-24:]) or _alone(text, word))):
+    if name is None:
+        return
+    capital = word.text[0].isupper()
+    doubtful = name in EVERYDAY or (not capital and (len(name) < SMALL or name in SMALL_WORDS))
+    if doubtful and not (BEFORE.search(text[: word.start][-24:]) or _alone(text, word)):
         return
     yield Finding(word.start, word.end, "PERSON", SCORE, parts.get(name, name))
 

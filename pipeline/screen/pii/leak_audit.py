@@ -3,9 +3,10 @@
 Output contract: `audit` returns the number of rows read and, by type, the number of findings, of rows with one, of rows
 per 1,000, and the first rows' ids; never text. The rows are those with the smallest ids: ids are content hashes, so
 this is a random sample that is the same in every run. The search calls every recogniser for every text at any score,
-and looks for seven digits or more, addresses and IBANs in odd forms, a name after a title, greeting or closing, and
-every word of a known name. It finds too much on purpose: its counts are an upper bound for a person to check, row by
-row, and not an error rate.
+and looks for seven digits or more, addresses and IBANs in odd forms, digits after a word for a password, long random
+words, a postcode before a word, a name after a title, greeting or closing, and every word of a known name. It reads the
+texts as the first search does: folded (`fold`). It finds too much on purpose: its counts are an upper bound for a
+person to check, row by row, and not an error rate.
 This module changes no row.
 """
 
@@ -21,6 +22,7 @@ import pyarrow as pa
 from pipeline import schema
 from pipeline.config import Pii
 from pipeline.screen.pii.entities import KnownEntities
+from pipeline.screen.pii.fold import fold as as_read
 from pipeline.screen.pii.names import EVERYDAY, GENERIC, PARTICLES, WORD, fold, forms
 
 ROWS_LISTED = 20  # ids listed for each type
@@ -32,6 +34,12 @@ NUMBERS = {
     "ADDRESS_LIKE": re.compile(
         r"[^\s@<>]+\s?(?:@|[(\[] ?at ?[)\]])\s?[\w-]+|\b[\w.-]+ at [\w-]+ (?:dot|punkt) [a-z]{2,}\b", re.IGNORECASE
     ),
+    "SECRET_LIKE": re.compile(
+        r"\b(?:passw\w*|kennwort|pwd|pin|cvv|tan|token|key)\b(?:\W{0,3}(?:is|ist|lautet|war|was)\b)?\W{1,3}(?=\S*\d)\S{3,}"
+        r"|(?-i:\b(?=\w*\d)(?=\w*[a-z])(?=\w*[A-Z])\w{20,}\b)",
+        re.IGNORECASE,
+    ),
+    "TOWN_LIKE": re.compile(r"(?<![\w.,:/#-])\d{5} [A-ZÄÖÜ][a-zäöüß]{2,}"),
     "IBAN_LIKE": re.compile(r"\b[a-z]{2}\d{2}(?:[ .-]?[a-z0-9]{2,4}){3,8}\b", re.IGNORECASE),
 }
 _NAME = r"([A-ZÄÖÜ][\w'’-]+)"
@@ -99,7 +107,7 @@ class _Strict:
 
     def types(self, text: str, language: str | None) -> Iterator[str]:
         """Yields the type of every finding in a text; replacements are taken out first."""
-        text = REPLACED.sub("…", text)
+        text = REPLACED.sub("…", as_read(text).text)
         language = language if language in self._engines else self._default
         results = self._engines[language].analyze(
             text, language, score_threshold=0, allow_list=self._allowed, allow_list_match="regex"

@@ -16,14 +16,15 @@ MAX_WORDS = 5
 WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
 
 
-def _set(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """Returns the words of a text."""
     return frozenset(text.split())
 
 
 FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "’": "'"})
-TITLES = _set("herr herrn frau familie mr mrs ms miss dr prof dipl ing sir madam")
-PARTICLES = _set("von van de der den del della di da du la le zu zur zum vom und and und bin ibn al el")
-GENERIC = _set(  # words that no person is called: a sender with one of them is a team, a company or a machine
+TITLES = words("herr herrn frau familie mr mrs ms miss dr prof dipl ing sir madam")
+PARTICLES = words("von van de der den del della di da du la le zu zur zum vom und and und bin ibn al el")
+GENERIC = words(  # words that no person is called: a sender with one of them is a team, a company or a machine
     "support team service services kundenservice kundendienst kundenbetreuung customer customers client care help desk "
     "helpdesk hotline info admin administrator system bot automation noreply no-reply reply office sales vertrieb "
     "verkauf marketing buchhaltung accounting billing finance einkauf purchasing hr personal it technik technical "
@@ -31,7 +32,7 @@ GENERIC = _set(  # words that no person is called: a sender with one of them is 
     "llc corp company firma group gruppe bank unknown unbekannt anonymous anonym guest gast user test agent agents "
     "unassigned none null account management department abteilung verwaltung zentrale international"
 )
-COMMON = _set(  # everyday words that are also first or last names
+COMMON = words(  # everyday words that are also first or last names
     "abend alt amber april art bach bank baum berg bergen berlin best bill bishop black blank brand braun breit "
     "brook bunt case cash chance chase church cook court cross dank day ende ernst essen falter fink ford forest "
     "frei freitag fritz glass gold good grant gray green grey gross groß grün guide gut hand hart haus heart heil "
@@ -43,6 +44,41 @@ COMMON = _set(  # everyday words that are also first or last names
     "star stark stein stern still stock stone storm strauß street summer tag voll warm wasser weg weiss weiß welt "
     "west white wild will winter wise wohl wort wright wunder young zeit"
 )
+
+CALENDAR = words(  # months, days, seasons, colours: some are first names, and mostly they are not meant so
+    "januar jänner jaenner februar märz maerz april mai juni juli august september oktober november dezember january "
+    "february march may june july october december montag dienstag mittwoch donnerstag freitag samstag sonntag monday "
+    "tuesday wednesday thursday friday saturday sunday sommer winter herbst frühling fruehling summer autumn spring "
+    "rosa rot blau grün gruen gelb schwarz weiß weiss grau braun lila violett orange türkis tuerkis silber gold beige "
+    "pink red blue green yellow black white grey gray brown purple violet amber scarlet olive indigo ruby jade coral "
+    "silver bronze navy ivory crimson bank"
+)
+COMPANY = words(  # last words of companies, products and places
+    "tours travel bikes country motors airlines airways lines logistics capital markets market holding holdings "
+    "partners solutions systems technologies technology labs media networks network software energy foods food "
+    "islands island bridge airport hotel hotels resort university college school hospital club bank insurance "
+    "investments consulting studio studios games electronics pharma pharmacy bakery coffee cafe restaurant grill "
+    "pizza fitness gym music books fashion jewelry cosmetics klinik praxis apotheke versicherung verlag werke reisen "
+    "touren mobile wireless broadband stadtwerke"
+)
+SMALL_WORDS = words(  # last names that are words of English or of careless German when they have no capital
+    "long hang then when have been your been some many most much more less than that this what were with from into "
+    "over under only also very just here there come came made make take give find need want work case list date time "
+    "page baker walker hunter mason carter parker miller taylor archer carpenter potter turner fisher shepherd "
+    "gardener farmer knight prince bird wolf bell hall wood woods rivers lake field fields banks wells mills stone "
+    "brooks dawn faith grace ivy lily violet jade ruby pearl amber crystal destiny frank peter earl duke baron dean "
+    "chip dale glen cliff heath sunny rocky stormy golden weber bauer müller mueller schneider fischer jäger jaeger "
+    "vogel fuchs winkler wagner schuster maurer zimmermann schmied beck förster foerster töpfer toepfer eine einer "
+    "alle auch aber noch nach dann wenn sein sehr mehr wird kein ihre hier doch sich nicht habe kann muss soll wann "
+    "warum immer heute super danke bitte gern gerne"
+)
+SUPPORT_WORDS = words(  # words of support that a model's list may lack
+    "ship shipped shipping deliver delivered refunded refund pending unused used jailbreak root notiz häufig haeufig "
+    "hinweis betreff anhang status gesendet zugestellt versendet erledigt storniert offen geschlossen closed open "
+    "resolved solved processing processed canceled cancelled confirmed declined approved rejected active inactive "
+    "premium basic standard"
+)
+PRODUCTS = words("siri cortana salesforce python java chatgpt gemini copilot bixby")
 
 
 def fold(word: str) -> str:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
 from pipeline.screen.pii.entities import person_identity
+from pipeline.screen.pii.fold import fold as fold_text
 from pipeline.screen.pii.names import fold, name_words
 from pipeline.screen.pii.spans import Finding, Name, placeholder
 
@@ -75,7 +76,7 @@ def naming(settings: Pii, key: bytes | None) -> Name:
     mark, letters = ("_", PSEUDONYM_LETTERS) if settings.mode == "pseudonym" else (":", HASH_LETTERS)
 
     def name(value: str, finding: Finding) -> str:
-        message = f"{finding.type}\0{finding.identity or canonical(finding.type, value)}"
+        message = f"{finding.type}\0{finding.identity or canonical(finding.type, fold_text(value).text)}"
         digest = hmac.digest(secret, message.encode("utf-8", "surrogatepass"), "sha256").hex()
         return f"<{finding.type}{mark}{digest[:letters].translate(_LETTERS)}>"
 
@@ -96,7 +97,9 @@ def canonical(kind: str, value: str) -> str:
             return value.casefold()
     if kind in {"EMAIL_ADDRESS", "URL_CREDENTIALS"}:
         return value.casefold()
-    if kind in {"LOCATION", "ORGANIZATION"}:
+    if kind in {"PASSWORD", "API_KEY", "PRIVATE_KEY"}:
+        return value  # a letter's case is part of them
+    if kind in {"LOCATION", "ORGANIZATION", "STREET_ADDRESS"}:
         return " ".join(fold(value).split())
     return re.sub(r"[\W_]", "", value).upper()  # numbers: the same with and without spaces, dots and dashes
 

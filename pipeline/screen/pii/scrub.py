@@ -2,12 +2,12 @@
 
 Output contract: `PiiStage` replaces every finding in every turn of unmarked rows by `<TYPE>` (or by a tag, see
 `pseudonyms`) and writes `pii`, the types found in reading order, prompt first. It marks nothing and leaves `id` as
-it is. `Scrubber` treats single texts exactly as the training data. Types: those of `recognisers.PREFILTERS`, those of
-`curate.pii.patterns`, PERSON from the known entities, and the configured `entities` from the language's NER model. A
-finding that is, as a whole, a member of `curate.pii.allow_list` is dropped.
-Findings equal those of a stock `AnalyzerEngine` with the same recognisers (`engine` builds it, tests and the benchmark
-compare). The prefilters run over a batch's distinct texts as a column, and a recogniser is called, directly, for the
-few texts that its prefilter matches.
+it is. `Scrubber` treats single texts exactly as the training data. Every search reads folded texts (`fold`); what is
+replaced is the text as written. Types: those of `recognisers.PREFILTERS`, those of `curate.pii.patterns`, PERSON from
+the known entities, and the configured `entities` from the language's NER model. A finding that is, as a whole, a member
+of `curate.pii.allow_list` is dropped. Findings equal those of a stock `AnalyzerEngine` that reads the folded text with
+the same recognisers (`engine` builds it, tests and the benchmark compare). The prefilters run over a batch's distinct
+texts as a column, and a recogniser is called, directly, for the few texts that its prefilter matches.
 This module does not find names of third parties without an NER model.
 """
 
@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from pipeline import schema
 from pipeline.config import Pii
 from pipeline.screen.pii.entities import KnownEntities
+from pipeline.screen.pii.fold import FoldedTexts
 from pipeline.screen.pii.spans import Finding, merge, replace
 
 FEW = 16  # texts: Python's `re` is faster than a column
@@ -36,13 +37,15 @@ class Scrubber:
         """`key`: of the modes that need one, see `pseudonyms.key_of`; raises `MissingModelError`, `ConfigError`."""
         from pipeline.screen.pii import ner
         from pipeline.screen.pii.pseudonyms import naming
-        from pipeline.screen.pii.recognisers import ANY_PREFILTER, PREFILTERS, expressions, is_allowed, recognisers
+        from pipeline.screen.pii.recognisers import GATE, PREFILTERS, UNGATED, expressions, is_allowed, recognisers
 
         self._settings, self._languages = settings, tuple(languages)
         self._name = naming(settings, key)
-        self._any_prefilter, self._is_allowed = ANY_PREFILTER, is_allowed(settings.allow_list)
+        self._gate, self._is_allowed = GATE, is_allowed(settings.allow_list)
         every = recognisers(languages[0], settings.patterns)
-        self._built_in = [(PREFILTERS[each.supported_entities[0]], each) for each in every[: len(PREFILTERS)]]
+        built_in = zip(PREFILTERS.items(), every, strict=False)
+        self._built_in = [(kind, prefilter, each) for (kind, prefilter), each in built_in if kind not in settings.leave]
+        self._ungated = UNGATED
         self._configured = [(expressions(each), each) for each in every[len(PREFILTERS) :]]
         self._ner = {
             language: ner.load(language, model, settings.entities)
@@ -55,6 +58,11 @@ class Scrubber:
 
         `languages`: one per text; an unknown one counts as the first of the project's.
         """
+        folded = FoldedTexts(texts)
+        return folded.restored(self.find_in_folded(folded.texts, languages))
+
+    def find_in_folded(self, texts: Sequence[str], languages: Sequence[str | None]) -> dict[int, list[Finding]]:
+        """Returns the findings in folded texts, as positions in these."""
         positions: dict[tuple[str, str | None], list[int]] = {}  # a text that recurs in a language is treated once
         for position, text_and_language in enumerate(zip(texts, languages, strict=True)):
             positions.setdefault(text_and_language, []).append(position)
@@ -68,11 +76,15 @@ class Scrubber:
 
     def _match(self, texts: Sequence[str], results: dict[int, list[Any]]) -> None:
         """Adds the results of the pattern recognisers."""
-        numbers = matching(self._any_prefilter, texts)
+        numbers = matching(self._gate, texts)
         possible = [texts[number] for number in numbers]
-        for prefilter, recogniser in self._built_in:
-            for index in matching(prefilter, possible):
-                _add(results, numbers[index], recogniser.analyze(possible[index], recogniser.supported_entities))
+        for kind, prefilter, recogniser in self._built_in:
+            if kind in self._ungated:
+                matched = matching(prefilter, texts)
+            else:
+                matched = [numbers[index] for index in matching(prefilter, possible)]
+            for number in matched:
+                _add(results, number, recogniser.analyze(texts[number], [kind]))
         for searches, recogniser in self._configured:
             for number, text in enumerate(texts):
                 if any(search(text) for search in searches):
@@ -152,11 +164,12 @@ class PiiStage:
 
     def _find_all(self, texts: list[str], rows: pa.Table) -> dict[int, list[Finding]]:
         """Returns the findings of the texts that have any, by position. `rows`: the row of each text."""
-        findings = self._scrubber.find_all(texts, rows["lang"].to_pylist())
+        folded = FoldedTexts(texts)
+        findings = self._scrubber.find_in_folded(folded.texts, rows["lang"].to_pylist())
         if self._known is not None:
-            for position, names in self._known.find_all(texts, rows["entities"]).items():
-                findings.setdefault(position, []).extend(self._scrubber.personal(texts[position], names))
-        return findings
+            for position, names in self._known.find_all(folded.texts, rows["entities"]).items():
+                findings.setdefault(position, []).extend(self._scrubber.personal(folded.texts[position], names))
+        return folded.restored(findings)
 
 
 def _written(table: pa.Table, name: str, rows: np.ndarray, values: pa.Array) -> pa.Table:
@@ -177,7 +190,8 @@ def engine(settings: Pii, language: str) -> Any:
     from pipeline.screen.pii import ner
     from pipeline.screen.pii.recognisers import recognisers
 
-    every = recognisers(language, settings.patterns)
+    built_in = recognisers(language, settings.patterns)
+    every = [each for each in built_in if each.supported_entities[0] not in settings.leave]
     nlp = NoOpNlpEngine([{"lang_code": language, "model_name": "none"}])
     if model := settings.ner.get(language):
         nlp, recogniser = ner.load(language, model, settings.entities).stock(language)

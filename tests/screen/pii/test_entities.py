@@ -68,13 +68,36 @@ def test_longer_names_are_found_in_both_orders() -> None:
     ("text", "expected"),
     [
         ("Hallo Anna, Frau Schmidts Karte", "Hallo <PERSON>, Frau <PERSON> Karte"),
-        ("der schmidt und die anna", "der schmidt und die anna"),
+        ("der schmidt und die anna", "der <PERSON> und die <PERSON>"),
+        ("profil in/anna-schmidt-81/", "profil in/<PERSON>-81/"),
         ("Viele Grüße\nAnna", "Viele Grüße\n<PERSON>"),
     ],
 )
-def test_single_names_are_found_in_the_own_ticket_with_a_capital(text: str, expected: str) -> None:
+def test_names_are_found_in_the_own_ticket_in_any_order_and_letter_case(text: str, expected: str) -> None:
     assert scrub(text, KnownEntities(), "Anna Schmidt") == expected
     assert scrub(text, ANNA) == text
+
+
+def test_a_full_name_is_found_in_any_order_letter_case_and_joined() -> None:
+    text = "schmidt, anna; anna schmidt; SCHMIDT Anna; schmidt,anna; anna_schmidt.pdf; anna.schmidt"
+    expected = "<PERSON>; <PERSON>; <PERSON>; <PERSON>; <PERSON>.pdf; <PERSON>"
+    assert scrub(text, KnownEntities.of(["Anna Schmidt"])) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Do Long", "do you know how long it takes so far"),
+        ("Mark Fischer", "please mark it, ein fischer weiss das"),
+        ("An Weber", "an den kunden, weber und rahmen"),
+    ],
+)
+def test_a_name_that_is_a_word_in_small_letters_is_left(name: str, text: str) -> None:
+    assert scrub(text, KnownEntities(), name) == text
+
+
+def test_a_short_name_in_small_letters_is_found_where_a_name_stands() -> None:
+    assert scrub("hi tom, lg eva", KnownEntities(), "Tom Li", "Eva Do") == "hi <PERSON>, lg <PERSON>"
 
 
 @pytest.mark.parametrize(

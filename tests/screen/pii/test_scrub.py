@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import socket
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from pipeline import schema
 from pipeline.config import Pii
+from pipeline.config.curate import PersonalType
 from pipeline.screen.pii.entities import KnownEntities
+from pipeline.screen.pii.fold import fold
 from pipeline.screen.pii.recognisers import allowed
 from pipeline.screen.pii.scrub import PiiStage, Scrubber, engine, matching
 from pipeline.screen.pii.spans import Finding
@@ -54,18 +56,61 @@ FOUND = [
     ("5403926876 - mobile\nSales", "PHONE_NUMBER"),
     ("nobody is answering at 516 466 638", "PHONE_NUMBER"),
     ("send the message to 0171 3920012", "PHONE_NUMBER"),
+    ("ruf an: 0 1 7 1 / 3 9 2 0 0 1 2", "PHONE_NUMBER"),
+    ("Handy: null eins sieben eins drei neun zwei null null eins zwei", "PHONE_NUMBER"),
+    ("write to jane@nowhere.invalidtld or", "EMAIL_ADDRESS"),
+    ("Post an jana.klein@firma.local", "EMAIL_ADDRESS"),
+    ("root@localhost is me", "EMAIL_ADDRESS"),
+    ("jana.klein[at]beispiel[dot]de", "EMAIL_ADDRESS"),
+    ("jana (punkt) klein (at) beispiel (punkt) de", "EMAIL_ADDRESS"),
+    ("jana.klein at beispiel punkt de", "EMAIL_ADDRESS"),
+    ("IBAN DE 89 3704 0044 0532 0130 00", "IBAN_CODE"),
+    ("DE89.3704.0044.0532.0130.00", "IBAN_CODE"),
+    ("DE89 3704 0044\n0532 0130 00", "IBAN_CODE"),
+    ("4111.1111.1111.1111", "CREDIT_CARD"),
+    ("41 11 11 11 11 11 11 11", "CREDIT_CARD"),
+    ("device 00:1A:2B:3C:4D:5E", "MAC_ADDRESS"),
+    ("Ich wohne Musterstraße 12a, 10115 Berlin", "STREET_ADDRESS"),
+    ("jetzt Am Alten Markt 3, 4. OG links, 50667 Köln", "STREET_ADDRESS"),
+    ("neu: Bahnhofstr. 7, 8001 Zürich", "STREET_ADDRESS"),
+    ("Rosenweg 5\n12345 Neustadt am Main", "STREET_ADDRESS"),
+    ("Postfach 12 34 56, 10115 Berlin", "STREET_ADDRESS"),
+    ("at 221B Baker Street, London NW1 6XE", "STREET_ADDRESS"),
+    ("ship to 742 Evergreen Terrace, Springfield, IL 62704", "STREET_ADDRESS"),
+    ("Geburtsdatum: 12.03.1985", "DATE_OF_BIRTH"),
+    ("geb. am 3. März 1985", "DATE_OF_BIRTH"),
+    ("born on March 12, 1985", "DATE_OF_BIRTH"),
+    ("DOB 1985-03-12", "DATE_OF_BIRTH"),
+    ("Rentenversicherung 15 070649 C 103", "DE_SOCIAL_SECURITY"),
+    ("meine 15070649C103 fehlt", "DE_SOCIAL_SECURITY"),
+    ("Steuernummer 21/815/08150", "DE_TAX_NUMBER"),
+    ("Krankenkasse A123456780", "DE_HEALTH_INSURANCE"),
+    ("Kennzeichen B-AB 1234", "DE_KFZ"),
+    ("Führerschein B072RRE2I55", "DE_FUEHRERSCHEIN"),
+    ("SSN 219-09-9999", "US_SSN"),
+    ("my NI number QQ 12 34 56 C", "UK_NINO"),
+    ("NHS number 943 476 5919", "UK_NHS"),
+    ("Konto 532013000", "BANK_ACCOUNT"),
+    ("sort code 12-34-56", "BANK_ACCOUNT"),
 ]
 LEFT = [
     "Order 113542617735902 was paid on 07.24.2017 and shipped 2026-05-12 10:33.",
     "Ihre Bestellnummer lautet 0171392001234, Ticket #2147483647, Vorgang 35984-2.",
     "Version 2.4.3-p1 costs 1.234,56 EUR or $12,345.67, that is 0,95 % of 1 000 000.",
-    "exl-id: 03686684-3b7e, commit 02104731-6666-47a6, PIN 1695, at 10:30-12:45 on 01.02.2026.",
+    "exl-id: 03686684-3b7e, commit 02104731-6666-47a6, pin 5 items, at 10:30-12:45 on 01.02.2026.",
     "https://example.com/help?article=360012345678 and user:name without a host",
     "IBAN DE89 3704 0044 0532 0130 01 has a wrong checksum, so has DE136695977 and 86 095 742 718.",
     "L01X00T472 has a wrong check digit, L01X00T47 no word for a card, 1220001296D neither.",
     "Ausweis vergessen, Reisepassbild fehlt, Personalausweis kopiert, order 1220001290",
     "Your order 5403926876 (home delivery) and file 35984222 work fine, text 12345678 is the answer to it.",
-    "std::vector and @mention, a @ b",
+    "std::vector and @mention, a @ b, icon@2x.png, meet at home. look at example.com, lodash@4.17.21",
+    "Seriennummer 0171 2345678, Aktenzeichen: 030 1234567, S/N 0171-2345678, order no. 212 555 0123.",
+    "Die Seriennummer des Geräts: 0171 2345678, file number 030 23125123, Rechnung Nr. 0049 30 23125123",
+    "Version 10.0.3.1, firmware 1.2.3.4, update from 2.4.6.1 to 2.4.7.1, module-100.4.0.0.zip, mysql -h 127.0.0.1",
+    "Kapitel 3.1.2.1, Build 2.0.1.7, driver version is 5.10.1.2",
+    "Platz 3, Schritt 2, Parkplatz 12, Textfeld 5, 20 Minute Drive, 2 Google Drive files, Weg 2, Umweg 3 km",
+    "Konto geschlossen, Kennzeichen fehlt, Auto 3 Jahre alt, born in Bonn, Geburtsdatum fehlt, ISO 27001 B 12",
+    "null eins, one two three, at 5 am, 15070649C104",
 ]
 TICKETS = [text for text, _ in FOUND] + LEFT
 # what recognisers look at, and what surrounds it: `fuzzed` joins the two at random
@@ -81,7 +126,21 @@ PIECES = (
     "2001:db8::7f¦::1¦::ffff:203.0.113.7¦1:2:3:4:5:6:7:8¦1:2:3:4:5:6:203.0.113.7¦jane@example.com¦"
     "jane.doe@example.co.uk¦j@x.invalidtld¦https://u:p@example.com/q¦https://example.com/?token=abcdef¦"
     "113542617735902¦2147483647¦07.24.2017¦2026-05-12 10:33¦1.234.567¦٠١٧١٣٩٢٠٠١٢¦４１１１１１１１１１１１１１１１¦"
-    "𝟒𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏¦\U00011f50\U00011f51"
+    "𝟒𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏¦\U00011f50\U00011f51¦DE89.3704.0044.0532.0130.00¦4111.1111.1111.1111¦jana&#64;firma.local¦"
+    "jana (at) beispiel (punkt) de¦0 1 7 1 / 3 9 2 0 0 1 2¦null eins sieben eins drei neun zwei null¦00:1A:2B:3C:4D:5E¦"
+    "https://example.com/reset/9f8c2d7ab31e44f0¦Passwort: Sommer2026!¦password is hunter22x¦pw: xY7kQ9¦PIN 4711¦CVV "
+    "123¦"
+    "Sicherheitscode: 123456¦sk_live_9f8c2d7ab31e44f0QZ¦AKIA9F8C2D7AB31E44F0¦api_key=9f8c2d7ab31e44f0QZ¦Bearer "
+    "9f8c2d7ab31e44f0QZ¦"
+    "eyJhbGciOiJI.eyJzdWIiOiI.9f8c2d7ab31e44f0¦-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\n-----END "
+    "PRIVATE KEY-----¦"
+    "Musterstraße 12a, 10115 Berlin¦Am Markt 3, 10115 Berlin¦221B Baker Street¦Postfach 12 34¦geb. 12.03.1985¦born on "
+    "3 May 1985¦"
+    "DOB: 1985-03-12¦SV-Nummer 15 070649 C 103¦15070649C103¦Steuernummer 21/815/08150¦St.-Nr. 1234567890¦KVNR "
+    "A123456780¦"
+    "Krankenkasse B987654321¦Kennzeichen B-AB 1234¦Auto M XY 99¦Führerschein B072RRE2I55¦licence B072RRE2I66¦"
+    "SSN 219-09-9999¦219-09-9998¦NINO QQ 12 34 56 C¦NI number QQ123456A¦NHS 943 476 5919¦NHS number 9434765919¦"
+    "Konto 532013000¦sort code 12-34-56¦account number 12345678"
 )
 AROUND = (
     " ¦\n¦.¦:¦-¦(¦)¦/¦#¦+¦_¦a¦Z¦é¦ß¦7¦0¦<¦>¦\t¦;¦x¦D¦'s¦–¦\u00a0¦😀¦¦ IBAN ¦ iban¦ Tel.: ¦ phone number is\n¦"
@@ -189,8 +248,12 @@ def test_leaves(scrubber: Scrubber, text: str) -> None:
 def stock_findings(settings: Pii, language: str, texts: list[str]) -> list[set[Finding]]:
     stock = engine(settings, language)
     given = {"allow_list": allowed(settings.allow_list), "allow_list_match": "regex"}
-    results = (stock.analyze(text, language, score_threshold=settings.score_threshold, **given) for text in texts)
-    return [{Finding(r.start, r.end, r.entity_type, r.score) for r in found} for found in results]
+    folded = [fold(text) for text in texts]
+    results = (stock.analyze(each.text, language, score_threshold=settings.score_threshold, **given) for each in folded)
+    return [
+        {each.restored(Finding(r.start, r.end, r.entity_type, r.score)) for r in found}
+        for each, found in zip(folded, results, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
@@ -210,7 +273,7 @@ def test_what_is_allowed_is_no_finding_as_for_the_stock_engine_given_the_same_al
     found = Scrubber(settings, ("en",)).find_all(texts, ["en"] * len(texts))
     assert [set(found.get(at, [])) for at in range(len(texts))] == stock_findings(settings, "en", texts)
     without = Scrubber(Pii(patterns=PATTERNS), ("en",)).find_all(texts, ["en"] * len(texts))
-    assert sum(map(len, found.values())) <= sum(map(len, without.values())) - 20
+    assert sum(map(len, found.values())) <= sum(map(len, without.values())) - 15
     scrubber = Scrubber(settings, ("en",))
     assert scrubber.scrub("Jane@Example.COM or not.jane@example.com") == (
         "Jane@Example.COM or <EMAIL_ADDRESS>",
@@ -256,8 +319,8 @@ def test_no_socket_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
     fresh = Scrubber(Pii(), ("en",))
-    assert fresh.scrub("jane@example.co.uk, jane@nowhere.invalidtld") == (
-        "<EMAIL_ADDRESS>, jane@nowhere.invalidtld",
+    assert fresh.scrub("jane@example.co.uk, jane@2x.png") == (
+        "<EMAIL_ADDRESS>, jane@2x.png",
         ["EMAIL_ADDRESS"],
     )
 
@@ -273,14 +336,21 @@ def test_every_recogniser_has_its_prefilter() -> None:
 
     kinds = [kind for recogniser in recognisers("de", PATTERNS) for kind in recogniser.supported_entities]
     assert kinds == [*PREFILTERS, *PATTERNS]
+    assert list(PREFILTERS) == list(get_args(PersonalType))
+
+
+def test_types_that_are_left_stay() -> None:
+    scrubber = Scrubber(Pii(leave=("STREET_ADDRESS", "PIN"), ner={}), ("de",))
+    text = "Musterstraße 12, PIN 4711, jane@example.com"
+    assert scrubber.scrub(text) == ("Musterstraße 12, PIN 4711, <EMAIL_ADDRESS>", ["EMAIL_ADDRESS"])
 
 
 @pytest.mark.parametrize("by", ["Python", "RE2"])
 def test_prefilters_match_wherever_something_is_found_and_seldom_else(by: str) -> None:
     """Where the whole equals the stock engine a condition could still be wrong, and another's text hide it."""
-    from pipeline.screen.pii.recognisers import ANY_PREFILTER, PREFILTERS, recognisers
+    from pipeline.screen.pii.recognisers import GATE, PREFILTERS, UNGATED, recognisers
 
-    texts = [*TICKETS, *fuzzed(1_500, seed=3)]
+    texts = [fold(text).text for text in (*TICKETS, *fuzzed(2_500, seed=3))]
 
     def matches(prefilter: str) -> np.ndarray:
         """By Python text by text, or by RE2 all at once."""
@@ -288,11 +358,11 @@ def test_prefilters_match_wherever_something_is_found_and_seldom_else(by: str) -
             return np.isin(np.arange(len(texts)), matching(prefilter, texts))
         return np.array([bool(matching(prefilter, [text])) for text in texts])
 
-    any_matches = matches(ANY_PREFILTER)
+    gate = matches(GATE)
     for recogniser in recognisers("en"):
         (kind,) = recogniser.supported_entities
         passed, finds = matches(PREFILTERS[kind]), np.array([bool(recogniser.analyze(text, [kind])) for text in texts])
-        wrong = np.flatnonzero(finds & ~(passed & any_matches))
+        wrong = np.flatnonzero(finds & ~(passed & (gate | (kind in UNGATED))))
         assert not len(wrong), [texts[row] for row in wrong]
         assert finds.sum() > 20, kind
-        assert passed.sum() < finds.sum() + len(texts) / 3, kind
+        assert passed.sum() < finds.sum() + len(texts) / 2, kind

@@ -21,6 +21,13 @@ ANSWER = (
     "+49 30 901820 if it is not there by Friday. The card 4111 1111 1111 1111 stays blocked until then, and the old "
     f"account {IBAN} is closed.\nKind regards,\nthe support team"
 )
+SECRETS = (
+    "Your password is Sommer2026! and the PIN is 4711. The parcel goes to Am Alten Markt 3, 4. OG links, 50667 Köln, "
+    "and the address is anna&#64;firma.local. Use https://app.example.com/reset/9f8c2d7ab31e44f0k7Q to log in, with\n"
+    "Authorization: Bearer 9f8c2d7ab31e44f0k7Q9f8c2d7ab31e44f0k7Q\n-----BEGIN PRIVATE KEY-----\n"
+    + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7\n" * 8
+    + "-----END PRIVATE KEY-----\nwhich you must keep, and which we will never ask for on the telephone. Kind regards."
+)
 SHORT = f"The money went to {IBAN} as you wished."
 ABUSE = "You are a stupid idiot and a disgusting piece of trash, shut up! "
 
@@ -62,6 +69,16 @@ def test_a_stream_is_redacted_like_the_whole(redacting: Guard, seed: int) -> Non
     sent, refused = streamed(redacting, cut_up(ANSWER, seed))
     assert "".join(sent) == expected
     assert not refused
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_secrets_are_redacted_in_a_stream_as_in_the_whole(redacting: Guard, seed: int) -> None:
+    expected = redacting.replace(SECRETS, redacting.find([SECRETS])[0])
+    for kind in ("PASSWORD", "PIN", "STREET_ADDRESS", "EMAIL_ADDRESS", "URL_CREDENTIALS", "API_KEY", "PRIVATE_KEY"):
+        assert f"<{kind}>" in expected
+    assert "MIIE" not in expected
+    sent, _ = streamed(redacting, cut_up(SECRETS, seed))
+    assert "".join(sent) == expected
 
 
 def test_a_stream_does_not_wait_for_its_end(redacting: Guard) -> None:

@@ -9,16 +9,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import phonenumbers
-from presidio_analyzer import LocalRecognizer, RecognizerResult
+
+from pipeline.screen.pii.recognisers.span_recogniser import Span, SpanRecognizer
 
 REGIONS = ("DE", "AT", "CH", "GB", "FR", "IT", "ES", "NL", "PL", "US")  # where a number without +… may be from
 
 _SEPARATED = "(?:(?: ?[(]0[)] ?|[ ./()–-]{1,3})?[0-9])"
 _END = "(?:[^0-9A-Za-z_]|[xeD]|$)"
 _ROLES = "office|desk|direct|home|work|mobile?|cell|fax|phone|tel|b[üÜ]ro|zentrale|privat|dienstlich|durchwahl"
+_COUNT = r"number|numbers|no|nr|nummern?|id|code|zeichen"
+_NOUNS = (  # what has a number; the number of one is no phone number
+    r"orders?|tickets?|cases?|invoices?|articles?|items?|customers?|references?|transactions?|accounts?|tracking|contracts?|"
+    r"iban|bestell\w*|auftrags?\w*|rechnungs?\w*|kunden\w*|vorgangs?\w*|artikel\w*|konto\w*|referenz\w*|sendungs?\w*|"
+    r"vertrags?\w*|serials?|serien\w*|akten\w*|policen?\w*|zähler\w*|imei|ean|isbn|gtin|barcode|sku|charge|rma|matrikel\w*|"
+    r"schadens?\w*|angebots?\w*|lieferschein\w*|mandats?\w*|parcels?|pakets?\w*|shipments?|claims?|polic(?:y|ies)|dossiers?"
+)
+_NUMBERED = (  # only with a word for its number
+    r"file|model|modell|part|teile|device|geräte|meter|lot|batch|booking|buchungs|reservation|reservierungs|confirmation|"
+    r"return|retouren|job|project|projekt|member|mitglieds|patient\w*|application|antrags|error|fehler|delivery|liefer|"
+    r"protocol|protokoll|product|produkt|registration|register|build|version|versicherungs|insurance|document|dokumenten|"
+    r"license|lizenz|quote|purchase order|po|process|incident|request|user|benutzer|client|mandanten|personal|employee"
+)
+_MARKS = r"s/n|p/n|sn|az|ref|po|id|hrb|hra|seq|wo"  # abbreviations
+_SPOKEN = (
+    "null|eins?|zwei|zwo|drei|vier|f(?:ü|Ü|ue)nf|sechs|sieben|acht|neun|zero|oh|one|two|three|four|five|six|"
+    "seven|eight|nine"
+)
 PREFILTER = "|".join(  # RE2 syntax; the recogniser's patterns as far as RE2 goes
     (
         rf"(?:^|[^\w+])[(]?(?:[+] ?[(]?|00)[1-9]{_SEPARATED}{{6,15}}{_END}",
@@ -27,11 +45,15 @@ PREFILTER = "|".join(  # RE2 syntax; the recogniser's patterns as far as RE2 goe
         rf"(?i:{_ROLES}|handy|rufnummer|whatsapp|call|anruf|erreich|reach|answer|message|sms|text)[^0-9]{{0,33}}"
         rf"[0-9]{_SEPARATED}{{6,11}}{_END}",
         rf"[0-9]{_SEPARATED}{{6,11}}[^\n]{{0,20}}(?i:{_ROLES})",
+        "0(?:[ ./-]{1,3}[0-9]){7}",
     )
+)
+SPELLED_PREFILTER = (
+    rf"(?i:(?:{_SPOKEN})[ ,.-]{{1,2}}(?:doppel|double)?(?:{_SPOKEN})[ ,.-]{{1,2}}(?:{_SPOKEN})[ ,.-])"  # RE2
 )
 
 
-class TelephoneRecognizer(LocalRecognizer):  # type: ignore[misc]
+class TelephoneRecognizer(SpanRecognizer):
     """Phone numbers in the forms people write, checked by libphonenumber.
 
     International (`+49 …`, `0049 …`), national with its zero (`030 …`, `0171/…`), American (`212-555-0123`), and
@@ -40,6 +62,7 @@ class TelephoneRecognizer(LocalRecognizer):  # type: ignore[misc]
     ticket, invoice, … are not one.
     """
 
+    KIND = "PHONE_NUMBER"
     SCORE = 0.4
     SEPARATED = r"(?:(?: ?\(0\) ?|[ ./()–-]{1,3})?[0-9])"
     END = r"(?: ?(?:x|ext\.?|Durchwahl) ?[0-9]{1,5})?(?!\w|-\w*[0-9])"
@@ -64,54 +87,57 @@ class TelephoneRecognizer(LocalRecognizer):  # type: ignore[misc]
         r"|\b(?:messages?|sms|texts?|texted)(?: me| us)? (?:to|at|on|an|auf|unter) {1,2}$",
         re.IGNORECASE,
     )
-    REFERENCE = re.compile(
-        r"(?:order|ticket|case|invoice|article|item|customer|reference|transaction|account|tracking|contract|iban|"
-        r"bestell\w*|auftrags?\w*|rechnungs?\w*|kunden\w*|vorgangs?\w*|artikel\w*|konto\w*|referenz\w*|sendungs?\w*|"
-        r"vertrags?\w*)[ -]?(?:number|no|nr|nummer|id)?\.?(?: is| ist| lautet)?:? ?#?\(?$",
+    REFERENCE = re.compile(  # "order no. ", "Seriennummer des Geräts: "
+        rf"(?:(?<![^\W_])(?:{_NOUNS})(?:[ -]?(?:{_COUNT}))?|(?<![^\W_])(?:{_NUMBERED})[ -]?(?:{_COUNT})|\b(?:{_MARKS})"
+        r"|[a-zäöüß](?:nummer|zeichen|nr)\b|(?<!phone)(?<!mobile)(?<!fax) (?:number|no\.?|nr\.?|id) of "
+        r"[^\d\n.;?!]{3,20})"
+        r"\.?(?:[ \t](?:is|ist|lautet|war|was|for|of|des|der|vom|von|mit|auf)\b[^\d\n.,;:?!]{0,24})?:? ?[#(\"']{0,2}$",
         re.IGNORECASE,
+    )
+    PHONE_WORD = re.compile(r"phone|telefon|tel\b|handy|mobil|\bruf|\bcall|anruf|fax|whatsapp|\bcell", re.IGNORECASE)
+    SINGLE_DIGITS = re.compile(r"(?<![\w.,:/+#-])0(?:[ ./-]{1,3}[0-9]){7,12}(?![\w]|[ .-][0-9])")  # 0 1 7 1 / 2 3 4 …
+    SPELLED = re.compile(
+        rf"(?<!\w)(?:{_SPOKEN})(?:(?:, ?|[ .-]{{1,2}})(?:doppel|double)?(?:{_SPOKEN})){{6,15}}(?!\w)", re.IGNORECASE
     )
     DATE = re.compile(r"[0-9]{1,2}[./-][0-9]{1,2}[./-](?:(?:19|20)[0-9][0-9]|[0-9][0-9](?![./ -]?[0-9]))")
 
-    def __init__(self, supported_language: str) -> None:
-        super().__init__(supported_entities=["PHONE_NUMBER"], supported_language=supported_language)
+    def spans(self, text: str) -> Iterator[Span]:
+        """Yields phone numbers."""
+        yield from ((start, end, self.SCORE) for start, end in self._numbers(text))
 
-    def load(self) -> None:
-        """Nothing to load: the numbering plans are part of phonenumbers."""
-
-    def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[Any]:
-        """Returns a result per phone number; see Presidio's `EntityRecognizer.analyze`."""
-        spans = dict.fromkeys(self._spans(text))
-        return [
-            RecognizerResult(
-                entity_type="PHONE_NUMBER",
-                start=start,
-                end=end,
-                score=self.SCORE,
-                recognition_metadata={
-                    RecognizerResult.RECOGNIZER_NAME_KEY: self.name,
-                    RecognizerResult.RECOGNIZER_IDENTIFIER_KEY: self.id,
-                },
-            )
-            for start, end in spans
-        ]
-
-    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
+    def _numbers(self, text: str) -> Iterator[tuple[int, int]]:
         for match in self.INTERNATIONAL.finditer(text):
-            yield from self._accepted(text, *match.span(), (None,), valid=match.group().lstrip("(").startswith("00"))
+            zeros = match.group().lstrip("(").startswith("00")
+            if not (zeros and self._is_reference(text, match)):
+                yield from self._accepted(text, *match.span(), (None,), valid=zeros)
         for match in self.AMERICAN.finditer(text):
-            yield from self._accepted(text, *match.span(), ("US",), valid=False)
+            if not self._is_reference(text, match):
+                yield from self._accepted(text, *match.span(), ("US",), valid=False)
         for match in self.NATIONAL.finditer(text):
             long = re.search(r"\D", match.group()) or len(match.group()) >= 9
-            if long and not self.DATE.match(match.group()) and not self.REFERENCE.search(_before(text, match)):
+            if long and not self.DATE.match(match.group()) and not self._is_reference(text, match):
                 yield from self._accepted(text, *match.span(), REGIONS, valid=True)
+        for match in self.SINGLE_DIGITS.finditer(text):
+            if not self._is_reference(text, match) and _is_number(re.sub(r"\D", "", match.group()), "DE", valid=True):
+                yield match.span()
+        yield from (match.span() for match in self.SPELLED.finditer(text))
+        yield from self._bare(text)
+
+    def _bare(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yields numbers that only a word before or behind them tells."""
         for match in self.BARE.finditer(text):
-            before = _before(text, match)
+            before, reference = _before(text, match), self._is_reference(text, match)
             labelled = self.LABEL.search(before) or self.ROLE.search(before)
-            after = self.AFTER.match(text, match.end()) and not self.REFERENCE.search(before)
-            if labelled or after:
+            if labelled or (self.AFTER.match(text, match.end()) and not reference):
                 yield from self._accepted(text, *match.span(), REGIONS, valid=False)
-            elif self.CALL.search(before) and not (self.REFERENCE.search(before) or self.DATE.match(match.group())):
+            elif self.CALL.search(before) and not (reference or self.DATE.match(match.group())):
                 yield from self._accepted(text, *match.span(), REGIONS, valid=True)
+
+    def _is_reference(self, text: str, match: re.Match[str]) -> bool:
+        """Whether digits are the number of an order, a device, a file: after a word for it and none for a telephone."""
+        before = _before(text, match)
+        reference = self.REFERENCE.search(before)
+        return reference is not None and self.PHONE_WORD.search(before, max(0, reference.start() - 10)) is None
 
     def _accepted(
         self, text: str, start: int, end: int, regions: tuple[str | None, ...], valid: bool
