@@ -10,11 +10,11 @@ writes something else under its old number.
 from __future__ import annotations
 
 FORMATS = {
-    "read": 1,
+    "read": 2,
     "screen": 1,
     "toxicity": 1,
     "dedup": 1,
-    "curate": 1,
+    "curate": 2,
     "synthesize": 2,
     "pack": 2,
     "train": 1,
