@@ -89,8 +89,10 @@ def _name(row: Row) -> str:
 def _removed(row: Row) -> str:
     """Returns what reading removed from a row's texts, in characters by kind."""
     removed = {item["kind"]: item["characters"] for item in row["removed"] or ()}
-    if not removed:
+    if row["characters"] is None:
         return ""
+    if not removed:
+        return f"; {wording.counted(row['characters'], 'character')}, all kept"
     kinds = wording.removed(removed)
     return f"; {row['characters']:,} characters, of which {sum(removed.values()):,} were removed: {kinds}"
 

@@ -2,8 +2,7 @@
 
 Output contract: `clean` gives a text and `removed`, with `len(raw) == len(text) + sum(removed.values())` for every
 input. A count below zero says that a step made the text longer; a kind with the count 0 is there where a step changed
-the text and not its length. No cut empties a text, or leaves nothing of it but a greeting. About 25,000 tickets/s and
-core.
+the text and not its length. No cut empties a text, or leaves nothing of it but a greeting.
 This module does not look for personal data, and cuts nothing itself: the modules beside it do.
 """
 
