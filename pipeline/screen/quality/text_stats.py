@@ -17,8 +17,8 @@ SHORT_LINE = 10  # bytes; a shorter line (`}`, `Hello,`) may well come twice
 GRAM = 3  # words
 MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying by it loses nothing
 
-SYMBOL = r"[\x00-\x08\x0e-\x1f!-/:-@\[-`{-~\x7f]"  # ASCII, neither letter, digit nor white space
-SPACE = r"[ \t\n\r\v\f]"
+SPACE = np.isin(np.arange(256), list(b" \t\n\r\v\f"))  # by byte
+SYMBOL = np.array([byte < 128 and not chr(byte).isalnum() for byte in range(256)]) & ~SPACE  # ASCII, no letter or digit
 
 
 def tokens(texts: pa.StringArray) -> np.ndarray:
@@ -32,8 +32,16 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 def symbols(texts: pa.StringArray) -> np.ndarray:
     """Returns the share of ASCII punctuation and control characters among the characters but white space."""
-    symbol, blank = (np.asarray(pc.count_substring_regex(texts, pattern)) for pattern in (SYMBOL, SPACE))
-    return _share(symbol, np.asarray(pc.binary_length(texts)) - blank)
+    length = np.asarray(pc.binary_length(texts), dtype=np.int64)
+    full = np.flatnonzero(length)
+    starts = np.cumsum(length)[full] - length[full]
+    _, offsets, data = texts.buffers()
+    first = np.frombuffer(offsets, np.int32)[texts.offset] if len(full) else 0
+    bytes_ = np.frombuffer(data if len(full) else b"", np.uint8)[first : first + int(length.sum())]
+    counts = np.zeros((2, len(length)), dtype=np.int64)
+    for row, kind in enumerate((SYMBOL, SPACE) if len(full) else ()):
+        counts[row, full] = np.add.reduceat(kind[bytes_], starts, dtype=np.int64)
+    return _share(counts[0], length - counts[1])
 
 
 def repeated_lines(texts: pa.StringArray) -> np.ndarray:
