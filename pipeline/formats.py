@@ -10,14 +10,14 @@ writes something else under its old number.
 from __future__ import annotations
 
 FORMATS = {
-    "read": 1,
-    "screen": 1,
-    "toxicity": 1,
-    "dedup": 1,
-    "curate": 1,
-    "synthesize": 2,
-    "pack": 2,
-    "train": 1,
+    "read": 2,
+    "screen": 2,
+    "toxicity": 2,
+    "dedup": 2,
+    "curate": 2,
+    "synthesize": 3,
+    "pack": 3,
+    "train": 2,
     "evaluate": 2,
     "export": 1,
     "gguf": 2,

@@ -10,7 +10,8 @@ from pipeline.config.values import LanguageCode, ModelName, PathOrUri, Positive,
 
 
 class Synthesize(Settings):
-    """Self-instruct by rephrasing the question of a training row; the answer stays the parent's."""
+    """Self-instruct by rephrasing the question of a training row; the answer stays the parent's. Of a conversation that
+    is the first exchange alone."""
 
     model: ModelName | None = Field(None, description="Model that rephrases; null: the project's base model.")
     seeds: Positive = Field(200, description="Training rows asked for variants, drawn by the project's seed.")
@@ -88,7 +89,10 @@ class Train(Settings):
 
     lora: Lora = Lora()
     general: General | None = Field(None, description="General-domain text to train on as well; null: none.")
-    max_length: Positive = Field(2048, description="Most tokens of an example; a longer one is cut and counted.")
+    max_length: Positive = Field(
+        2048,
+        description="Most tokens of an example; longer ones are cut (a conversation after an exchange) and counted.",
+    )
     pack_tokens: Literal["auto"] | Positive = Field(
         "auto", description="Tokens per packed row, which is a micro-batch."
     )

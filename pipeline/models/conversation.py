@@ -34,14 +34,15 @@ def encode_rows(
     kinds = kinds or ["qa"] * len(rows)
     ends = [range(2, len(turns) + 1, 2) for turns in rows]
     parts = [(turns[:end], kind) for turns, kind, row in zip(rows, kinds, ends, strict=True) for end in row]
-    columns = [[turns[slot] for turns, _ in parts] for slot in (-2, -1)]
+    asked, answered = ([turns[slot] for turns, _ in parts] for slot in (-2, -1))
     earlier = [turns[:-2] for turns, _ in parts]
     try:
-        encoded = iter(template.encode_batch(tokenizer, *columns, max_length, [kind for _, kind in parts], earlier))
+        one = template.encode_batch(tokenizer, asked, answered, max_length, [kind for _, kind in parts], earlier)
     except ConfigError as error:
         if not any(earlier):
             raise
         raise ConfigError(f"{error}; or curate conversations as single questions and answers") from error
+    encoded = iter(one)
     return [_examples(list(itertools.islice(encoded, len(row)))) for row in ends]
 
 

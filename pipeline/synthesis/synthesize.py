@@ -1,5 +1,6 @@
 """Self-instruct: rephrases the questions of training rows with a local model; the answer stays the parent's.
 
+A variant of a conversation is its first exchange: what the customer says next was said to the first question.
 Output contract: `data/synthetic/part-00000.parquet` (SYNTHETIC: a RECORD with its model, prompt version and seed),
 `rejects/synthetic/part-00000.parquet` (REJECT), `metrics/synthesize.json`, committed as stage `synthesize`. Seeds come
 from the training split alone; every variant passes the quality, language, PII and toxicity stages of curation, invents

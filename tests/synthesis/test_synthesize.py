@@ -54,6 +54,14 @@ def test_faults(text: str, ended: bool, reason: str | None) -> None:
     assert fault("How can I send 20 euros?", text, ended) == reason
 
 
+def test_a_variant_of_a_conversation_is_its_first_exchange(make_working: Any) -> None:
+    parents = rows(make_working, ["how do I pay"], later=["by card?", "yes, too"]).to_pylist()
+    table = draft(PROJECT, parents, (["how can I pay now", "which way can I pay"], [True, True]))
+    assert table["later"].to_pylist() == [[], []]
+    assert table["response"].to_pylist() == ["yes", "yes"]
+    assert table["id"][0].as_py() == schema.content_id("qa", "how can I pay now", "yes")
+
+
 def test_variants_keep_the_answer_and_name_their_parent(make_working: Any) -> None:
     parents = rows(make_working, ["how do I pay", "where is my card"], label="x", group="g").to_pylist()
     texts = (["how can I pay now", "pay 5", "where did my card go", ""], [True, True, True, True])

@@ -202,7 +202,7 @@ def test_the_last_row_drawn_is_the_first_to_reach_the_share() -> None:
 
     def encode(part: pa.Table) -> pa.Table:
         labels = [[template.IGNORED, 1, 1]] * part.num_rows
-        return pa.table({"labels": pa.array(labels, pa.list_(pa.int32()))})
+        return pa.table({"id": part["id"], "labels": pa.array(labels, pa.list_(pa.int32()))})
 
     drawn, encoded, counts = general_rows.draw(rows, 0.5, own_tokens=5, encode=encode)
     assert drawn.num_rows == encoded.num_rows == counts["rows"] == 3

@@ -24,9 +24,8 @@ def encoded(lengths: list[int], answers: list[int] | None = None) -> pa.Table:
         ids = [1000 * number + position for position in range(length)]
         answer = 1 if answers is None else answers[number]
         labels = [-100] * (length - answer) + ids[length - answer :]
-        rows.append(
-            {"id": f"{number:04d}", "input_ids": ids, "labels": labels, "truncated": answer == 0, "split": "train"}
-        )
+        row = {"id": f"{number:04d}", "input_ids": ids, "labels": labels, "truncated": answer == 0, "dropped": 0}
+        rows.append(row)
     return pa.Table.from_pylist(rows, schema=pack.ENCODED)
 
 
