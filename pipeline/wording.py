@@ -40,6 +40,16 @@ REASONS = {
     "near_duplicate": "nearly the same as a kept row",
     "empty_text": "has no words left",
 }
+REMOVED = {
+    "quote": "quoted mails",
+    "signature": "signatures, lines of mail apps",
+    "footer": "footers",
+    "markup": "tags, entities, comments",
+    "escape": "written-out line breaks",
+    "encoding": "broken or invisible characters",
+    "whitespace": "white space",
+    "repeated": "subjects that the text repeats",
+}
 LANGUAGES = {
     "cs": "Czech",
     "da": "Danish",
@@ -81,6 +91,12 @@ def reason(name: str) -> str:
 def language(code: str | None) -> str:
     """Returns a language's English name by its code; the code itself where it is unknown."""
     return LANGUAGES.get(code or "unknown", str(code))
+
+
+def removed(kinds: Mapping[str, int]) -> str:
+    """Returns what reading removed from a row, or from many, in characters by kind."""
+    known = sorted(kinds, key=lambda kind: (kind not in REMOVED, [*REMOVED, kind].index(kind)))
+    return ", ".join(f"{REMOVED.get(kind, plain(kind))} {kinds[kind]:,}" for kind in known)
 
 
 def personal(kind: str) -> str:

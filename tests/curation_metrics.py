@@ -32,6 +32,9 @@ def project(tmp_path: Path) -> Project:
 def metrics(make_working: Any, project: Project) -> dict[str, Any]:
     judged = {"lang": "en", "lang_score": 0.99, "toxicity": 0.1, "response": "yes"}
     rows = [{"prompt": f"row {n}", "label": f"<label {n}>", "pii": ["PERSON"], **judged} for n in range(20)]
+    for n in range(8):
+        rows[n] |= {"characters": 90 + n, "removed": [{"kind": "quote", "characters": 80 + n}]}
+    rows[8] |= {"characters": 30, "removed": [{"kind": "markup", "characters": -7}]}
     kept = make_working([*rows, {"prompt": "page", "source": "wiki", **judged}])
     lost = make_working([{"prompt": "bonjour", "lang": "fr", "lang_score": 0.2}])
     counts = Counts()

@@ -38,7 +38,13 @@ COUNTERS = {  # name -> the columns whose combinations it counts
     "pii_rows": ("source",),
     "characters": ("split",),
     "exchanges": ("exchanges",),
+    "read_characters": ("source",),
+    "removed": ("source", "kind"),  # characters
+    "removed_rows": ("source", "kind"),
 }
+CUTS = ("quote", "signature", "footer")  # of what reading removes, what somebody may have written
+LOSER = ("id", "source", "source_id", "path", "line", "characters", "removed")
+MOST = 20  # rows named that lost most
 
 Key = tuple[Any, ...]
 
@@ -48,6 +54,12 @@ def _counted(table: pa.Table, names: Sequence[str]) -> dict[Key, int]:
     groups = table.select(list(names)).group_by(list(names)).aggregate([([], "count_all")])
     columns = (groups[name].to_pylist() for name in names)
     return dict(zip(zip(*columns, strict=True), groups["count_all"].to_pylist(), strict=True))
+
+
+def _sums(table: pa.Table, names: Sequence[str], value: str) -> dict[Key, int]:
+    """Returns a column's values by the values of others, null as 0."""
+    keys = zip(*(table[name].to_pylist() for name in names), strict=True)
+    return {key: count or 0 for key, count in zip(keys, table[value].to_pylist(), strict=True)}
 
 
 def _words(texts: pa.ChunkedArray) -> np.ndarray:
@@ -70,6 +82,7 @@ class Counts:
 
     counters: dict[str, Counter[Key]] = field(default_factory=lambda: {name: Counter() for name in COUNTERS})
     histograms: dict[str, np.ndarray] = field(default_factory=dict)  # name -> counts per bin
+    losers: list[dict[str, Any]] = field(default_factory=list)  # the `MOST` rows that reading cut most from
 
     def add_kept(self, table: pa.Table, splits: pa.Array) -> None:
         """Counts kept WORKING rows and the split each went to."""
@@ -90,12 +103,37 @@ class Counts:
             self._add(name, _histogram(_words(texts), WORD_EDGES))
         self._count("exchanges", pa.table({"exchanges": np.diff(schema.turns(table)[1]) // 2}))
         self._add_scores(table, "kept")
+        self._add_removed(table)
 
     def add_rejected(self, table: pa.Table) -> None:
         """Counts marked rows. The languages are those of the rows that got as far as having one judged."""
         self._count("rejected", table)
         self._count("languages_rejected", table.filter(pc.is_valid(table["lang_score"])))
         self._add_scores(table, "rejected")
+        self._add_removed(table)
+
+    def _add_removed(self, table: pa.Table) -> None:
+        """Counts what reading removed from rows, by kind, and notes those that it cut most from."""
+        read = table.group_by("source").aggregate([("characters", "sum")])
+        self.counters["read_characters"].update(_sums(read, ("source",), "characters_sum"))
+        rows, items = np.asarray(pc.list_parent_indices(table["removed"])), pc.list_flatten(table["removed"])
+        kinds, counts = pc.struct_field(items, "kind"), pc.struct_field(items, "characters")
+        flat = pa.table({"source": table["source"].take(pa.array(rows)), "kind": kinds, "n": counts})
+        sums = flat.group_by(["source", "kind"]).aggregate([("n", "sum"), ("n", "count")])
+        self.counters["removed"].update(_sums(sums, ("source", "kind"), "n_sum"))
+        self.counters["removed_rows"].update(_sums(sums, ("source", "kind"), "n_count"))
+        lost = np.zeros(table.num_rows, dtype=np.int64)
+        cut = np.asarray(pc.is_in(kinds, pa.array(CUTS)))
+        np.add.at(lost, rows[cut], np.asarray(counts, dtype=np.int64)[cut])
+        largest = np.lexsort((np.arange(len(lost)), -lost))[:MOST]
+        named = table.take(pa.array(largest[lost[largest] > 0])).select(LOSER).to_pylist()
+        self._note([row | {"removed": {item["kind"]: item["characters"] for item in row["removed"]}} for row in named])
+
+    def _note(self, rows: Sequence[dict[str, Any]]) -> None:
+        def order(row: dict[str, Any]) -> tuple[Any, ...]:
+            return -sum(row["removed"].get(kind, 0) for kind in CUTS), row["path"], row["line"], row["id"]
+
+        self.losers = sorted([*self.losers, *rows], key=order)[:MOST]
 
     def _count(self, name: str, table: pa.Table) -> None:
         self.counters[name].update(_counted(table, COUNTERS[name]))
@@ -113,6 +151,7 @@ class Counts:
             self.counters[name].update(counter)
         for name, counts in other.histograms.items():
             self._add(name, counts)
+        self._note(other.losers)
 
     def _sum(self, name: str, *columns: str) -> dict[Any, int]:
         """Returns a counter summed over all but `columns`, sorted; with one column the keys are its values."""
@@ -150,6 +189,7 @@ class Counts:
             "pii": self._sum("pii", "type"),
             "pii_by_source": _nested(sorted(read), self._sum("pii", "source", "type")),
             "pii_rows": {source: self._sum("pii_rows", "source").get(source, 0) for source in sorted(read)},
+            "removed": self._removed(sorted(read)),
             "labels": labels,
             "exchanges": {str(number): rows for number, rows in self._sum("exchanges", "exchanges").items()},
             "lengths": {name: self._bins(name, WORD_EDGES) for name in LENGTHS},
@@ -160,6 +200,26 @@ class Counts:
             "tokens_estimate": {
                 split: round(self.counters["characters"][split,] / CHARACTERS_PER_TOKEN) for split in SPLITS
             },
+        }
+
+    def _removed(self, sources: Sequence[str]) -> dict[str, Any]:
+        """Returns the characters of every source: read = kept + removed; `kept`: when it was read, before scrubbing."""
+        read = self._sum("read_characters", "source")
+        kinds = _nested(sources, self._sum("removed", "source", "kind"))
+        return {
+            "sources": {
+                source: {
+                    "read": read.get(source, 0),
+                    "kept": read.get(source, 0) - sum(kinds[source].values()),
+                    "removed": kinds[source],
+                }
+                for source in sources
+            },
+            "kinds": {
+                kind: {"characters": count, "rows": self._sum("removed_rows", "kind")[kind]}
+                for kind, count in self._sum("removed", "kind").items()
+            },
+            "most": self.losers,
         }
 
     def _stages(self) -> list[str]:

@@ -120,6 +120,7 @@ def render(name: str, metrics: Mapping[str, Any]) -> str:
         f"{kept:,} of {read:,} rows were kept, about {tokens:,} tokens. Personal data is replaced. "
         "What became of a single row: `python -m jobs.why RUN ROW`.",
         *_sources(metrics),
+        *_removed(metrics),
         *_rejects(metrics),
         *_content(metrics),
         *_splits(metrics),
@@ -187,6 +188,17 @@ def _rejects(metrics: Mapping[str, Any]) -> list[str]:
         "Every row that was read is kept or is in `rejects/` with one reason; read = kept + rejected for each source."
     )
     return ["## Rejected rows", lead, _table(columns, worded)]
+
+
+def _removed(metrics: Mapping[str, Any]) -> list[str]:
+    if "removed" not in metrics:
+        return []
+    sections = ["## What reading removed", " ".join(findings.removed(metrics))]
+    sections.append(_table(*findings.removed_kinds(metrics)))
+    head, rows = findings.removed_most(metrics)
+    if rows:
+        sections += ["The rows that lost most to quoted mails, signatures and footers:", _table(head, rows)]
+    return sections
 
 
 def _content(metrics: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.wording import counted, personal
+from pipeline.wording import REMOVED, counted, personal
+from pipeline.wording import removed as worded
 
 Metrics = Mapping[str, Any]
 Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]  # head and rows
@@ -47,6 +48,38 @@ def personal_by_source(metrics: Metrics, types: Sequence[str]) -> Table:
     sources = metrics["pii_by_source"]
     rows = [(personal(kind), *(counts.get(kind, 0) for counts in sources.values())) for kind in types]
     return ("type", *sources), [*rows, ("rows with any", *(metrics["pii_rows"][source] for source in sources))]
+
+
+def removed(metrics: Metrics) -> list[str]:
+    """Returns sentences on the characters that reading removed."""
+    sources = metrics["removed"]["sources"].values()
+    read, kept = (sum(source[name] for source in sources) for name in ("read", "kept"))
+    if read == kept and not metrics["removed"]["kinds"]:
+        return [f"All of the {counted(read, 'character')} read were kept."]
+    return [
+        f"{counted(read, 'character')} read = {kept:,} kept + {read - kept:,} removed.",
+        "What is no quoted mail, signature or footer is markup, or another spelling of the same text: it may have "
+        "become longer, which is a count below zero.",
+    ]
+
+
+def removed_kinds(metrics: Metrics) -> Table:
+    """Returns the head and the rows of the table of what reading removed, by kind."""
+    kinds = metrics["removed"]["kinds"]
+    order = [*REMOVED, *(kind for kind in kinds if kind not in REMOVED)]
+    rows = [
+        (REMOVED.get(kind, kind), kinds[kind]["characters"], kinds[kind]["rows"]) for kind in order if kind in kinds
+    ]
+    return ("removed", "characters", "rows"), rows
+
+
+def removed_most(metrics: Metrics) -> Table:
+    """Returns the head and the rows of the table of the rows that lost most, those first."""
+    rows = [
+        (row["id"][:12], f"{row['path']}:{row['line']}", worded(row["removed"]), row["characters"])
+        for row in metrics["removed"]["most"]
+    ]
+    return ("id, for jobs.why", "read from", "removed", "characters read"), rows
 
 
 def share(value: float) -> str:
@@ -169,4 +202,6 @@ def audits(metrics: Metrics) -> list[str]:
     """Returns a line for each audit that the run has made, for a terminal."""
     describe = {"dedup": near_duplicates, "toxicity": toxicity, "leaks": leaks}
     titles = {"dedup": "near duplicates"}
-    return [f"{titles.get(key, key)}: {' '.join(describe[key](metrics[key]))}" for key in describe if key in metrics]
+    lines = [f"reading: {removed(metrics)[0]}"] if "removed" in metrics else []
+    made = [key for key in describe if key in metrics]
+    return lines + [f"{titles.get(key, key)}: {' '.join(describe[key](metrics[key]))}" for key in made]

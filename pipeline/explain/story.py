@@ -86,6 +86,15 @@ def _name(row: Row) -> str:
     return f"{row['source']} {row['source_id'] or '(without an id)'}"
 
 
+def _removed(row: Row) -> str:
+    """Returns what reading removed from a row's texts, in characters by kind."""
+    removed = {item["kind"]: item["characters"] for item in row["removed"] or ()}
+    if not removed:
+        return ""
+    kinds = wording.removed(removed)
+    return f"; {row['characters']:,} characters, of which {sum(removed.values()):,} were removed: {kinds}"
+
+
 def _rejection(row: Row, reason: str = "") -> Step:
     return Step(row["stage"], reason or wording.reason(row["reason"]), row["score"], row["threshold"])
 
@@ -123,7 +132,7 @@ class _Explainer:
         """Yields a step for every finished stage up to the one that rejected the row."""
         pending, unreadable = self._finder.pending, row["stage"] == "read"
         outcome = wording.reason(row["reason"]) if unreadable else KINDS[row["kind"]]
-        yield Step("read", f"{row['path']}, line {row['line']}: {outcome}")
+        yield Step("read", f"{row['path']}, line {row['line']}: {outcome}{_removed(row)}")
         if unreadable:
             return
         for stage in ORDER:

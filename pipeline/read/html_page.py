@@ -177,4 +177,5 @@ def rows(text: str, name: str, settings: Markdown) -> Iterator[Row]:
     if UNDEFINED in text or "\0" in text:
         yield Row(1, kind="document", readable=False)
         return
-    yield from page_rows(parse(text, name), settings)
+    page = parse(text, name)
+    yield from page_rows(page, settings, [0] * len(page.sections))

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import accumulate
 
 import yaml
 
@@ -21,7 +22,8 @@ from pipeline.config import Markdown
 from pipeline.read.inputs.open_inputs import UNDEFINED
 from pipeline.read.mdx import without_components, without_modules
 from pipeline.read.rows import Row, parse_time
-from pipeline.read.text.markup import plain
+from pipeline.read.text.characters import mended, visible
+from pipeline.read.text.markup import decoded, plain
 
 FENCE = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})(.*)")  # at any indentation: most are inside lists
 ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t](.*))?")
@@ -156,13 +158,14 @@ def _split(marked: Sequence[tuple[str, bool]], first: int, title: str) -> tuple[
 
 
 def _body(section: Section, mdx: bool) -> str:
-    lines = without_components(section.lines) if mdx else [line for line, _ in section.lines]
-    return "\n".join(lines).strip("\n").rstrip()
+    marked = [(line if code else decoded(line), code) for line, code in section.lines]
+    lines = without_components(marked) if mdx else [line for line, _ in marked]
+    return visible("\n".join(lines)).strip("\n").rstrip()
 
 
 def parse(text: str, name: str, mdx: bool) -> Page:
     """Parses a page; `name` (of its file, without suffix) is the title of one that gives none."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = mended(text).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     meta, start = _front_matter(lines)
     marked = _marked(lines[start:])
     if mdx:
@@ -212,24 +215,41 @@ def _pair(page: Page, settings: Markdown) -> tuple[Row | None, set[int]]:
     return Row(line, question, "\n\n".join(texts["answer"]), label=page.label, created_at=page.created_at), used
 
 
+def _removed(text: str, page: Page) -> list[int]:
+    """Returns how many characters of each section's lines, its heading aside, are not in its body: tags, comments,
+    imports, white space."""
+    lengths = [len(line) + 1 for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    until = [0, *accumulate(lengths)]
+    starts = [section.line - (section.level == 0) for section in page.sections]
+    ends = [section.line - 1 for section in page.sections[1:]] + [len(lengths)]
+    spans = (max(0, until[end] - until[start] - 1) for start, end in zip(starts, ends, strict=True))
+    return [span - len(section.body) for span, section in zip(spans, page.sections, strict=True)]
+
+
+def _row(line: int, prompt: str, response: str, kind: str, page: Page, removed: int) -> Row:
+    characters = len(prompt) + len(response) + removed
+    kinds = {"markup": removed} if removed else {}
+    return Row(line, prompt, response, kind, "", page.label, page.created_at, characters=characters, removed=kinds)
+
+
 def rows(text: str, name: str, mdx: bool, settings: Markdown) -> Iterator[Row]:
     """Yields the rows of one page, at least one."""
     if UNDEFINED in text or "\0" in text:
         yield Row(1, kind="document", readable=False)
         return
-    yield from page_rows(parse(text, name, mdx), settings)
+    page = parse(text, name, mdx)
+    yield from page_rows(page, settings, _removed(text, page))
 
 
-def page_rows(page: Page, settings: Markdown) -> Iterator[Row]:
-    """Yields the rows of a page that has been cut into sections, at least one."""
+def page_rows(page: Page, settings: Markdown, removed: Sequence[int]) -> Iterator[Row]:
+    """Yields the rows of a page that has been cut into sections, at least one; `removed`: characters per section."""
     pair, used = _pair(page, settings) if settings.questions and settings.answers else (None, set[int]())
     if pair is not None:
-        yield pair
+        yield _row(pair.line, pair.prompt, pair.response, pair.kind, page, sum(removed[at] for at in used))
     bare = pair is None
     for at, section in enumerate(page.sections):
         if at not in used and re.search(r"\w", section.body):
             bare = False
-            path = " > ".join(section.path)
-            yield Row(section.line, path, section.body, "document", label=page.label, created_at=page.created_at)
+            yield _row(section.line, " > ".join(section.path), section.body, "document", page, removed[at])
     if bare:
         yield Row(1, page.title, "", "document", label=page.label, created_at=page.created_at)

@@ -17,13 +17,21 @@ from pipeline.report.elements import NONE, box, folded, paragraph, table
 from pipeline.report.plots import bars, histogram, scores
 
 Metrics = Mapping[str, Any]
+LOSERS = 5  # rows that lost most before the rest folds
 LABELS = 15  # rows of the label table before the rest folds
 
 
 def section(curate: Metrics) -> str:
     """Returns the whole section."""
     splits = ", ".join(f"{n:,} {split}" for split, n in curate["splits"].items())
-    boxes = [_funnel(curate), _reasons(curate), *_language(curate), *_personal(curate), *_audits(curate)]
+    boxes = [
+        _funnel(curate),
+        _reasons(curate),
+        *_removed(curate),
+        *_language(curate),
+        *_personal(curate),
+        *_audits(curate),
+    ]
     boxes += [*_lengths(curate), _labels(curate), _provenance(curate)]
     return elements.section("Curation", boxes, f"{splits} rows.", _sources(curate))
 
@@ -58,6 +66,19 @@ def _reasons(curate: Metrics) -> str:
     ]
     body = table(("the row", "stage", "threshold", "rows"), rows, words=2) if rows else NONE
     return box("Why rows were rejected", body)
+
+
+def _removed(curate: Metrics) -> list[str]:
+    if "removed" not in curate:
+        return []
+    body = paragraph(findings.removed(curate)) + table(*findings.removed_kinds(curate))
+    head, rows = findings.removed_most(curate)
+    if rows:
+        body += "<h4>rows that lost most to quoted mails, signatures and footers</h4>"
+        body += table(head, rows[:LOSERS], words=3)
+    if rows[LOSERS:]:
+        body += folded(f"{len(rows) - LOSERS} more rows", table(head, rows[LOSERS:], words=3))
+    return [box("What reading removed", body, "wide")]
 
 
 def _language(curate: Metrics) -> list[str]:

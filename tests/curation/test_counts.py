@@ -169,3 +169,34 @@ def test_any_partition_in_any_order_gives_the_same_bytes(make_working: Any) -> N
         for at in range(0, 60, size):
             total.merge(pickle.loads(pickle.dumps(count(shuffled[at : at + size]))))
         assert json.dumps(total.metrics(read)) == whole
+
+
+def test_what_reading_removed_is_counted_and_the_rows_that_lost_most_come_first(make_working: Any) -> None:
+    rows = [
+        {"prompt": f"row {n}", "characters": 100 + n, "removed": [{"kind": "quote", "characters": n}]}
+        for n in range(30)
+    ]
+    rows[5]["removed"] = [{"kind": "markup", "characters": 90}, {"kind": "whitespace", "characters": -2}]
+    rows.append({"prompt": "old", "source": "other"})  # as a stage before this version left it
+    whole = make_working(rows)
+    tables = [whole, pa.concat_tables([whole[:7], whole[7:20], whole[20:]])]
+    halves = []
+    for table in tables:
+        counts = Counts()
+        counts.add_kept(table, pa.array(["train"] * table.num_rows))
+        halves.append(counts.metrics({"tickets": 30, "other": 1})["removed"])
+    first, second = Counts(), Counts()
+    first.add_kept(whole[:11], pa.array(["train"] * 11))
+    second.add_rejected(schema.mark(whole[11:], np.ones(20, dtype=bool), "quality", "too_short"))
+    first.merge(pickle.loads(pickle.dumps(second)))
+    assert halves[0] == halves[1] == first.metrics({"tickets": 30, "other": 1})["removed"]
+    found = halves[0]
+    quoted = sum(range(30)) - 5
+    read = sum(range(100, 130))
+    assert found["sources"]["tickets"] == {
+        "read": read, "kept": read - quoted - 88, "removed": {"markup": 90, "quote": quoted, "whitespace": -2}
+    }  # fmt: skip
+    assert found["sources"]["other"] == {"read": 0, "kept": 0, "removed": {}}
+    assert found["kinds"]["quote"] == {"characters": quoted, "rows": 29}
+    assert [row["removed"]["quote"] for row in found["most"]] == list(range(29, 9, -1))
+    assert json.loads(json.dumps(found)) == found

@@ -32,7 +32,13 @@ def rows() -> list[dict[str, Any]]:
 
     judged = {"lang": "en", "lang_score": 0.9981}
     return [
-        row("zendesk", "101", 2, f"how do I order a card, {NAME}", **judged, toxicity=0.031),
+        row(
+            *("zendesk", "101", 2, f"how do I order a card, {NAME}"),
+            **judged,
+            toxicity=0.031,
+            characters=1400,
+            removed=[{"kind": "markup", "characters": 20}, {"kind": "quote", "characters": 1300}],
+        ),
         row("zendesk", "102", 5, f"how do I order a card, {NAME}"),
         row("zendesk", "103", 9, "how do I order a new card, please", **judged),
         row("zendesk", "104", 12, "où est ma carte", lang="fr", lang_score=0.0123),

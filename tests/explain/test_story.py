@@ -33,7 +33,8 @@ def test_a_kept_row_tells_every_stage(run: Run) -> None:
     ]
     assert "learns" in story.verdict
     steps = happened(story)
-    assert steps["read"].startswith("zendesk.csv, line 2")
+    removed = "1,400 characters, of which 1,320 were removed: quoted mails 1,300, tags, entities, comments 20"
+    assert steps["read"] == f"zendesk.csv, line 2: a question and its answer; {removed}"
     assert "2 rows" in steps["exact"]
     assert steps["quality"] == "passed 1 rule"
     assert "of 2 rows, 1 kept" in steps["dedup"]

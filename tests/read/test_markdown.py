@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import Markdown, Read
+from pipeline.read import markdown
 
 PAGE = """---
 title: "Cards"
@@ -238,3 +239,16 @@ export PATH=/bin
     ]
     (row,) = page("a ``<A>`<B>`</A>`` <C/>`` <D a={`b`} />{/* ` */}`{/*<E>", "g.mdx")
     assert row["response"] == "a ``<A>`<B>`</A>`` `` `{/*"
+
+
+def test_what_is_not_in_a_body_is_counted_and_entities_are_characters() -> None:
+    text = (
+        "---\ntitle: A page\n---\n\nintro <!-- c -->\n\n## One\n\nanna&#64;example.org `a &amp; b`\n\n"
+        "```\n&amp;\n```\n\n## Two\n\nGebÃ¼hr\u00a05 <b>x</b>\n"
+    )
+    found = [(row.response, row.characters, dict(row.removed)) for row in markdown.rows(text, "a", False, Markdown())]
+    assert found == [
+        ("intro", 23, {"markup": 12}),
+        ("anna@example.org `a &amp; b`\n\n```\n&amp;\n```", 61, {"markup": 6}),
+        ("Gebühr 5 <b>x</b>", 32, {"markup": 3}),
+    ]

@@ -21,6 +21,10 @@ def test_it_shows_what_was_measured(metrics: dict[str, Any]) -> None:
     for part in (
         "not clearly in an expected language language 0.95 1",
         "20 kept rows of 21 had any.",
+        "778 characters read = 117 kept + 661 removed.",
+        "tags, entities, comments -7 1",
+        "tickets.csv:8 quoted mails 87 97",
+        "3 more rows",
         "3 were found: recall 75.0 % (95 % interval 30.1 % to 95.4 %)",
         "99.51 % (95 % interval 99.0 % to 99.90 %)",
         "7 rows of earlier runs",
@@ -45,6 +49,7 @@ def test_it_shows_what_was_measured(metrics: dict[str, Any]) -> None:
         ("leaks", "leak audit"),
         ("dedup", "Near duplicates"),
         ("split", "too small"),
+        ("removed", "What reading removed"),
     ],
 )
 def test_what_was_not_measured_is_not_shown(metrics: dict[str, Any], key: str, title: str) -> None:

@@ -23,6 +23,15 @@ def has(text: str, signs: Iterable[str]) -> bool:
     return False
 
 
+def is_western(text: str) -> bool:
+    """Tells whether all characters are of Latin-1, as in most German mails: composed and, but for two, seen."""
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 # -- UTF-8 that was decoded as Windows-1252 ---------------------------------------------------------------------------
 
 BYTES = {bytes([code]).decode("cp1252"): code for code in range(128, 160) if code not in (129, 141, 143, 144, 157)}
@@ -134,7 +143,7 @@ JOINERS = re.compile("(?<=[\x21-\u024f])[\u200c\u200d]")  # between Latin letter
 
 def visible(text: str) -> str:
     """Returns the text with plain spaces, without signs that nobody sees, and with composed letters."""
-    if text.isascii():
+    if text.isascii() or ("\u00a0" not in text and "\u00ad" not in text and is_western(text)):
         return text
     if has(text, UNSEEN):
         text = text.translate(REPLACED)

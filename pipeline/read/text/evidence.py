@@ -57,7 +57,8 @@ class Ticket:
             return False
         from_desk = is_desk(headers.sender, self.desk, self.customers)
         if self.agent:
-            return separated or (headers.is_mail and (from_desk or is_one_of(headers.sender, self.customers)))
+            known = headers.is_mail and is_one_of(headers.sender, self.customers)
+            return separated or known or (headers.is_complete and from_desk)
         to_desk = is_desk(headers.recipient, self.desk, self.customers)
         return not to_desk and (separated or (from_desk and headers.is_mail))
 

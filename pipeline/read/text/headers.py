@@ -42,11 +42,14 @@ class Headers:
     end: int
 
     @property
+    def is_complete(self) -> bool:
+        """Everything that a client writes."""
+        return bool(self.recipient and CLOCK.search(self.sent))
+
+    @property
     def is_mail(self) -> bool:
         """An address, or everything that a client writes; a form has neither."""
-        if "@" in self.sender or "@" in self.recipient:
-            return True
-        return bool(self.sent and self.recipient and CLOCK.search(self.sent))
+        return self.is_complete or "@" in self.sender or "@" in self.recipient
 
     @property
     def is_passed_on(self) -> bool:

@@ -44,6 +44,7 @@ NO_TAG = re.compile(
 SPACES = re.compile(r"(?<=\S) +")
 HEAD = re.compile(r"(</?)head(?=[\s>])", re.IGNORECASE)
 ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
+CODE = re.compile(r"(``[^`](?:[^`]|`(?!`))*``|`[^`]*`)")
 QUOTE_CLASS = re.compile(
     r"gmail_quote|freshdesk_quote|yahoo_quoted|moz-cite-prefix|zd_quote|protonmail_quote|front-blockquote|zmail_extra"
 )
@@ -54,9 +55,14 @@ PIECE = 1 << 15  # characters parsed before an end to it
 # -- quotations --------------------------------------------------------------------------------------------------------
 
 QUOTED, INDENTED, ENDED = "\ufdd0", "\ufdd1", "\ufdd2"  # no characters: Unicode keeps them for use inside a program
-MARKS = re.compile("[\ufdd0-\ufdd4]")
 MARK = re.compile(f"[{QUOTED}{INDENTED}]")
 SPACE, TAB = "\ufdd3", "\ufdd4"  # of preformatted text, which keeps them
+SIGNS = (QUOTED, INDENTED, ENDED, SPACE, TAB)
+
+
+def without_signs(text: str) -> str:
+    """Returns a text that nobody has marked yet without what could be taken for a mark."""
+    return re.sub("[\ufdd0-\ufdd4]", "", text)
 
 
 def unmarked(text: str) -> str:
@@ -177,11 +183,18 @@ def _parse(text: str) -> str:
     return _mark_lines(found) if QUOTED in found or INDENTED in found else tidy(found)
 
 
+def decoded(line: str) -> str:
+    """Returns a line of Markdown with characters for entities, but in inline code."""
+    if "&" not in line or not ENTITY.search(line):
+        return line
+    parts = CODE.split(line)
+    parts[::2] = [ENTITY.sub(lambda match: html.unescape(match[0]), part) for part in parts[::2]]
+    return "".join(parts)
+
+
 def marked(text: str) -> str:
     """Returns `text` without HTML: tags become line breaks, list marks or nothing, entities their characters, and each
     line of a quotation begins with its mark."""
-    if not text.isascii() and MARKS.search(text):
-        text = MARKS.sub("", text)
     if "<" in text and TAG.search(text):
         text = escape_spoken(text)
         if LAYOUT_TAG.search(text):
@@ -194,4 +207,4 @@ def marked(text: str) -> str:
 
 def plain(text: str) -> str:
     """Returns `text` without HTML, quotations as part of it."""
-    return unmarked(marked(text))
+    return unmarked(marked(text if text.isascii() else without_signs(text)))

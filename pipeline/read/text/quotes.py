@@ -22,9 +22,9 @@ from pipeline.read.text.signatures import RULE, says_something
 
 # -- lines that say that a quote follows ------------------------------------------------------------------------------
 
-WROTE = r"(?:wrote|schrieb|geschrieben)\b"
+WROTE = r"(?:wrote|schrieb(?:en)?|geschrieben)\b"
 ATTRIBUTION = re.compile(
-    rf"\s*(?:>\s*)*(?:(?:on|am)\s.{{4,200}}{WROTE}.{{0,120}}:|.{{2,120}}\s(?:wrote|schrieb|hat)\s+(?:on|am)\s.{{4,80}}:|"
+    rf"\s*(?:>\s*)*(?:(?:on|am)\s.{{4,200}}{WROTE}.{{0,120}}:|.{{2,120}}\s(?:wrote|schrieb(?:en)?|hat)\s+(?:on|am)\s.{{4,80}}:|"
     rf".{{2,160}}\s{WROTE}\s*:|(?:zitat von|quoting)\s.{{2,120}}:|"
     r"\d{4}-\d\d-\d\d \d{1,2}:\d\d\s(?:(?:gmt|utc)[+-]?[\d:]*\s)?.{2,80}<\S+@\S+>\s?:)\s*",
     re.IGNORECASE,
@@ -45,7 +45,9 @@ NAME_WROTE = re.compile(  # "The terminal wrote:" is a sentence
     rf"(?:\S+\s){{1,4}}{WROTE}\s*:\s*",
     re.IGNORECASE,
 )
-DATE_FIRST = re.compile(r"\s*(?:>\s*)*(?:(?:on|am)\s|.{2,120}\s(?:wrote|schrieb|hat)\s+(?:on|am)\s)", re.IGNORECASE)
+DATE_FIRST = re.compile(
+    r"\s*(?:>\s*)*(?:(?:on|am)\s|.{2,120}\s(?:wrote|schrieb(?:en)?|hat)\s+(?:on|am)\s)", re.IGNORECASE
+)
 NAME_OF_MAIL = (
     r"(?:original(?:e)?[ -]?(?:message|nachricht|e-?mail|mail|appointment)|"
     r"urspr(?:ü|ue)ngl(?:iche|\.) (?:nachricht|e-?mail|mail))"
@@ -112,7 +114,7 @@ def _attribution(lines: Sequence[str], at: int) -> tuple[int, bool]:
 # -- threads in one line ----------------------------------------------------------------------------------------------
 
 INLINE_ATTRIBUTION = re.compile(
-    rf"(?<=\S)\s+(?-i:On|Am)\s(?=[^:]{{4,60}}:\d\d)(?:(?!\s(?-i:On|Am)\s).){{4,200}}?{WROTE}[^:>]{{0,120}}:\s",
+    rf"(?<=\S)\s+(?-i:On|Am)\s(?=[^:]{{4,60}}:\d\d)(?:(?!\s(?-i:On|Am)\s).){{4,200}}?{WROTE}[^:]{{0,120}}:\s",
     re.IGNORECASE,
 )
 INLINE_ORIGINAL = re.compile(rf"(?<=\S)\s+-{{3,}}\s*{NAME_OF_MAIL}\s*-{{3,}}", re.IGNORECASE)

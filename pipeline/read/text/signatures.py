@@ -66,6 +66,7 @@ CONTACT = re.compile(
     r"\+\d{1,3}[ (]?\d|https?://|\bwww\.|\S@\S+\.\w|\b(?:gmbh|ag|kg|ohg|ug|ltd|llc|inc|limited|plc)\b",
     re.IGNORECASE,
 )
+HEADER = re.compile(r"\**(?:from|von|sent|gesendet|to|an|subject|betreff):\**\s", re.IGNORECASE)  # of another mail
 POSTSCRIPT = re.compile(r"\s*p\.?\s?s\b", re.IGNORECASE)
 LEGAL = re.compile(  # what German law wants in a company's mail
     r"\b(?:(gmbh|ag|se|kg|ug)\b|(geschäftsführ(?:er|ung)|vorstand)\b|(aufsichtsrat)|(amtsgericht|registergericht)\b|"
@@ -121,7 +122,7 @@ def _is_signature(block: Sequence[str], names_alone: bool = False) -> bool:
     lines = [line.strip() for line in block if line.strip()]
     if not 0 < len(lines) <= SIGNATURE_LINES:
         return False
-    if any("?" in line or POSTSCRIPT.match(line) or _is_sentence(line) for line in lines):
+    if any("?" in line or POSTSCRIPT.match(line) or HEADER.match(line) or _is_sentence(line) for line in lines):
         return False
     if any(CONTACT.search(line) for line in lines):
         return True

@@ -33,6 +33,7 @@ from pipeline.read.text.markup import INDENTED, QUOTED, marked, plain
         ("<p>a<![if !IE]>b<![endif]>c<!--[if mso]>d<![endif]-->&#13;\ne</p><![", "abc e\n\n<!["),
         ("<p>x<![1]>y</p>", "xy"),
         ("<div>" * 600 + "a &lt; b" + "</div>" * 600, "a < b"),
+        (f"a{QUOTED}b <b>c</b>", "ab c"),
         ("x\r\ny  \r\n\r\n\r\n\r\nz", "x\ny\n\nz"),
         ("", ""),
     ],
@@ -66,7 +67,6 @@ def test_the_time_of_plain_text_grows_with_the_length_not_faster(text: str) -> N
             "</blockquote></div>new",
             f"On x:\n\n{QUOTED}old\n\nanswer\n\n{QUOTED}two\n\nnew",
         ),
-        (f"a{QUOTED}b <b>c</b>", "ab c"),
     ],
 )
 def test_quotations_are_marked(text: str, expected: str) -> None:
