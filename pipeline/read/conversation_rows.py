@@ -17,11 +17,12 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.config import Read
 from pipeline.read.conversations.conversation import Conversation, Message, Side
-from pipeline.read.conversations.join import Told
+from pipeline.read.conversations.join import Place, Told
 from pipeline.read.conversations.transcript import likely, split, spoken
 from pipeline.read.helpdesks.layout import Columns, Layout
 from pipeline.read.helpdesks.translations import RESOLVED
@@ -46,16 +47,10 @@ HOLDING = re.compile(  # a whole answer that answers nothing yet
     re.IGNORECASE,
 )
 HOLDING_LONG = 160  # characters; a longer answer says something
+TOGETHER = 500  # conversations looked at together
+TEXT_TOGETHER = 4 << 20  # or fewer, if they have more characters
 EARLIER = 30  # messages that a quote is looked for in
 SAME = 200  # letters by which two texts are compared
-
-
-def rows(documents: Iterable[Told], settings: Read) -> Iterator[Row]:
-    """Makes a row of every conversation; None is a damaged document."""
-    for (path, line), conversation in documents:
-        made = Row(line, readable=False) if conversation is None else row(line, conversation, settings)
-        made.path = path
-        yield made
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +66,70 @@ class Said:
         return self.cleaned.text
 
 
+@dataclass(slots=True)
+class Talk:
+    """A conversation on its way into a row."""
+
+    place: Place
+    conversation: Conversation
+    complete: bool  # every message that the export holds is public, and by somebody known
+    speakers: list[str]  # of chats' transcripts in it
+    said: list[Said]
+
+
+def rows(documents: Iterable[Told], settings: Read) -> Iterator[Row]:
+    """Makes a row of every conversation, in order; None is a damaged document."""
+    return _together(
+        (
+            Row(place[1], readable=False, path=place[0])
+            if conversation is None
+            else _talk(place, conversation, settings)
+            for place, conversation in documents
+        ),
+        settings,
+    )
+
+
+def row(line: int, conversation: Conversation, settings: Read) -> Row:
+    """Returns the row of a conversation."""
+    return next(rows([(("", line), conversation)], settings))
+
+
+def _talk(place: Place, conversation: Conversation, settings: Read) -> Talk:
+    sides = conversation.sides(settings.unmarked == "public")
+    texts, speakers = _texts(conversation, _ordered(sides))
+    complete = len(sides) == len(conversation.messages)
+    return Talk(place, conversation, complete, speakers, _cleaned(conversation, texts))
+
+
+def _together(talks: Iterable[Talk | Row], settings: Read) -> Iterator[Row]:
+    """Makes rows of conversations, many at a time: what machines wrote is found in a batch of texts at once."""
+    waiting: list[Talk | Row] = []
+    size = 0
+    for talk in talks:
+        waiting.append(talk)
+        size += sum(len(one.raw) for one in talk.said) if isinstance(talk, Talk) else 0
+        if len(waiting) == TOGETHER or size > TEXT_TOGETHER:
+            yield from _made(waiting, settings)
+            waiting, size = [], 0
+    yield from _made(waiting, settings)
+
+
+def _made(talks: list[Talk | Row], settings: Read) -> Iterator[Row]:
+    machines = iter(_by_machines([one for talk in talks if isinstance(talk, Talk) for one in talk.said]))
+    for talk in talks:
+        if isinstance(talk, Talk):
+            yield _row(talk, [one for one in talk.said if not next(machines)], settings)
+        else:
+            yield talk
+
+
 def table_rows(layout: Layout, records: Iterable[Record], columns: Columns, settings: Read) -> Iterator[Row]:
     """Makes a row of every record of a ticket table; one whose question is a chat's transcript is a conversation."""
+    return _together(_tickets(layout, records, columns, settings), settings)
+
+
+def _tickets(layout: Layout, records: Iterable[Record], columns: Columns, settings: Read) -> Iterator[Talk | Row]:
     others = [at for at in (*columns.names, *columns.emails) if at not in columns.desk]
     asked = columns.at["description"]
     for line, fields in records:
@@ -86,7 +143,7 @@ def table_rows(layout: Layout, records: Iterable[Record], columns: Columns, sett
                 phones=[fields[at] for at in columns.phones],
             )
             if _chat(chat, {role: "" if at is None else fields[at] for role, at in columns.at.items()}):
-                yield row(line, chat, settings)
+                yield _talk(("", line), chat, settings)
                 continue
         yield from ticket_rows(layout, ((line, fields),), columns)
 
@@ -103,11 +160,8 @@ def _chat(chat: Conversation, text: dict[str, str]) -> bool:
     return True
 
 
-def row(line: int, conversation: Conversation, settings: Read) -> Row:
-    """Returns the row of a conversation."""
-    sides = conversation.sides(settings.unmarked == "public")
-    texts, speakers = _texts(conversation, _ordered(sides))
-    said = _by_people(_cleaned(conversation, texts))
+def _row(talk: Talk, said: list[Said], settings: Read) -> Row:
+    conversation, speakers = talk.conversation, talk.speakers
     turns = _turns(said) if settings.conversations == "turns" else _first(said)
     # A chat's subject is made by the chat, and one above an agent's first words is not the customer's.
     subject = [conversation.subject] if turns and said[0].side == "customer" and not speakers else []
@@ -121,7 +175,7 @@ def row(line: int, conversation: Conversation, settings: Read) -> Row:
     known = (conversation.names + speakers, conversation.emails, conversation.phones)
     raw = [*subject, *(one.raw for turn in turns for one in turn)]
     return Row(
-        line,
+        talk.place[1],
         prompt,
         response,
         source_id=number(conversation.id),
@@ -132,7 +186,8 @@ def row(line: int, conversation: Conversation, settings: Read) -> Row:
         characters=sum(map(len, raw)) + sum(one.added for one in whole),
         removed=summed(*whole),
         later=tuple(later),
-        refused="" if len(turns) > 1 or len(sides) == len(conversation.messages) else "unmarked",
+        refused="" if len(turns) > 1 or talk.complete else "unmarked",
+        path=talk.place[0],
     )
 
 
@@ -185,13 +240,14 @@ def _cleaned(conversation: Conversation, texts: list[tuple[Side, str]]) -> list[
     return [said for said in found if said.text and not said.text.isspace()]
 
 
-def _by_people(said: list[Said]) -> list[Said]:
-    """Leaves out what machines wrote in a person's name: receipts, bounces, absences, notes of the ticket system."""
+def _by_machines(said: list[Said]) -> list[bool]:
+    """Tells what machines wrote in a person's name: receipts, bounces, absences, notes of the ticket system."""
+    if not said:
+        return []
     texts = pa.array([one.text for one in said], pa.string())
     machine = boilerplate.bounces(texts) | boilerplate.auto_replies(texts) | boilerplate.system_messages(texts)
-    receipt = boilerplate.receipts(texts, ())
-    flags = zip(said, machine, receipt, strict=True)
-    return [one for one, automatic, confirms in flags if not automatic and not (confirms and one.side == "agent")]
+    receipt = boilerplate.receipts(texts, ()) & np.array([one.side == "agent" for one in said])
+    return [bool(found) for found in machine | receipt]
 
 
 def _turns(said: list[Said]) -> list[list[Said]]:

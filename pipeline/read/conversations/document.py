@@ -59,7 +59,7 @@ def record(header: Sequence[str], fields: Sequence[str], folds: bool = True) -> 
 
 def at(document: Any, path: str) -> Any:
     """Returns what lies at a path such as `author.name`; None where there is nothing. A name may hold a dot itself."""
-    if not isinstance(document, Mapping):
+    if not isinstance(document, dict):
         return None
     if path in document:
         return document[path]
