@@ -53,6 +53,7 @@ def test_the_card_tells_where_the_data_comes_from_and_what_became_of_it(metrics:
     for line in (
         "21 of 22 rows were kept",
         "| tickets\\|2.csv | tickets | 1,234 | `0123456789abcdef0123456789abcdef` |",
+        "- 5 files are not read, XML: export CSV instead: a\\|1.xml, b.xml and 3 more.",
         "| language | not clearly in an expected language | 0.95 | 1 |",
         "| English | 21 |",
         "| person | 20 | 0 |",

@@ -20,6 +20,7 @@ def test_it_shows_what_was_measured(metrics: dict[str, Any]) -> None:
     shown = text(section(metrics))
     for part in (
         "not clearly in an expected language language 0.95 1",
+        "5 files are not read, XML: export CSV instead: a|1.xml, b.xml and 3 more.",
         "20 kept rows of 21 had any.",
         "778 characters read = 117 kept + 661 removed.",
         "tags, entities, comments -7 1",
