@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from pipeline.config import Read
+from pipeline.config import Read, TableSource
 from pipeline.errors import InputError
 from pipeline.read import layouts, table_files
 from pipeline.read.inputs import archives, left_out
@@ -44,7 +44,7 @@ SUFFIXES: dict[str, Format] = {
     ".eml": "mail",
     ".mbox": "mail",
 }
-TEXTS = (".txt", ".tab", ".dat", ".asc")  # tables, if an entry of curate.read.tables says so
+TEXTS = (".txt", ".tab", ".dat", ".asc")  # tables, if an entry of curate.read.tables names the suffix
 READS = ", ".join(SUFFIXES)
 NOTION_ID = re.compile(r"\s+[0-9a-f]{32}(?=/|$)")
 START = b"\xef\xbb\xbf \t\r\n"  # may stand before the first character of a text
@@ -99,10 +99,20 @@ def _page(found: Found) -> bool:
 
 
 def _files(found: Found, settings: Read) -> Iterator[InputFile | LeftOut]:
+    """Yields what is read of a file, and what is not; what belongs to an export is read if an entry fits it."""
     entry = layouts.entry_for((found.path, found.name), settings)
-    if entry is None and (why := left_out.part_of_export(found.path)):
-        yield LeftOut(found.path, why)
-        return
+    why = left_out.part_of_export(found.path)
+    try:
+        if not why or entry is not None:
+            yield from list(_content(found, entry, settings))
+            return
+    except InputError:
+        if not why:
+            raise
+    yield LeftOut(found.path, why)
+
+
+def _content(found: Found, entry: TableSource | None, settings: Read) -> Iterator[InputFile | LeftOut]:
     format_ = _format(found)
     facts = examine(found, (entry.encoding if entry else None) or settings.encoding)
     file = InputFile(
@@ -165,7 +175,10 @@ def discover(inputs: Sequence[str], settings: Read) -> Discovery:
 
     def wanted(path: str) -> bool:
         suffix = PurePosixPath(path).suffix.lower()
-        return suffix in SUFFIXES or (suffix in TEXTS and layouts.entry_for((path,), settings) is not None)
+        if suffix in SUFFIXES:
+            return True
+        entry = layouts.entry_for((path,), settings) if suffix in TEXTS else None
+        return entry is not None and entry.match.lower().endswith(suffix)
 
     files: list[tuple[str, InputFile]] = []
     left: list[LeftOut] = []

@@ -1,4 +1,4 @@
-"""A slice of the fuzz run (`python -m tests.read.fuzz`), and the seeds that once broke a rule."""
+"""A slice of the fuzz runs (`python -m tests.read.fuzz` and `fuzz_inputs`), and the seeds that once broke a rule."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.read import fuzz
+from tests.read import fuzz, fuzz_inputs
 
 FOUND = {
     10000024: "a Parquet timestamp beyond the year 9999",
@@ -31,3 +31,11 @@ def test_well_formed_and_mutated_files(tmp_path: Path) -> None:
     assert counts["unreadable"] > 50
     assert counts["kept"] > 50
     assert counts["refused"] < 100
+
+
+def test_archives_workbooks_documents_pages_and_mails(tmp_path: Path) -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(100):
+        counts += fuzz_inputs.trial(seed, tmp_path)
+    assert counts["rows"] > 600
+    assert 20 < counts["refused"] < 100

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Markdown, Read
+from pipeline.config import Columns, Markdown, Read, TableSource
 from pipeline.read import discover, html_page
 
 CONFLUENCE = """<!DOCTYPE html><html><head><title>Support : Block a card</title></head><body><div id="page">
@@ -112,6 +112,8 @@ def test_a_zip_of_notion(tmp_path: Path, read_rows: Any) -> None:
         ("Block a card", "How to block it.", "Export"),
     ]
     assert rows[0]["path"] == f"Export.zip/Part-1.zip/{wiki}.md"
+    every = Read(tables=(TableSource(match="*", columns=Columns(prompt="question", response="answer")),))
+    assert len(discover([str(tmp_path)], every).left_out) == 2
     left = discover([str(tmp_path)], Read()).left_out
     assert len(left) == 2
     assert all("a database of Notion, whose rows are pages beside it" in file.why for file in left)

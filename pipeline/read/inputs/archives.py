@@ -9,6 +9,7 @@ This module opens no files: it gets streams.
 from __future__ import annotations
 
 import io
+import lzma
 import struct
 import zipfile
 import zlib
@@ -50,7 +51,16 @@ class BrokenError(Exception):
 
 
 BROKEN = (
-    *(OSError, EOFError, zlib.error, zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, NotImplementedError),
+    *(
+        OSError,
+        EOFError,
+        zlib.error,
+        lzma.LZMAError,
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        RuntimeError,
+        NotImplementedError,
+    ),
     *(ValueError, KeyError, OverflowError, struct.error),  # of a directory that lies
 )
 """What the libraries raise for archives that are damaged, encrypted or of an unknown kind."""
@@ -116,7 +126,7 @@ def entries(archive: zipfile.ZipFile) -> Iterator[str]:
     infos = archive.infolist()
     if len(infos) > MOST:
         raise BrokenError(f"holds more than {MOST:,} files: give it unpacked")
-    for name in dict.fromkeys(info.filename for info in infos if not info.is_dir()):
+    for name in dict.fromkeys(info.filename for info in infos if path_in(info.filename) and info.filename[-1] != "/"):
         parts = path_in(name).split("/")
         if parts[0] != "__MACOSX" and not any(part.startswith(".") for part in parts):
             yield name

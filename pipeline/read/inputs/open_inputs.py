@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import shutil
 import tempfile
 import zipfile
@@ -144,8 +145,8 @@ def archive(uri: str) -> zipfile.ZipFile:
 
 
 def _seekable(uri: str) -> Any:
-    file = open_random(uri)
-    return file if isinstance(file, io.BufferedReader) else io.BufferedReader(_Random(file), BLOCK)
+    """Opens a file as `zipfile` wants it: errors are those of Python's own files."""
+    return open_random(uri) if isinstance(uri, Member) else io.BufferedReader(_Random(open_random(uri)), BLOCK)
 
 
 def _open_member(uri: Member) -> Any:
@@ -155,7 +156,7 @@ def _open_member(uri: Member) -> Any:
 
 
 class _Random(io.RawIOBase):
-    """A file to read anywhere, closed with the last reference to it; errors are those of Python's own files."""
+    """One of pyarrow's files to read anywhere, closed with the last reference to it."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -185,13 +186,49 @@ class _Random(io.RawIOBase):
         super().close()
 
 
+class _Spool(io.RawIOBase):
+    """Bytes in a file without a name, which is gone with the last reference to this object."""
+
+    def __init__(self, first: bytes, stream: BinaryIO) -> None:
+        self._descriptor, path = tempfile.mkstemp()
+        Path(path).unlink()
+        with io.FileIO(self._descriptor, "wb", closefd=False) as raw, io.BufferedWriter(raw) as file:
+            file.write(first)
+            shutil.copyfileobj(stream, file, BLOCK)
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = os.pread(self._descriptor, len(buffer), self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = (0, self._at, os.fstat(self._descriptor).st_size)[whence] + offset
+        if self._at < 0:
+            raise OSError("before the start of the file")
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
 def _spooled(uri: Member) -> Any:
-    """Returns a member's bytes as a file to read anywhere; large ones are in a file without a name."""
-    spool = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed by `_Random`
+    """Returns a member's bytes as a file to read anywhere."""
     with open_bytes(uri) as stream:
-        shutil.copyfileobj(stream, spool, BLOCK)
-    spool.seek(0)
-    return spool
+        first = stream.read(IN_MEMORY)
+        return io.BytesIO(first) if len(first) < IN_MEMORY else io.BufferedReader(_Spool(first, stream), BLOCK)
 
 
 def _open_raw(uri: str, start: int = 0) -> Any:
@@ -219,7 +256,7 @@ def open_bytes(uri: str, start: int = 0, end: int | None = None) -> BinaryIO:
 def open_random(uri: str) -> Any:
     """Opens a file for reading anywhere (a pyarrow file, or one of Python's)."""
     if isinstance(uri, Member):
-        return io.BufferedReader(_Random(_spooled(uri)), BLOCK)
+        return _spooled(uri)
     files, path = locate(uri)
     try:
         return files.open_input_file(path)

@@ -16,7 +16,7 @@ import pytest
 from pipeline.config import Read
 from pipeline.errors import InputError
 from pipeline.read import discover, pieces, read
-from pipeline.read.inputs import archives
+from pipeline.read.inputs import archives, open_inputs
 from pipeline.read.inputs.open_inputs import Member
 from tests.read import excel
 
@@ -186,3 +186,22 @@ def test_what_is_ignored_is_named(tmp_path: Path, qa: Read) -> None:
         ("e.zip/old/v.md", "matches curate.read.ignore"),
         ("u.tmp.csv", "matches curate.read.ignore"),
     ]
+
+
+def test_names_that_are_empty_and_damage_of_every_method(tmp_path: Path, read_rows: Any, qa: Read) -> None:
+    content = packed({"t.csv": TABLE, "x.csv": TABLE}).replace(b"x.csv", b"/////")
+    (tmp_path / "e.zip").write_bytes(content)
+    assert [row["path"] for row in read_rows(tmp_path, qa)] == ["e.zip/t.csv"] * 2
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        whole = packed({"t.csv": TABLE * 100}, method)
+        (tmp_path / "e.zip").write_bytes(whole[:60] + b"\xff" * 20 + whole[80:])
+        assert "e.zip is damaged or not complete" in said(tmp_path, qa)
+
+
+def test_an_archive_in_an_archive_that_does_not_fit_into_memory(
+    tmp_path: Path, read_rows: Any, qa: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_inputs, "IN_MEMORY", 100)
+    inner = packed({"t.csv": TABLE * 50, "u.csv": TABLE}, zipfile.ZIP_STORED)
+    (tmp_path / "e.zip").write_bytes(packed({"f.zip": inner}))
+    assert len(read_rows(tmp_path, qa)) == 3 * 50 + 1
