@@ -10,10 +10,10 @@ writes something else under its old number.
 from __future__ import annotations
 
 FORMATS = {
-    "read": 1,
-    "screen": 1,
+    "read": 2,
+    "screen": 2,
     "toxicity": 1,
-    "dedup": 1,
+    "dedup": 2,
     "curate": 1,
     "synthesize": 2,
     "pack": 2,
