@@ -170,7 +170,7 @@ class Dedup(Settings):
     """MinHash LSH, every candidate pair verified by exact Jaccard similarity of word shingles.
 
     42 bands of 6 hashes miss a pair at exactly 0.8 three times in a million; 32 of 8 miss 0.28 % of them. A text
-    shorter than a shingle is one shingle. Where answers are longer than questions, these must reach the threshold too:
+    shorter than a shingle is one shingle. Where answers are longer than questions, these must share half of theirs too:
     a canned answer does not make two questions one. Short texts are near duplicates only if nearly equal: one
     word changed among 4 to 6 leaves at most a third of their 3-word shingles in common.
 

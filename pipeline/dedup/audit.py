@@ -161,7 +161,7 @@ def _recompute(
         )
         jaccard = len(one & other) / len(one | other)
         sure = not (asks or asked) or 2 * (len(asks) + len(asked)) >= len(one) + len(other)
-        same = sure or len(asks & asked) / len(asks | asked) >= settings.threshold
+        same = sure or len(asks & asked) / len(asks | asked) >= min(settings.threshold, verify.ASKED)
         right += int(same and jaccard >= settings.threshold and np.float32(jaccard) == edges.jaccard[edge])
     return len(chosen), right
 

@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.dedup.shingles import Shingles
 
 VALUES = 1 << 22  # shingles merged at a time: bounds memory at about 150 MB whatever the pairs
+ASKED = 0.5  # similarity of questions, where the threshold is not lower: another word in eleven leaves 0.5
 
 
 def jaccard(left: Shingles, right: Shingles, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -32,7 +33,7 @@ def jaccard(left: Shingles, right: Shingles, a: np.ndarray, b: np.ndarray) -> np
 def same_question(
     left: Shingles, right: Shingles, a: np.ndarray, b: np.ndarray, whole: np.ndarray, threshold: float
 ) -> np.ndarray:
-    """Returns whether the questions `a[i]` of `left` and `b[i]` of `right` are near duplicates: bool (pairs,).
+    """Returns whether the questions `a[i]` of `left` and `b[i]` of `right` are alike: bool (pairs,).
 
     `whole`: the sizes of both rows' sets, question and answer, added: int64 (pairs,). True where neither has a question
     (documents), or where questions are at least half of it, so that the rows are not alike unless the questions are.
@@ -40,7 +41,7 @@ def same_question(
     asked = np.stack((left.sizes[a], right.sizes[b]))
     same = (asked == 0).all(axis=0) | (2 * asked.sum(axis=0) >= whole)
     compared = np.flatnonzero(~same)
-    same[compared] = jaccard(left, right, a[compared], b[compared]) >= threshold
+    same[compared] = jaccard(left, right, a[compared], b[compared]) >= min(threshold, ASKED)
     return np.asarray(same)
 
 

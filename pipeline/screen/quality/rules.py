@@ -117,7 +117,7 @@ RULES: tuple[Rule, ...] = (  # setting and reason, score, the row's of its excha
     ("read_receipt", _message(boilerplate.read_receipts), np.fmin, np.less_equal),
     ("voicemail", _message(boilerplate.voicemails), np.fmin, np.less_equal),
     ("newsletter", _message(boilerplate.newsletters), np.fmin, np.less_equal),
-    ("closing_words", _message(boilerplate.closings), np.fmin, np.less_equal),
+    ("closing_words", _message(boilerplate.closings), np.maximum, np.less_equal),
     ("template_answer", _template, np.fmin, np.less_equal),
     ("answer_repeats_question", _similarity, np.fmax, np.greater_equal),
     ("answer_too_short", _answer, np.add, np.less),
