@@ -13,8 +13,7 @@ import bisect
 import re
 from collections.abc import Iterator
 
-from pipeline.screen.pii.names import words
-from pipeline.screen.pii.recognisers.span_recogniser import Span, SpanRecognizer
+from pipeline.screen.pii.recognisers.span_recogniser import Span, SpanRecognizer, words
 
 SCORE = 0.9
 _PASSWORD_WORD = (
