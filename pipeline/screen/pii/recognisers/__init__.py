@@ -19,8 +19,8 @@ import regex
 from presidio_analyzer import Pattern, PatternRecognizer
 from presidio_analyzer.predefined_recognizers import DeVatIdRecognizer
 
-from pipeline.screen.pii.names import words
 from pipeline.screen.pii.recognisers import addresses, bank, credentials, documents, internet, links, mail, telephone
+from pipeline.screen.pii.recognisers.span_recogniser import words
 
 PREFILTERS = {  # RE2 syntax: pyarrow runs them over whole columns
     "EMAIL_ADDRESS": mail.PREFILTER,

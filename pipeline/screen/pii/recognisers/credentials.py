@@ -13,8 +13,7 @@ import bisect
 import re
 from collections.abc import Iterator
 
-from pipeline.screen.pii.names import words
-from pipeline.screen.pii.recognisers.span_recogniser import Span, SpanRecognizer
+from pipeline.screen.pii.recognisers.span_recogniser import Span, SpanRecognizer, words
 
 SCORE = 0.9
 _PASSWORD_WORD = (
@@ -209,7 +208,8 @@ class PrivateKeyRecognizer(SpanRecognizer):
         """Yields private keys: to the end before the next one begins, or to the end of the letters."""
         begins = [match.span() for match in _BEGIN.finditer(text)]
         ends = [match.end() for match in _FINISH.finditer(text)] if begins else []
-        for (start, body), (following, _) in zip(begins, [*begins[1:], (len(text) + 1, 0)], strict=True):
+        nexts = [*(start for start, _ in begins[1:]), len(text) + 1]
+        for (start, body), following in zip(begins, nexts, strict=False):
             at = bisect.bisect_right(ends, body)
             if at < len(ends) and ends[at] <= following:
                 yield start, ends[at], 1.0

@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pipeline.screen.pii.names import words
 from pipeline.screen.pii.recognisers.credentials import PLACEHOLDER
-from pipeline.screen.pii.recognisers.span_recogniser import Span, SpanRecognizer
+from pipeline.screen.pii.recognisers.span_recogniser import Span, SpanRecognizer, words
 
 PREFILTER = "://|www\\."  # RE2
 _LINK = re.compile(r"\b(?:[a-z][a-z0-9+.-]{1,15}://|www\.)[^\s<>\"'`|]+", re.IGNORECASE)

@@ -15,8 +15,7 @@ from typing import Any
 
 import tldextract
 
-from pipeline.screen.pii.names import words
-from pipeline.screen.pii.recognisers.span_recogniser import Span, SpanRecognizer
+from pipeline.screen.pii.recognisers.span_recogniser import Span, SpanRecognizer, words
 
 _LOCAL = re.compile(r"[\w!#$%&'*+/=?^`{|}~.-]{1,64}$")
 _DOMAIN = re.compile(r"[\w-]+(?:\.[\w-]+)*")

@@ -41,3 +41,8 @@ class SpanRecognizer(LocalRecognizer):  # type: ignore[misc]
             )
             for start, end, score in dict.fromkeys(self.spans(text))
         ]
+
+
+def words(text: str) -> frozenset[str]:
+    """Returns the words of a text: a list that is read as one."""
+    return frozenset(text.split())
