@@ -60,7 +60,7 @@ class TelephoneRecognizer(LocalRecognizer):  # type: ignore[misc]
     FRESH = r"(?<![0-9][ -])"  # not inside a longer number written in groups
     INTERNATIONAL = re.compile(rf"(?<![\w+])\(?(?:\+ ?\(?|{FRESH}00 ?)[1-9]{SEPARATED}{{6,15}}{END}", re.IGNORECASE)
     NATIONAL = re.compile(rf"(?<![\w.,:/+#-]){FRESH}\(?0 ?[1-9]{SEPARATED}{{5,12}}{END}", re.IGNORECASE)
-    APART = re.compile(r"\(0[1-9][0-9]{1,4}\) ?[0-9]|0[1-9][0-9]{1,4} ?[/–-] ?[0-9]|0[1-9][0-9]{2,4} [0-9]{5}")
+    APART = re.compile(r"\(0[1-9][0-9]{1,4}\) ?[0-9]|0[1-9][0-9]{1,4} ?[/–] ?[0-9]|0[1-9][0-9]{2,4} [0-9]{5}")
     AMERICAN = re.compile(
         rf"(?<![\w.,:/+#-]){FRESH}(?:1[ .-])?(?:\([1-9][0-9]{{2}}\) ?|[1-9][0-9]{{2}}[ ./-])"
         rf"[0-9]{{3}}[ .-][0-9]{{4}}{END}",
