@@ -97,6 +97,21 @@ def mask_swearing(text: str, share: float, rng: Random) -> str:
     return _SWEARING.sub(masked, text)
 
 
+def disguise(text: str, share: float, rng: Random) -> str:
+    """Disguise each swear word with probability `share`: letters drawn out ("fuuuck") or set apart ("f u c k")."""
+
+    def disguised(found: re.Match[str]) -> str:
+        word = found[0]
+        if rng.random() >= share:
+            return word
+        if rng.random() < 0.5:
+            i = rng.randrange(1, len(word))
+            return word[:i] + word[i - 1] * rng.randint(2, 4) + word[i:]
+        return rng.choice((" ", ".", "-", "_")).join(word)
+
+    return _SWEARING.sub(disguised, text)
+
+
 def swears(text: str) -> bool:
     """Whether a plainly spelt swear word or insult of the mask list stands in `text`."""
     return _SWEARING.search(text) is not None

@@ -2,9 +2,10 @@
 
     python assets/toxicity-small/measure_toxicity.py --data DATA_FOLDER
 
-Loads the checkpoint as users do, through `Detoxify(checkpoint=…, huggingface_config_path=…)`. Prints ROC-AUC on
-held-out tweets, the false-positive rate at 0.9 on held-out support text, recall at 0.9 and decent tickets under 0.5 on
-composed tickets, and the speed. It trains nothing and writes nothing but a temporary patched checkpoint.
+Loads the checkpoint as users do, through `Detoxify(checkpoint=…, huggingface_config_path=…)`. Prints ROC-AUC, recall
+and false drops at 0.9 on public sets of other origin than the training data, ROC-AUC on held-out tweets, the
+false-positive rate at 0.9 on held-out support text, recall at 0.9 and decent tickets under 0.5 on composed tickets, and
+the speed. It trains nothing and writes nothing but a temporary patched checkpoint.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import public_sets
 import torch
 import toxicity_corpus
 from build import CHECKPOINT, SEED
@@ -32,6 +34,17 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = open_detoxify(arguments.model)
+    for name, read in {**public_sets.MEASURED, **public_sets.CHOSEN}.items():
+        examples = read(arguments.data / "public")
+        labels = [label for _, label in examples]
+        scores = score(model, [text for text, _ in examples])
+        toxic, other = (
+            [value for value, label in zip(scores, labels, strict=True) if label is side] for side in (True, False)
+        )
+        print(
+            f"{name}: {len(toxic)} toxic and {len(other)} other texts, ROC-AUC {roc_auc(scores, labels):.4f}, toxic >= "
+            f"{THRESHOLD} {share(toxic):.4f}, other >= {THRESHOLD} {share(other):.4f}"
+        )
     _, held = toxicity_corpus.load(arguments.data, SEED)
     labels = [label for _, label in held.raw_tweets]
     raw = [tweet for tweet, _ in held.raw_tweets]

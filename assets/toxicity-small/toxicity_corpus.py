@@ -1,8 +1,9 @@
-"""The texts toxicity-small learns from and is measured on: real tweets and support text, composed into tickets.
+"""The texts toxicity-small learns from and is measured on: public comments and support text, composed into tickets.
 
-`load(data)` reads the five data sets and splits each once, seeded, before anything else happens. `training_epoch`
-yields (text, is_toxic) pairs; long tickets are support sentences with an abusive or a decent sentence placed among
-them, in equal form on both sides, so that neither length nor style gives the label away. Writes no file.
+`load(data)` reads the data sets and splits them once, seeded, before anything else happens; of the public comments
+(`public_sets`) whole sets are kept apart instead. `training_epoch` yields (text, is_toxic) pairs; long tickets are
+support sentences with an abusive or a decent sentence placed among them, in equal form on both sides, so that neither
+length nor style gives the label away. Writes no file.
 """
 
 import csv
@@ -12,12 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from abuse_grammar import Grammar, mask_swearing, swears
+import public_sets
+from abuse_grammar import Grammar, disguise, mask_swearing, swears
+from public_sets import Public
 
 Example = tuple[str, bool]
 HELD_OUT_SHARE = 0.1
 OFFENSIVE_TAG = "W"  # support_qa's own mark for questions with swear words in them
 LANGUAGES = ("en", "de")
+PUBLIC_ROWS = 12_000  # of a label and a language, in an epoch
+IDENTITY_ROWS = 2_000  # phrases about groups of people, of a language, in an epoch
+SHORT = 200  # characters of a public comment that may stand in a ticket
 CLEAN_KINDS = {"contrast": 2500, "decent": 1500, "hard": 1500, "neutral": 1500, "words": 2000}
 
 
@@ -32,6 +38,7 @@ class Split:
     banking: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
     passages: dict[str, list[str]] = field(default_factory=lambda: {"en": [], "de": []})
+    public: Public = field(default_factory=Public)
 
 
 def load(data: Path, seed: int) -> tuple[Split, Split]:
@@ -46,6 +53,9 @@ def load(data: Path, seed: int) -> tuple[Split, Split]:
     for text, is_held in zip(questions, _held_flags(len(questions), Random(seed + 1)), strict=True):
         (held if is_held else train).questions.append(text)
     _load_pages(data, train, held, seed)
+    train.public = public_sets.training(data / "public")
+    for texts in (*train.public.toxic.values(), *train.public.clean.values()):
+        texts[:] = [text.strip() for text in texts if text.strip()]
     return train, held
 
 
@@ -71,10 +81,13 @@ def ticket(core: list[str], lang: str, split: Split, held_out: bool, rng: Random
 
 
 def training_epoch(split: Split, rng: Random) -> list[Example]:
-    """One epoch's examples, about 69,000. Toxic and clean come in the same forms."""
+    """One epoch's examples, about 120,000. Toxic and clean come in the same forms."""
     examples: list[Example] = [(mask_swearing(text, 0.1, rng), True) for text in rng.sample(split.toxic, 8000)]
     clean = split.neither * 2 + rng.sample(split.banking, 4000) + rng.sample(split.questions, 1500)
     for lang in LANGUAGES:
+        for text, toxic in public_sets.sample(split.public, lang, PUBLIC_ROWS, IDENTITY_ROWS, rng):
+            text = clean_tweet(text) if rng.random() < 0.5 else text
+            examples.append((disguise(mask_swearing(text, 0.1, rng), 0.05, rng) if toxic else text, toxic))
         grammar = Grammar(lang, held_out=False)
         clean += rng.sample(split.passages[lang], 1500)
         for kind, rows in CLEAN_KINDS.items():
@@ -97,8 +110,9 @@ def held_out_tickets(split: Split, lang: str, rows: int, rng: Random) -> list[Ex
 
 def _abusive_core(lang: str, split: Split, held_out: bool, rng: Random) -> list[str]:
     grammar = Grammar(lang, held_out)
-    if lang == "en" and not held_out and rng.random() < 0.3:
-        return [mask_swearing(rng.choice(split.swearing), 0.1, rng)]
+    if not held_out and rng.random() < 0.3:
+        texts = split.swearing if lang == "en" and rng.random() < 0.4 else _short(split.public.toxic[lang], rng)
+        return [mask_swearing(rng.choice(texts), 0.1, rng)]
     core = [grammar.sentence("abuse", rng)]
     if rng.random() < 0.4:
         core.append(grammar.sentence(rng.choice(("abuse", "decent", "contrast", "hard")), rng))
@@ -107,10 +121,18 @@ def _abusive_core(lang: str, split: Split, held_out: bool, rng: Random) -> list[
 
 def _decent_core(lang: str, split: Split, held_out: bool, rng: Random) -> list[str]:
     grammar = Grammar(lang, held_out)
-    if lang == "en" and rng.random() < 0.25:
+    if lang == "en" and rng.random() < 0.15:
         return [rng.choice(split.neither)]
+    if not held_out and rng.random() < 0.2:
+        return [rng.choice(_short(split.public.clean[lang], rng))]
     kinds = rng.choices(("decent", "contrast", "neutral" if held_out else "hard"), k=rng.choice((1, 2, 3)))
     return [grammar.sentence(kind, rng) for kind in kinds]
+
+
+def _short(texts: list[str], rng: Random) -> list[str]:
+    """Two of `texts` or more, the shorter ones where there are any."""
+    drawn = rng.sample(texts, 8)
+    return [text for text in drawn if len(text) <= SHORT] or drawn[:2]
 
 
 def _support_sentence(lang: str, split: Split, grammar: Grammar, rng: Random) -> str:

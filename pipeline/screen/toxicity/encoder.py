@@ -2,7 +2,8 @@
 
 A text is cut into windows of the model's length; windows of similar length share a batch. With an `ExitHead`, a batch
 passes the first `depth` layers, and a linear head on the hidden states decides which windows go on. Those wait until
-they fill a batch of their own and pass the other layers from there: no layer is computed twice.
+they fill a batch of their own and pass the other layers from there: no layer is computed twice. Of the last layer only
+the first token is computed (`first_state`): the classifier reads no other.
 Output contract: `Encoder` returns scores with 3 decimals; without a head, those of the plain forward pass. They depend
 on a text alone, up to the rounding of bfloat16, which may differ with the width of a batch.
 This module fits nothing and knows no rows.
@@ -22,6 +23,7 @@ import numpy as np
 
 from pipeline.screen import text_windows
 from pipeline.screen.text_windows import Batch
+from pipeline.screen.toxicity.first_state import first_state
 from pipeline.screen.toxicity.weights import load
 
 BATCH_TOKENS = 4096  # padded tokens of a forward pass: fills a GPU, and is 20 MB a layer on a CPU
@@ -192,15 +194,19 @@ class Encoder:
         splits = list(self._split(sorted(lengths)))
         for start, stop in splits:
             rows = batch if len(splits) == 1 else text_windows.select(batch, order[start:stop])
-            self._run(rows, depth, self.depth)
+            self._run(rows, depth, self.depth - 1)
             self._classify(rows, scores)
 
     def _classify(self, batch: Batch, scores: np.ndarray) -> None:
-        """Writes the scores of windows that have passed all layers."""
+        """Passes windows through the last layer and writes their scores."""
         import torch
 
-        base = self._model.base_model
-        states = batch.states
+        base, last = self._model.base_model, self._layers[-1]
+        if hasattr(getattr(last, "attention", None), "self"):
+            states = first_state(last, batch.states, batch.mask)
+        else:  # ALBERT
+            self._run(batch, self.depth - 1, self.depth)
+            states = batch.states
         if getattr(base, "pooler_activation", None) is not None:  # ALBERT
             states = base.pooler_activation(base.pooler(states[:, 0]))
         elif base.pooler is not None:  # BERT; RoBERTa's classifier takes the states themselves

@@ -28,7 +28,7 @@ SIZES = {
     "num_attention_heads": 2,
     "intermediate_size": 64,
     "num_hidden_layers": 6,
-    "vocab_size": 8000,
+    "vocab_size": 16_000,
 }
 
 

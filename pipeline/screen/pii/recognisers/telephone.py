@@ -24,7 +24,10 @@ _NOUNS = (  # what has a number; the number of one is no phone number
     r"orders?|tickets?|cases?|invoices?|articles?|items?|customers?|references?|transactions?|accounts?|tracking|contracts?|"
     r"iban|bestell\w*|auftrags?\w*|rechnungs?\w*|kunden\w*|vorgangs?\w*|artikel\w*|konto\w*|referenz\w*|sendungs?\w*|"
     r"vertrags?\w*|serials?|serien\w*|akten\w*|policen?\w*|zähler\w*|imei|ean|isbn|gtin|barcode|sku|charge|rma|matrikel\w*|"
-    r"schadens?\w*|angebots?\w*|lieferschein\w*|mandats?\w*|parcels?|pakets?\w*|shipments?|claims?|polic(?:y|ies)|dossiers?"
+    r"schadens?\w*|angebots?\w*|lieferschein\w*|mandats?\w*|parcels?|pakets?\w*|shipments?|claims?|polic(?:y|ies)|dossiers?|"
+    r"errors?|fehler|versions?|builds?|memberships?|vouchers?|coupons?|keys?|licen[cs]es?|bookings?|files?|blz|ust|vat|fehlercodes?|gutschein\w*|steuer\w*|"
+    r"inventar\w*|beleg\w*|buchung\w*|chargen\w*|commande|facture|s[ée]rie|pedido|factura|ordine|fattura|faktura|"
+    r"zam[óo]wienie|bestelling|factuur"
 )
 _NUMBERED = (  # only with a word for its number
     r"file|model|modell|part|teile|device|geräte|meter|lot|batch|booking|buchungs|reservation|reservierungs|confirmation|"
@@ -33,18 +36,27 @@ _NUMBERED = (  # only with a word for its number
     r"license|lizenz|quote|purchase order|po|process|incident|request|user|benutzer|client|mandanten|personal|employee"
 )
 _MARKS = r"s/n|p/n|sn|az|ref|po|id|hrb|hra|seq|wo"  # abbreviations
+_CALL = (
+    r"phone|\btel|mobile|\bcell|call|handy|mobil|\bruf|r[üÜ]ckruf|anruf|anzurufen|durchwahl|whatsapp|\bfax|erreich|reach|"
+    r"kontakt|contact|tele[fF]|t[éÉ]l[éÉ]ph|joindre|appel|joignable|ll[aáÁ]m|m[óÓ]vil|chiam|cellulare|recapito|\bbel\b|bereikbaar|"
+    r"zadzwo|kom[óÓ]rk|\bring\b|my (?:new )?number|mein\w* (?:neue )?n(?:umme)?r|unter der n(?:umme)?r|mon num|"
+    r"mi n[uúÚ]mero|mio numero|mijn nummer|m[óÓ]j numer"
+)
+_GROUPED = (
+    "(?:[(]?[0-9]{2,3}[)]?[ ./-][0-9]{3}(?:[ .-][0-9]{2}){2}|[2-9][0-9]{2}(?:[ -][0-9]{3}|(?:[ -][0-9]{2})){2,3})"
+)
 _SPOKEN = (
     "null|eins?|zwei|zwo|drei|vier|f(?:ü|Ü|ue)nf|sechs|sieben|acht|neun|zero|oh|one|two|three|four|five|six|"
     "seven|eight|nine"
 )
 PREFILTER = "|".join(  # RE2 syntax; the recogniser's patterns as far as RE2 goes
     (
-        rf"(?:^|[^\w+])[(]?(?:[+] ?[(]?|00)[1-9]{_SEPARATED}{{6,15}}{_END}",
-        rf"(?:^|[^\w.,:/+#-])[(]?0[1-9]{_SEPARATED}{{5,12}}{_END}",
-        r"(?:[(][2-9][0-9]{2}[)] ?|[2-9][0-9]{2}[ .-])[0-9]{3}[ .-][0-9]{4}",
-        rf"(?i:{_ROLES}|handy|rufnummer|whatsapp|call|anruf|erreich|reach|answer|message|sms|text)[^0-9]{{0,33}}"
-        rf"[0-9]{_SEPARATED}{{6,11}}{_END}",
+        rf"(?:^|[^\w+])[(]?(?:[+] ?[(]?|00 ?)[1-9]{_SEPARATED}{{6,15}}{_END}",
+        rf"(?:^|[^\w.,:/+#-])[(]?0 ?[1-9]{_SEPARATED}{{5,12}}{_END}",
+        r"(?:[(][1-9][0-9]{2}[)] ?|[1-9][0-9]{2}[ ./-])[0-9]{3}[ .-][0-9]{4}",
+        rf"(?i:{_ROLES}|{_CALL}|answer|message|sms|text)[^0-9]{{0,33}}[0-9]{_SEPARATED}{{6,11}}{_END}",
         rf"[0-9]{_SEPARATED}{{6,11}}[^\n]{{0,20}}(?i:{_ROLES})",
+        rf"(?m:^|, ) ?{_GROUPED} ?$",
         "0(?:[ ./-]{1,3}[0-9]){7}",
     )
 )
@@ -56,33 +68,41 @@ SPELLED_PREFILTER = (
 class TelephoneRecognizer(SpanRecognizer):
     """Phone numbers in the forms people write, checked by libphonenumber.
 
-    International (`+49 …`, `0049 …`), national with its zero (`030 …`, `0171/…`), American (`212-555-0123`), and
-    digits after a word for telephone or before one (`… (office)`). International, American and labelled (`Tel.: …`)
-    ones need a possible length, the rest a valid number of one of `REGIONS`. Digits that follow a word for order,
-    ticket, invoice, … are not one.
+    International (`+49 …`, `0049 …`), national with its zero (`030 …`, `0171/…`), American (`212-555-0123`), digits
+    in groups on a line of their own, and digits after a word for telephone or before one (`… (office)`). American and
+    labelled (`Tel.: …`) numbers, and those whose area code stands apart, need a possible length, the rest a valid
+    number of one of `REGIONS`. Digits that follow a word for order, ticket, file, serial, … are not one.
     """
 
     KIND = "PHONE_NUMBER"
     SCORE = 0.4
     SEPARATED = r"(?:(?: ?\(0\) ?|[ ./()–-]{1,3})?[0-9])"
-    END = r"(?: ?(?:x|ext\.?|Durchwahl) ?[0-9]{1,5})?(?!\w|-\w*[0-9])"
-    FRESH = r"(?<![0-9][ -])"  # not inside a longer number written in groups
-    INTERNATIONAL = re.compile(rf"(?<![\w+])\(?(?:\+ ?\(?|{FRESH}00)[1-9]{SEPARATED}{{6,15}}{END}")
-    NATIONAL = re.compile(rf"(?<![\w.,:/+#-]){FRESH}\(?0[1-9]{SEPARATED}{{5,12}}{END}")
-    AMERICAN = re.compile(
-        rf"(?<![\w.,:/+#-]){FRESH}(?:1[ .-])?(?:\([2-9][0-9]{{2}}\) ?|[2-9][0-9]{{2}}[ .-])"
-        rf"[0-9]{{3}}[ .-][0-9]{{4}}{END}"
+    EXTENSION = re.compile(
+        r",? ?(?:x|ext(?:ension|n)?\.?|Durchwahl|DW|Nebenstelle|NSt\.?|Klappe|App(?:arat|\.)|poste|int(?:erno)?\.?|"
+        r"toestel|wewn\.?) ?:? ?[0-9]{1,6}(?!\w)",
+        re.IGNORECASE,
     )
-    BARE = re.compile(rf"(?<![\w.,+#-])\(?[0-9]{SEPARATED}{{6,11}}{END}")
+    END = rf"(?:{EXTENSION.pattern})?(?!\w|-\w*[0-9])"
+    FRESH = r"(?<![0-9][ -])"  # not inside a longer number written in groups
+    INTERNATIONAL = re.compile(rf"(?<![\w+])\(?(?:\+ ?\(?|{FRESH}00 ?)[1-9]{SEPARATED}{{6,15}}{END}", re.IGNORECASE)
+    NATIONAL = re.compile(rf"(?<![\w.,:/+#-]){FRESH}\(?0 ?[1-9]{SEPARATED}{{5,12}}{END}", re.IGNORECASE)
+    APART = re.compile(r"\(0[1-9][0-9]{1,4}\) ?[0-9]|0[1-9][0-9]{1,4} ?[/–] ?[0-9]|0[1-9][0-9]{2,4} [0-9]{5}")
+    AMERICAN = re.compile(
+        rf"(?<![\w.,:/+#-]){FRESH}(?:1[ .-])?(?:\([1-9][0-9]{{2}}\) ?|[1-9][0-9]{{2}}[ ./-])"
+        rf"[0-9]{{3}}[ .-][0-9]{{4}}{END}",
+        re.IGNORECASE,
+    )
+    ALONE = re.compile(rf"(?:^|(?<=, )){_GROUPED}(?= ?$)", re.MULTILINE)  # Spanish, Polish, Italian: no zero tells them
+    BARE = re.compile(rf"(?<![\w.,+#-])\(?[0-9]{SEPARATED}{{6,11}}{END}", re.IGNORECASE)
     LABEL = re.compile(  # "Tel.: ", "phone number is "
-        r"(?:phone|tel|mobile?|handy|fax|telefon|rufnummer|whatsapp)(?:number|nummer)?(?: ?(?:number|nummer|no|nr))?"
-        r"\.?(?: is| ist| lautet)?:?\s{0,2}$",
+        r"(?:phone|tel|mobile?|handy|fax|telefon|rufnummer|whatsapp|teléfono|téléphone|telefono|cellulare|móvil)"
+        r"(?:number|nummer)?(?: ?(?:number|nummer|no|nr))?\.?(?: is| ist| lautet)?:?\s{0,2}$",
         re.IGNORECASE,
     )
     ROLE = re.compile(rf"\b(?:{_ROLES})\.?:\s{{0,2}}$", re.IGNORECASE)  # "Desk: "
     AFTER = re.compile(rf" {{0,2}}[-–(]? ?(?:{_ROLES})(?=\)|\s*(?:[,;|\\/\n]|$))", re.IGNORECASE)  # " (office)"
     CALL = re.compile(
-        r"(?:phone|\btel|mobile|\bcell|call|handy|mobil|rufnummer|anruf|whatsapp|\bfax|erreich|reach)[^\d\n]{0,32}$"
+        rf"(?:{_CALL})[^\d\n]{{0,32}}$"
         r"|\banswer(?:s|ed|ing)?(?: the phone)? (?:at|on) {1,2}$"
         r"|\b(?:messages?|sms|texts?|texted)(?: me| us)? (?:to|at|on|an|auf|unter) {1,2}$",
         re.IGNORECASE,
@@ -92,6 +112,15 @@ class TelephoneRecognizer(SpanRecognizer):
         r"|[a-zäöüß](?:nummer|zeichen|nr)\b|(?<!phone)(?<!mobile)(?<!fax) (?:number|no\.?|nr\.?|id) of "
         r"[^\d\n.;?!]{3,20})"
         r"\.?(?:[ \t](?:is|ist|lautet|war|was|for|of|des|der|vom|von|mit|auf)\b[^\d\n.,;:?!]{0,24})?:? ?[#(\"']{0,2}$",
+        re.IGNORECASE,
+    )
+    NUMBERED = re.compile(  # "Zertifikatsnummer ", "permit no. ": a number of something
+        r"([^\W\d_]{2,})[ -]?(?:number|no|nr|nummer|num|id|code)\.?(?: is| ist| lautet)?:? ?#?\(?$", re.IGNORECASE
+    )
+    OF_PHONES = re.compile(  # before "number", "nummer": a phone's, or somebody's
+        r".*(?:phone|tel|mobil|handy|fax|ruf|cell|whatsapp|durchwahl|kontakt|contact|service|office|home|work|hotline|"
+        r"notfall|emergency|support)e?n?s?|the|this|my|your|our|his|her|their|new|old|me[ie]n\w*|dein\w*|ihre?\w*|"
+        r"unsere?\w*|seine?\w*|die|der|diese\w*|neuen?|alten?|einen?|eine|private?n?",
         re.IGNORECASE,
     )
     PHONE_WORD = re.compile(r"phone|telefon|tel\b|handy|mobil|\bruf|\bcall|anruf|fax|whatsapp|\bcell", re.IGNORECASE)
@@ -107,16 +136,23 @@ class TelephoneRecognizer(SpanRecognizer):
 
     def _numbers(self, text: str) -> Iterator[tuple[int, int]]:
         for match in self.INTERNATIONAL.finditer(text):
-            zeros = match.group().lstrip("(").startswith("00")
-            if not (zeros and self._is_reference(text, match)):
-                yield from self._accepted(text, *match.span(), (None,), valid=zeros)
+            plus = "+" in match.group()[:2]
+            if plus or not self._is_reference(text, match):
+                # 0049… without a separator may be any long number
+                grouped = re.search(r"[0-9][^0-9\w]+[0-9]", match.group())
+                yield from self._accepted(text, *match.span(), (None,), valid=not plus and not grouped)
         for match in self.AMERICAN.finditer(text):
             if not self._is_reference(text, match):
                 yield from self._accepted(text, *match.span(), ("US",), valid=False)
         for match in self.NATIONAL.finditer(text):
-            long = re.search(r"\D", match.group()) or len(match.group()) >= 9
-            if long and not self.DATE.match(match.group()) and not self._is_reference(text, match):
-                yield from self._accepted(text, *match.span(), REGIONS, valid=True)
+            number = match.group()
+            long = re.search(r"\D", number) or len(number) >= 9
+            apart = self.APART.match(number) and number.count("/") < 2 and sum(map(str.isdigit, number)) >= 9
+            spaced = number.lstrip("(").startswith("0 ") and "/" not in number
+            if long and not (spaced or self.DATE.match(number) or self._is_reference(text, match)):
+                yield from self._accepted(text, *match.span(), REGIONS, valid=not apart)
+        for match in self.ALONE.finditer(text):
+            yield from self._accepted(text, *match.span(), REGIONS, valid=True)
         for match in self.SINGLE_DIGITS.finditer(text):
             if not self._is_reference(text, match) and _is_number(re.sub(r"\D", "", match.group()), "DE", valid=True):
                 yield match.span()
@@ -136,7 +172,11 @@ class TelephoneRecognizer(SpanRecognizer):
     def _is_reference(self, text: str, match: re.Match[str]) -> bool:
         """Whether digits are the number of an order, a device, a file: after a word for it and none for a telephone."""
         before = _before(text, match)
-        reference = self.REFERENCE.search(before)
+        reference, numbered = self.REFERENCE.search(before), self.NUMBERED.search(before)
+        if self.LABEL.search(before) or (numbered is not None and self.OF_PHONES.fullmatch(numbered[1])):
+            return False
+        if numbered is not None:
+            return True
         return reference is not None and self.PHONE_WORD.search(before, max(0, reference.start() - 10)) is None
 
     def _accepted(
@@ -144,7 +184,8 @@ class TelephoneRecognizer(SpanRecognizer):
     ) -> Iterator[tuple[int, int]]:
         """Yields the longest beginning of the candidate, cut between its groups of digits, that is a phone number."""
         while sum(char.isdigit() for char in text[start:end]) >= 7:
-            number = re.sub(r"^\(?00", "+", text[start:end]) if regions == (None,) else text[start:end]
+            number = self.EXTENSION.sub("", text[start:end])  # libphonenumber knows few words for it
+            number = re.sub(r"^\(?00", "+", number) if regions == (None,) else number
             if any(_is_number(number, region, valid) for region in regions):
                 yield start, end
                 return
