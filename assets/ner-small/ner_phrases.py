@@ -66,16 +66,17 @@ def own_phrases(lang: str) -> list[str]:
 
 
 def vocabulary(lang: str) -> list[str]:
-    """Returns ordinary words in their usual case: toxicity-small's list, our openers, words of both tokenizers."""
+    """Returns ordinary words in their usual case: toxicity-small's list, our openers, tiny-base's tokens, and whole words
+    among the WordPieces of ordinary tickets (`pieces.txt`)."""
     assets = FOLDER.parent
     lists = read_sections(assets / "toxicity-small" / f"phrases_{lang}.txt", "[")
     words = {word for line in lists["words"] for word in line.split("|")}
     for line in (FOLDER / f"words_{lang}.txt").read_text(encoding="utf-8").splitlines():
         words |= set(line.removeprefix("opener: ").split(" | ")) if line.startswith("opener: ") else set()
-    for asset, start in (("tiny-base", "Ġ"), ("toxicity-small", "")):
-        tokenizer = json.loads((assets / asset / "tokenizer.json").read_text(encoding="utf-8"))
-        whole = re.compile(rf"{start}([a-zßäöü]{{3,}}|[A-Z][a-z]{{3,}})")
-        words |= {found[1] for token in tokenizer["model"]["vocab"] if (found := whole.fullmatch(token))}
+    tokenizer = json.loads((assets / "tiny-base" / "tokenizer.json").read_text(encoding="utf-8"))
+    whole = re.compile(r"Ġ([a-zßäöü]{3,}|[A-Z][a-z]{3,})")
+    words |= {found[1] for token in tokenizer["model"]["vocab"] if (found := whole.fullmatch(token))}
+    words |= set((FOLDER / "pieces.txt").read_text(encoding="utf-8").split())
     people = {v for kept, held in read_lists(FOLDER / "names.txt").values() for v in kept + held}
     known = {name.lower() for name in known_names()}
     words = {word for word in words - people if word.lower() not in known}

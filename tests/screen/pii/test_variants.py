@@ -54,7 +54,7 @@ def test_the_words_around_a_value_stay(scrubber: Scrubber) -> None:
 
 def test_the_leak_audit_reads_typography_as_the_first_search_does() -> None:
     planted = tickets(72, seed=20)
-    always = {"source": "s", "source_id": "1", "kind": "qa", "response": "", "origin": "real"}
+    always = {"source": "s", "source_id": "1", "kind": "qa", "response": "", "later": [], "origin": "real"}
     rows = [{"id": f"{at:032x}", "prompt": each.text, "lang": each.lang, **always} for at, each in enumerate(planted)]
     told = audit([pa.Table.from_pylist(rows, schema=schema.RECORD)], Pii(ner={}), ("de", "en"), KnownEntities())
     assert told["rows_with_findings"] == len(planted)
