@@ -66,8 +66,8 @@ def own_phrases(lang: str) -> list[str]:
 
 
 def vocabulary(lang: str) -> list[str]:
-    """Returns ordinary words in their usual case: toxicity-small's list, our openers, tiny-base's tokens, and whole words
-    among the WordPieces of ordinary tickets (`pieces.txt`)."""
+    """Returns ordinary words in their usual case: toxicity-small's list, our openers, tiny-base's tokens, whole words
+    among the WordPieces of tickets (`pieces.txt`)."""
     assets = FOLDER.parent
     lists = read_sections(assets / "toxicity-small" / f"phrases_{lang}.txt", "[")
     words = {word for line in lists["words"] for word in line.split("|")}
