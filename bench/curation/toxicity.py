@@ -34,7 +34,7 @@ from pipeline.config import Toxicity
 from pipeline.screen.toxicity import stage as toxicity
 from pipeline.screen.toxicity.early_exit import DEPTHS, calibrate, digest
 from pipeline.screen.toxicity.encoder import Encoder, ExitHead
-from pipeline.screen.toxicity.score import TEXTS, Plan, ToxicityStage
+from pipeline.screen.toxicity.score import Plan, ToxicityStage
 
 CACHE = Path.home() / ".cache" / "solotune-bench"
 RATES = {"": 0.05, "_half_pc": 0.005}
@@ -171,7 +171,7 @@ class Bench:
         """Returns the marked table as a run of these rows gives it, calibration and audit included, and its report."""
         settings, rows = self._settings, table.num_rows
         last = toxicity.pool_end(rows)
-        pairs = zip(*(table[name].to_pylist() for name in ("id", *TEXTS)), strict=True)
+        pairs = zip(*(table[name].to_pylist() for name in ("id", *schema.FIRST)), strict=True)
         pool = {text for key, *texts in pairs if key < last for text in texts if text}
         screen = calibrate(sorted(pool, key=order), encoder, settings.threshold, settings.screen_recall)
         plan = Plan(screen, toxicity.audit_floor(rows, settings)) if screen else Plan()
@@ -183,7 +183,7 @@ class Bench:
         from scipy.stats import chi2
 
         toxic, known = set(self._toxic), set(self._known)
-        rows = list(zip(*(marked[name].to_pylist() for name in TEXTS), strict=True))
+        rows = list(zip(*(marked[name].to_pylist() for name in schema.FIRST), strict=True))
         dropped = np.array([reason == "toxicity" for reason in marked["reason"].to_pylist()])
         left = [row for row, gone in zip(rows, dropped, strict=True) if not gone]
         counts = {"toxic": self._toxic_among([row for row in left if row in toxic])}
@@ -200,7 +200,7 @@ class Bench:
         new = [row for row in rows if row not in self._recorded]
         counts = 0
         for some, judge in (([row for row in rows if row in self._recorded], self._record), (new, self._encoder)):
-            scores = np.array([judge([row[side] for row in some]) for side in range(len(TEXTS))])
+            scores = np.array([judge([row[side] for row in some]) for side in range(len(schema.FIRST))])
             counts += int((scores >= np.float32(self._settings.threshold)).any(axis=0).sum())
         return counts
 
