@@ -73,7 +73,7 @@ def cheap(project: Project, base: Base) -> None:
     """Checks what a base's configuration and tokenizer tell; a folder without a tokenizer passes here."""
     _no_pointers(base.folder)
     _no_adapter(base.folder)
-    architectures.of(base.config, base.name)
+    _served(project, base)
     _readable_tokenizer(base)
     if any((base.words / name).exists() for name in _TOKENIZERS):
         tokenizer = base.tokenizer()
@@ -84,6 +84,16 @@ def cheap(project: Project, base: Base) -> None:
             gguf.check(project, base)
     lora_targets.check(base, project.train.lora)
     check_lengths(project.train, base)
+
+
+def _served(project: Project, base: Base) -> None:
+    """Raises `ConfigError` for an architecture that does not train here, or that the engine does not serve."""
+    architecture = architectures.of(base.config, base.name)
+    if project.serve.engine == "hf" and not architecture.one_cache:
+        raise ConfigError(
+            f"serve.engine: hf has one kind of cache for all layers, and {architecture.name} needs several: set it to "
+            "`vllm` or `gguf`"
+        )
 
 
 # -- the base's files -------------------------------------------------------------------------------------------------

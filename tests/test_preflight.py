@@ -275,3 +275,12 @@ def test_a_folder_of_a_configuration_alone_can_be_planned(good: Path, tmp_path: 
     shutil.copyfile(good / "config.json", tmp_path / "config.json")
     settings = project(tmp_path)
     preflight.cheap(settings, Base.of(settings))
+
+
+def test_an_engine_that_does_not_serve_the_base_is_told_before_training(base: Path, run: Run) -> None:
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "model_type": "gemma4_text"}))
+    with pytest.raises(ConfigError, match=r"^serve.engine: hf has one kind of cache for all layers, and Gemma 4 needs"):
+        check(project(base), run)
+    other = project(base, serve={"engine": "gguf"})
+    preflight._served(other, Base.of(other))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+NARROWEST = 32  # head of a delta-net that llama.cpp's kernel takes
 _SECTIONS = [11, 11, 10, 0]  # of the rotation; they matter to images alone
 
 
@@ -26,7 +27,9 @@ def wrong(config: Any) -> str | None:
     layers = range(1, config.num_hidden_layers + 1)
     if not every or config.layer_types != ["linear_attention" if at % every else "full_attention" for at in layers]:
         return "another order of layers that attend"
-    return None if config.linear_key_head_dim == config.linear_value_head_dim else "keys and values of unlike widths"
+    if config.linear_key_head_dim != config.linear_value_head_dim:
+        return "keys and values of unlike widths"
+    return "heads of fewer than 32 numbers" if config.linear_value_head_dim < NARROWEST else None
 
 
 def keys(writer: Any, config: Any) -> None:

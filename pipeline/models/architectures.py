@@ -18,11 +18,13 @@ from pipeline.errors import ConfigError
 @dataclass(frozen=True)
 class Architecture:
     """One that trains here. `packs`: whether packed rows are proven not to see each other; `gpu`: only with CUDA
-    kernels that take the bounds of sequences. `gguf`: llama.cpp's name for it, None where it is not converted."""
+    kernels that take the bounds of sequences. `gguf`: llama.cpp's name for it, None where it is not converted.
+    `one_cache`: whether all layers keep keys and values of one shape, as the engine `hf` has them."""
 
     name: str
     packs: Literal["always", "gpu", "never"]
     gguf: str | None
+    one_cache: bool = True
 
 
 ARCHITECTURES = {
@@ -31,10 +33,10 @@ ARCHITECTURES = {
     "ministral3": Architecture("Ministral 3", "always", "mistral3"),
     "qwen2": Architecture("Qwen2", "always", "qwen2"),
     "qwen3": Architecture("Qwen3", "always", "qwen3"),
-    "qwen3_5_text": Architecture("Qwen3.5", "gpu", "qwen35"),
+    "qwen3_5_text": Architecture("Qwen3.5", "gpu", "qwen35", one_cache=False),
     "gemma3_text": Architecture("Gemma 3", "always", "gemma3"),
-    "gemma4_text": Architecture("Gemma 4", "always", "gemma4"),
-    "gemma4_unified_text": Architecture("Gemma 4", "always", "gemma4"),
+    "gemma4_text": Architecture("Gemma 4", "always", "gemma4", one_cache=False),
+    "gemma4_unified_text": Architecture("Gemma 4", "always", "gemma4", one_cache=False),
     "smollm3": Architecture("SmolLM3", "always", "smollm3"),
     "granite": Architecture("Granite", "always", "granite"),
     "granitemoehybrid": Architecture("Granite 4", "always", "granite"),  # dense ones, all of whose layers attend

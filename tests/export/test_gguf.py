@@ -347,3 +347,11 @@ def test_it_needs_a_merged_model_and_the_packages(
     monkeypatch.setitem(__import__("sys").modules, "cyllama.llama", None)
     with pytest.raises(MissingModelError, match=r"solotune\[gguf\]"):
         gguf.export(project, merged, Console(quiet=True))
+
+
+def test_a_delta_net_with_narrow_heads_is_no_gguf_file() -> None:
+    from transformers import Qwen3_5TextConfig
+
+    narrow = Qwen3_5TextConfig(**{**LINEAR, "linear_key_head_dim": 16, "linear_value_head_dim": 16})
+    with pytest.raises(ConfigError, match=r"llama.cpp has no .* with heads of fewer than 32 numbers"):
+        gguf_architectures.check(narrow, ["f16"])
