@@ -62,7 +62,7 @@ class JsonRoute(APIRoute):
             try:
                 body = model.model_validate_json(await request.body())
             except ValidationError as error:
-                raise RequestValidationError(error.errors(include_url=False, include_input=False)) from None
+                raise RequestValidationError(error.errors(include_url=False)) from None
             return await endpoint(body)
 
         return handle

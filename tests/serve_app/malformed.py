@@ -113,10 +113,9 @@ def message(draw: random.Random, _: str, body: dict[str, Any]) -> Wrong:
             {**good, "content": draw.choice([None, 5, True, {}, [{}], [5], [{"type": "text"}], [[good]], "\udfff"])},
             {**good, "content": [{"type": draw.choice(["image_url", "input_audio", SENTINEL]), "text": SENTINEL}]},
             {**good, "content": [{"type": "text", "text": draw.choice([None, 5, [], "\ud83d"])}]},
-            {**good, SENTINEL: SENTINEL},
             {**good, "name": draw.choice([5, [], {}])},
             {**good, "tool_calls": [{"id": SENTINEL}]},
-            {**good, "refusal": SENTINEL},
+            {**good, "refusal": draw.choice([5, [], {}])},
         ]
     )
     return _post("message", CHAT, {"model": ASK["model"], "messages": [good] * draw.randrange(2) + [bad]})
