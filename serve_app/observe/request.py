@@ -12,12 +12,17 @@ from serve_app.keys import Key
 GONE = 499  # nginx's status for a client that hung up: nobody reads it
 
 
+def new_id() -> str:
+    """Returns the id of a request."""
+    return f"req_{uuid.uuid4().hex}"
+
+
 @dataclass
 class RequestRecord:
     """One HTTP request; `job` is None where no answer was generated."""
 
     method: str
-    id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
+    id: str = field(default_factory=new_id)
     started: float = field(default_factory=time.monotonic)
     route: str = "unknown"  # the route's own pattern: the path is the client's text
     status: int = GONE
