@@ -110,11 +110,19 @@ def unavailable() -> ApiError:
     return ApiError(503, message, "unavailable", kind="server_error", headers={"Retry-After": "5"})
 
 
-def of_status(status: int) -> ApiError:
+def coded() -> ApiError:
+    """Returns the 415 of a compressed body."""
+    return ApiError(415, "The body must be sent as it is, without a Content-Encoding.", "unsupported_encoding")
+
+
+def of_status(status: int, headers: Mapping[str, str] | None = None) -> ApiError:
     """Returns the error for a status of the web framework, with a text of ours."""
     if status >= 500:
         return internal()
-    return ApiError(status, _STATUS.get(status, "The request was refused."))
+    message = _STATUS.get(status, "The request was refused.")
+    if allowed := (headers or {}).get("Allow"):
+        message = f"This URL does not answer to this method, but to {allowed}."
+    return ApiError(status, message, headers=headers)
 
 
 def of_validation(problems: Sequence[Mapping[str, Any]]) -> ApiError:

@@ -184,7 +184,9 @@ def place(draw: random.Random, path: str, body: dict[str, Any]) -> Wrong:
     elsewhere = draw.choice(
         ["/", "/v1", "/v1/", f"/v1/{SENTINEL}", "/v1/models/%2e%2e%2fkeys.json", "/v1/models/..%2f..%2fetc%2fpasswd"]
     )
-    elsewhere = draw.choice([elsewhere, "/v1/embeddings", "/docs", path + "/", path.upper(), "/v1//models", "/%00"])
+    elsewhere = draw.choice(
+        [elsewhere, "/v1/embeddings", "/docs", path + "/x/", path.upper(), f"//v1//{SENTINEL}/", "/%00"]
+    )
     sent = json.dumps(body).encode()
     if draw.random() < 0.5:
         return Wrong("method", method, path, sent)

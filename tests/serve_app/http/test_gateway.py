@@ -119,7 +119,7 @@ def test_too_long_a_prompt_is_a_400(scripted: Any, length: int) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "", "wrong", KEY + "x"])
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/openapi.json", "/nowhere", "/health/"])
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/openapi.json", "/nowhere", "/health/x"])
 def test_no_route_but_health_answers_without_a_key(scripted: Any, key: str | None, path: str) -> None:
     response = send(scripted("x"), "GET", path, key=key)
     assert response.status_code == 401
@@ -143,6 +143,72 @@ def test_models_are_listed(scripted: Any) -> None:
         assert "other" not in response.text
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/", "http://HOST:PORT/v1"),
+        ("/v1/", "http://HOST:PORT/v1"),
+        ("/chat/completions", "the route is /v1/chat/completions"),
+        ("/v1/v1/chat/completions/", "the route is /v1/chat/completions"),
+        ("/V1/Completions", "the route is /v1/completions"),
+        ("/openai/deployments/x/chat/completions", "the route is /v1/chat/completions"),
+        ("/models", "the route is /v1/models"),
+        ("/healthz", "the route is /health."),
+        ("/v1/responses", "/v1/responses: ask POST /v1/chat/completions"),
+        ("/v1/messages", "Anthropic"),
+        ("/v1/embeddings", "no embeddings"),
+        ("/api/chat", "ask POST /v1/chat/completions"),
+        ("/api/tags", "GET /v1/models"),
+        ("/v1/secret-path", "GET /openapi.json"),
+    ],
+)
+def test_an_unknown_route_names_the_right_one(scripted: Any, path: str, said: str) -> None:
+    for method in ("GET", "POST"):
+        response = send(scripted("x"), method, path)
+        assert response.status_code == 404
+        assert said in envelope(response)["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models/", "//v1/models", "/v1//models//", "/v1/models/tiny/", "/health/"])
+def test_slashes_at_the_end_and_double_ones_do_not_matter(scripted: Any, path: str) -> None:
+    assert send(scripted("x"), "GET", f"http://test{path}").status_code == 200
+    assert path == "/health/" or send(scripted("x"), "GET", f"http://test{path}", key=None).status_code == 401
+    assert send(scripted("x"), "POST", "http://test//v1//chat/completions/", json=ASK).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/tiny", "/health", "/ready", "/metrics", "/openapi.json"])
+def test_head_is_get_without_a_body(scripted: Any, path: str) -> None:
+    got, head = (send(scripted("x"), method, path) for method in ("GET", "HEAD"))
+    assert (got.status_code, head.status_code) == (200, 200)
+    assert head.content == b""
+    assert head.headers["content-type"] == got.headers["content-type"]
+    wrong = send(scripted("x"), "HEAD", "/v1/chat/completions")
+    assert (wrong.status_code, wrong.content) == (405, b"")
+
+
+def test_a_compressed_body_is_a_415(scripted: Any) -> None:
+    headers = {"Content-Type": JSON, "Content-Encoding": "gzip"}
+    response = send(scripted("x"), "POST", "/v1/chat/completions", content=b"\x1f\x8b", headers=headers)
+    assert response.status_code == 415
+    assert "Content-Encoding" in envelope(response)["message"]
+    headers["Content-Encoding"] = "identity"
+    content = json.dumps(ASK).encode()
+    assert send(scripted("x"), "POST", "/v1/chat/completions", content=content, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_no_line_of_unicode_cuts_an_event_in_two(scripted: Any, character: str, path: str) -> None:
+    text = f"One{character}two \u00e4"
+    body = {"model": "tiny", "prompt": "x"} if path == "/v1/completions" else ASK
+    response = send(scripted(text), "POST", path, json={**body, "stream": True})
+    lines = response.text.splitlines()  # as httpx's `iter_lines` splits
+    assert all(line == "" or line.startswith("data: ") for line in lines)
+    chunks = [json.loads(line[6:])["choices"][0] for line in lines if line not in ("", "data: [DONE]")]
+    assert "".join(chunk["delta"].get("content", "") if "delta" in chunk else chunk["text"] for chunk in chunks) == text
+    assert "\u00e4" in response.text  # the rest stays readable
+
+
 def test_unknown_routes_and_methods_have_the_envelope(scripted: Any) -> None:
     lost = send(scripted("x"), "GET", "/v1/secret-path")
     assert lost.status_code == 404
@@ -150,7 +216,8 @@ def test_unknown_routes_and_methods_have_the_envelope(scripted: Any) -> None:
     wrong = send(scripted("x"), "GET", "/v1/chat/completions")
     assert wrong.status_code == 405
     assert wrong.headers["allow"] == "POST"
-    envelope(wrong)
+    assert envelope(wrong)["message"] == "This URL does not answer to this method, but to POST."
+    assert send(scripted("x"), "POST", "/v1/models").headers["allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"model": NaN}'])

@@ -89,6 +89,11 @@ def test_many_offers_in_one_packet_are_no_recursion() -> None:
     assert {status for status, _, _ in exchange([look * 2000], 2000)} == {200}
 
 
+def test_a_path_with_two_slashes_is_none_with_a_host() -> None:
+    request = asking(LENGTH).replace(b" /v1", b" //v1/", 1)
+    assert exchange([request])[0][0] == 200
+
+
 def test_no_other_protocol_is_taken_up() -> None:
     handshake = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: eA==\r\n"
     [(status, headers, _)] = exchange([f"GET /health HTTP/1.1\r\nhost: x\r\n{handshake}\r\n".encode()])

@@ -251,7 +251,7 @@ def test_choices_count_as_places(engine: FakeEngine) -> None:
     assert response.headers["retry-after"] == "1"
 
 
-def test_every_response_has_an_id_of_ours(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_response_has_an_id(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:
     async def step(client: httpx.AsyncClient) -> list[httpx.Response]:
         headers = {"x-request-id": "my card zzyx"}
         return [
@@ -274,6 +274,43 @@ def test_every_response_has_an_id_of_ours(engine: FakeEngine, caplog: pytest.Log
     assert lines[0]["completion_tokens"] > 0
     assert (lines[4]["route"], lines[4]["status"]) == ("unknown", 404)
     assert "zzyx" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered", "logged"),
+    [
+        ({"x-request-id": "mine-1"}, {"x-request-id": "mine-1"}, ["mine-1"]),
+        ({"X-Client-Request-Id": "a.B:c_2"}, {"x-client-request-id": "a.B:c_2"}, ["a.B:c_2"]),
+        (
+            {"x-request-id": "mine-1", "x-client-request-id": "mine-2"},
+            {"x-request-id": "mine-1", "x-client-request-id": "mine-2"},
+            ["mine-1", "mine-2"],
+        ),
+        ({"x-request-id": "x" * 129}, {}, None),
+        ({"x-request-id": "my card"}, {}, None),
+        ({"x-request-id": ""}, {}, None),
+    ],
+)
+def test_a_client_s_own_id_is_echoed_and_logged(
+    engine: FakeEngine, caplog: pytest.LogCaptureFixture, sent: Any, answered: Any, logged: list[str] | None
+) -> None:
+    async def step(client: httpx.AsyncClient) -> list[httpx.Response]:
+        return [
+            await client.post(CHAT, json=ASK, headers=sent),
+            await client.post(CHAT, json={**ASK, "stream": True}, headers=sent),
+            await client.get("/nowhere", headers={**sent, "Authorization": "Bearer x"}),
+        ]
+
+    with caplog.at_level(logging.DEBUG, logger="solotune.serve"):
+        responses = talk(engine, step)
+    lines = [json.loads(record.getMessage()) for record in caplog.records]
+    assert [response.status_code for response in responses] == [200, 200, 401]
+    for response, line in zip(responses, lines, strict=True):
+        assert answered.items() <= response.headers.items()
+        assert line.get("client_request_ids") == logged
+        assert line["request_id"].startswith("req_")
+        if "x-request-id" not in answered:
+            assert response.headers["x-request-id"] == line["request_id"]
 
 
 def test_prompts_and_answers_reach_no_log(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:
@@ -312,7 +349,7 @@ def test_the_document_knows_routes_keys_errors_and_limits(engine: FakeEngine) ->
     chat = document["paths"][CHAT]["post"]
     assert chat["security"] == [{"key": []}]
     assert set(chat["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
-    for status in ["400", "401", "403", "404", "405", "408", "413", "422", "429", "500", "503"]:
+    for status in ["400", "401", "403", "404", "405", "408", "413", "415", "422", "429", "500", "503"]:
         schema = chat["responses"][status]["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/Error"}
     properties = document["components"]["schemas"]["ChatRequest"]["properties"]
