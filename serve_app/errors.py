@@ -70,9 +70,10 @@ def filtered(what: str) -> ApiError:
     return bad_request(f"This service takes no requests with {what}.", None, "content_filter")
 
 
-def unsupported(param: str) -> ApiError:
-    """Returns a 400 for an argument that the engine lacks."""
-    return bad_request(f"This model's engine does not support {param}.", param, "unsupported_parameter")
+def unsupported(param: str, able: str) -> ApiError:
+    """Returns a 400 for an argument that the engine lacks; `able` names the engines that have it."""
+    message = f"This service's engine does not support {param}: it needs the engine {able} (`serve.engine`)."
+    return bad_request(message, param, "unsupported_parameter")
 
 
 def timed_out() -> ApiError:
@@ -136,7 +137,7 @@ def of_validation(problems: Sequence[Mapping[str, Any]]) -> ApiError:
         return bad_request(f"The body cannot be read as JSON: {context['error']}.")
     if kind == _UNKNOWN:
         return bad_request(f"Unrecognized request argument: {param}", param, "unknown_parameter")
-    null = param is not None and problem.get("input", "") is None and kind.endswith("_type")
+    null = problem.get("input", "") is None and kind.endswith("_type") and not (steps or ["0"])[-1].isdigit()
     if kind == "missing" or null:
         return bad_request(f"Missing required parameter: {param}", param, "missing_required_parameter")
     if kind == "unsupported":

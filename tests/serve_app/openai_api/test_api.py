@@ -14,6 +14,9 @@ import pytest
 from pipeline.config import Serve
 from serve_app.engines import BusyError, Generation, Prompt, RefusedError
 from serve_app.engines.fake import FakeEngine
+from serve_app.engines.gguf import GgufEngine
+from serve_app.engines.vllm import VllmEngine
+from serve_app.openai_api import prepare
 from serve_app.openai_api.chat import Completion
 from serve_app.openai_api.completions import TextCompletion
 from tests.serve_app.client import (
@@ -243,6 +246,20 @@ def test_a_client_that_stops_reading_is_cut_off_at_the_deadline(monkeypatch: pyt
     assert app.state.admission.active == 0
 
 
+def test_a_refusal_names_the_engine_that_could_do_it(engine: FakeEngine) -> None:
+    error = envelope(post(engine, CHAT, {**ASK, "response_format": {"type": "json_object"}}))
+    said = "This service's engine does not support response_format: it needs the engine vllm or gguf (`serve.engine`)."
+    assert (error["message"], error["code"]) == (said, "unsupported_parameter")
+    for option, able in prepare.ABLE.items():
+        assert [one.__name__ for one in (GgufEngine, VllmEngine) if option in one.options] == [
+            "GgufEngine",
+            "VllmEngine",
+        ]
+        assert able.endswith("vllm or gguf")
+    error = envelope(post(engine, CHAT, {**ASK, "n": 9}))
+    assert (error["message"], error["param"]) == ("n is too large: this service makes at most 8 answers at once.", "n")
+
+
 def test_choices_count_as_places(engine: FakeEngine) -> None:
     settings = Serve(max_new_tokens=100, max_input_tokens=150, concurrency=1, queue=1)
     assert post(engine, CHAT, {**ASK, "n": 2}, settings).status_code == 200
@@ -274,43 +291,6 @@ def test_every_response_has_an_id(engine: FakeEngine, caplog: pytest.LogCaptureF
     assert lines[0]["completion_tokens"] > 0
     assert (lines[4]["route"], lines[4]["status"]) == ("unknown", 404)
     assert "zzyx" not in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("sent", "answered", "logged"),
-    [
-        ({"x-request-id": "mine-1"}, {"x-request-id": "mine-1"}, ["mine-1"]),
-        ({"X-Client-Request-Id": "a.B:c_2"}, {"x-client-request-id": "a.B:c_2"}, ["a.B:c_2"]),
-        (
-            {"x-request-id": "mine-1", "x-client-request-id": "mine-2"},
-            {"x-request-id": "mine-1", "x-client-request-id": "mine-2"},
-            ["mine-1", "mine-2"],
-        ),
-        ({"x-request-id": "x" * 129}, {}, None),
-        ({"x-request-id": "my card"}, {}, None),
-        ({"x-request-id": ""}, {}, None),
-    ],
-)
-def test_a_client_s_own_id_is_echoed_and_logged(
-    engine: FakeEngine, caplog: pytest.LogCaptureFixture, sent: Any, answered: Any, logged: list[str] | None
-) -> None:
-    async def step(client: httpx.AsyncClient) -> list[httpx.Response]:
-        return [
-            await client.post(CHAT, json=ASK, headers=sent),
-            await client.post(CHAT, json={**ASK, "stream": True}, headers=sent),
-            await client.get("/nowhere", headers={**sent, "Authorization": "Bearer x"}),
-        ]
-
-    with caplog.at_level(logging.DEBUG, logger="solotune.serve"):
-        responses = talk(engine, step)
-    lines = [json.loads(record.getMessage()) for record in caplog.records]
-    assert [response.status_code for response in responses] == [200, 200, 401]
-    for response, line in zip(responses, lines, strict=True):
-        assert answered.items() <= response.headers.items()
-        assert line.get("client_request_ids") == logged
-        assert line["request_id"].startswith("req_")
-        if "x-request-id" not in answered:
-            assert response.headers["x-request-id"] == line["request_id"]
 
 
 def test_prompts_and_answers_reach_no_log(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:

@@ -175,6 +175,7 @@ def test_null_is_as_good_as_absent(name: str) -> None:
         ({"stop": ["a"] * 5}, "Invalid value for stop: it must have at most 4 items."),
         ({"stop": 5}, "Invalid value for stop: it must be a string or a list."),
         ({"stop": ["a", 5]}, "Invalid value for stop.1: it must be a valid string."),
+        ({"stop": [None]}, "Invalid value for stop.0: it must be a valid string."),
         ({"stop": ""}, "Invalid value for stop: a stop string must not be empty."),
         ({"messages": []}, "Invalid value for messages: it must have at least 1 item."),
         ({"messages": [{"role": "user"}]}, "Missing required parameter: messages.0.content"),
