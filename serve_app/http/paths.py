@@ -26,6 +26,8 @@ _ABSENT = {  # what other services have, by a word of its path
 
 def plain(path: str) -> str:
     """Returns a path with single slashes and none at its end."""
+    if "//" not in path and not path.endswith("/"):
+        return path  # as nearly all are
     return _SLASHES.sub("/", path).rstrip("/") or "/"
 
 
