@@ -14,6 +14,8 @@ from typing import Any
 from pipeline.errors import SolotuneError
 
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
+_SUBJECT = re.compile(r"^(?:Input|String|List|Dictionary) should (be|have|match)")
+_UNKNOWN = "extra_forbidden"
 _STATUS = {
     400: "The request could not be understood.",
     403: "This API key may not do that.",
@@ -68,9 +70,10 @@ def filtered(what: str) -> ApiError:
     return bad_request(f"This service takes no requests with {what}.", None, "content_filter")
 
 
-def unsupported(param: str) -> ApiError:
-    """Returns a 400 for an argument that the engine lacks."""
-    return bad_request(f"This model's engine does not support {param}.", param, "unsupported_parameter")
+def unsupported(param: str, able: str) -> ApiError:
+    """Returns a 400 for an argument that the engine lacks; `able` names the engines that have it."""
+    message = f"This service's engine does not support {param}: it needs the engine {able} (`serve.engine`)."
+    return bad_request(message, param, "unsupported_parameter")
 
 
 def timed_out() -> ApiError:
@@ -108,26 +111,68 @@ def unavailable() -> ApiError:
     return ApiError(503, message, "unavailable", kind="server_error", headers={"Retry-After": "5"})
 
 
-def of_status(status: int) -> ApiError:
+def coded() -> ApiError:
+    """Returns the 415 of a compressed body."""
+    return ApiError(415, "The body must be sent as it is, without a Content-Encoding.", "unsupported_encoding")
+
+
+def of_status(status: int, headers: Mapping[str, str] | None = None) -> ApiError:
     """Returns the error for a status of the web framework, with a text of ours."""
     if status >= 500:
         return internal()
-    return ApiError(status, _STATUS.get(status, "The request was refused."))
+    message = _STATUS.get(status, "The request was refused.")
+    if allowed := (headers or {}).get("Allow"):
+        message = f"This URL does not answer to this method, but to {allowed}."
+    return ApiError(status, message, headers=headers)
 
 
 def of_validation(problems: Sequence[Mapping[str, Any]]) -> ApiError:
     """Returns a 400 for the first of pydantic's `errors()`, without any value of the request."""
-    problem = problems[0]
-    steps = [str(step) for step in problem["loc"]]
-    steps = [step for step in steps if step not in ("body", "str") and "[" not in step]  # the latter: pydantic's tags
+    problem = _meant(problems)
+    kind, context = problem["type"], problem.get("ctx", {})
+    steps = [str(step) for step in problem["loc"] if step != "body" and not (kind != _UNKNOWN and _is_branch(step))]
+    steps += [context["argument"]] if context.get("argument") else []
     param = ".".join(step if _FIELD.fullmatch(step) or step.isdigit() else "?" for step in steps) or None
+    if kind == "json_invalid":
+        return bad_request(f"The body cannot be read as JSON: {context['error']}.")
+    if kind == _UNKNOWN:
+        return bad_request(f"Unrecognized request argument: {param}", param, "unknown_parameter")
+    null = problem.get("input", "") is None and kind.endswith("_type") and not (steps or ["0"])[-1].isdigit()
+    if kind == "missing" or null:
+        return bad_request(f"Missing required parameter: {param}", param, "missing_required_parameter")
+    if kind == "unsupported":
+        return bad_request(f"{param}: {problem['msg']}.", param, "unsupported_parameter")
+    return bad_request(f"Invalid value for {param or 'the body'}: {_words(problem)}.", param, "invalid_value")
+
+
+def _is_branch(step: int | str) -> bool:
+    """Whether pydantic put this step of a place in for the branch of a union."""
+    return isinstance(step, str) and (step == "str" or "[" in step)
+
+
+def _meant(problems: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Returns the first problem; in a union, that of the branch which comes nearest to the value."""
+    first = problems[0]
+    at = next((at for at, step in enumerate(first["loc"]) if _is_branch(step)), None)
+    if at is None or first["type"] == _UNKNOWN:
+        return first
+    branches: dict[str, list[Mapping[str, Any]]] = {}
+    for problem in problems:
+        if problem["loc"][:at] == first["loc"][:at] and len(problem["loc"]) > at:
+            branches.setdefault(problem["loc"][at], []).append(problem)
+    near = [
+        faults for faults in branches.values() if len(faults[0]["loc"]) > at + 1 or "_type" not in faults[0]["type"]
+    ]
+    if not near:
+        return {**first, "type": "string_type", "msg": "Input should be a string or a list"}
+    return min(near, key=len)[0]
+
+
+def _words(problem: Mapping[str, Any]) -> str:
+    """Returns pydantic's message without its own nouns: "it must be ..."."""
     match problem["type"]:
-        case "json_invalid":
-            return bad_request(f"The body cannot be read as JSON: {problem['ctx']['error']}.")
-        case "extra_forbidden":
-            return bad_request(f"Unrecognized request argument: {param}", param, "unknown_parameter")
-        case "missing":
-            return bad_request(f"Missing required parameter: {param}", param, "missing_required_parameter")
-        case "unsupported":
-            return bad_request(problem["msg"], param, "unsupported_parameter")
-    return bad_request(f"Invalid value for {param or 'the body'}: {problem['msg']}", param, "invalid_value")
+        case "too_short":
+            return f"it must have at least {problem['ctx']['min_length']} item"
+        case "too_long":
+            return f"it must have at most {problem['ctx']['max_length']} items"
+    return _SUBJECT.sub(r"it must \1", str(problem["msg"]))

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 from serve_app import errors
+from serve_app.http import paths
 from serve_app.keys import Key, Keyring, Scope
 
 RULES: tuple[tuple[str, Scope], ...] = (  # the first rule that is the path, or a folder above it, decides
@@ -26,6 +27,8 @@ RULES: tuple[tuple[str, Scope], ...] = (  # the first rule that is the path, or 
     ("/v1/review", "review"),
     ("/metrics", "metrics"),
 )
+
+LONGEST_WAIT = 60  # seconds of a `Retry-After`: OpenAI's clients sleep as told, and far above a minute they give up
 
 
 def scope_of(path: str) -> Scope:
@@ -65,7 +68,7 @@ class Access:
             raise errors.unauthorized(presented)
         scope = scope_of(path)
         if scope not in key.scopes:
-            raise errors.of_status(404) if scope == "admin" else errors.forbidden()
+            raise paths.not_found(path) if scope == "admin" else errors.forbidden()
         requests = self._bucket(key, "requests", key.requests_per_minute)
         tokens = self._bucket(key, "tokens", key.tokens_per_minute)
         for kind, bucket in (("requests", requests), ("tokens", tokens)):
@@ -93,4 +96,6 @@ class Access:
 def _over(kind: str, bucket: Bucket) -> errors.ApiError:
     seconds = math.ceil(bucket.wait())
     message = f"This API key is over its rate of {bucket.size} {kind} per minute: try again in {seconds} s."
-    return errors.ApiError(429, message, "rate_limit_exceeded", kind=kind, headers={"Retry-After": str(seconds)})
+    return errors.ApiError(
+        429, message, "rate_limit_exceeded", kind=kind, headers={"Retry-After": str(min(seconds, LONGEST_WAIT))}
+    )

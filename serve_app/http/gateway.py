@@ -29,7 +29,7 @@ from serve_app.engines import BusyError, Engine, EngineError, RefusedError
 from serve_app.generation.admission import Admission, while_connected
 from serve_app.generation.answer import Job
 from serve_app.generation.guard import Guard
-from serve_app.http import openapi, page
+from serve_app.http import openapi, page, paths
 from serve_app.http.access import Access
 from serve_app.http.middleware import PLAYGROUND, RECORD, Middleware, error_response
 from serve_app.keys import Keyring
@@ -59,10 +59,12 @@ class JsonRoute(APIRoute):
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json":
                 raise errors.bad_request("The body must be sent as application/json.")
+            if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+                raise errors.coded()
             try:
                 body = model.model_validate_json(await request.body())
             except ValidationError as error:
-                raise RequestValidationError(error.errors(include_url=False, include_input=False)) from None
+                raise RequestValidationError(error.errors(include_url=False)) from None
             return await endpoint(body)
 
         return handle
@@ -107,7 +109,8 @@ def build(
     app.state.admission = admission = Admission(settings.concurrency + settings.queue)
     access = Access(keyring)
     registry = metrics.Metrics(engine.model_id, engine.max_context, settings.concurrency, admission)
-    app.add_middleware(Middleware, settings=settings, access=access, on_end=_on_end(access, registry, log_writer))
+    on_end = _on_end(access, registry, log_writer)
+    app.add_middleware(Middleware, settings=settings, access=access, on_end=on_end, routes=app.router.routes)
     if guard is not None:
         registry.registry.register(metrics.GuardFindings(guard.finding_counts))
     for kind in (errors.ApiError, RequestValidationError, HTTPException, EngineError):
@@ -208,17 +211,20 @@ def _add_models(app: FastAPI, card: Model) -> None:
         return card
 
 
-async def _answer_error(_: Request, error: Exception) -> Response:
+async def _answer_error(request: Request, error: Exception) -> Response:
     """Returns an expected error in OpenAI's envelope."""
     match error:
         case errors.ApiError():
             return error_response(error)
         case RequestValidationError():
             return error_response(errors.of_validation(error.errors()))
+        case HTTPException(status_code=404):
+            return error_response(paths.not_found(request.scope["path"]))
         case HTTPException():
-            answer = errors.of_status(error.status_code)
-            answer.headers.update(error.headers or {})
-            return error_response(answer)
+            headers = dict(error.headers or {})
+            if headers.get("Allow") == "GET":
+                headers["Allow"] = "GET, HEAD"
+            return error_response(errors.of_status(error.status_code, headers))
         case RefusedError():
             return error_response(errors.bad_request(str(error), error.param, "invalid_value"))
         case BusyError():

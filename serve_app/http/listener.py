@@ -51,9 +51,12 @@ class Listener:
     def __init__(self, app: ASGIApp, on: socket.socket, drain: float) -> None:
         import uvicorn
 
+        from serve_app.http.protocol import Protocol
+
         config = uvicorn.Config(
             app,
             lifespan="off",
+            http=Protocol,
             ws="none",
             log_config=None,
             access_log=False,

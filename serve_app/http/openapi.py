@@ -46,6 +46,7 @@ _STATUSES = {
     "405": "Not with this method.",
     "408": "It took too long.",
     "413": "The body is too large.",
+    "415": "The body is compressed.",
     "422": "The request was refused.",
     "429": "Too many requests.",
     "500": "The service failed.",
@@ -71,7 +72,7 @@ def _document(app: FastAPI, engine: Engine, settings: Serve) -> dict[str, Any]:
     parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     parts["schemas"] = {name: schema for name, schema in parts["schemas"].items() if name not in _REPLACED}
     parts["schemas"]["Error"] = _ERROR
-    parts["headers"] = {"RequestId": {"schema": {"type": "string", "pattern": "^[0-9A-Za-z_-]+$"}}}
+    parts["headers"] = {"RequestId": {"schema": {"type": "string", "pattern": "^[0-9A-Za-z._:-]+$"}}}
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     for path, methods in document["paths"].items():
         for operation in methods.values():

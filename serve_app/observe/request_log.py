@@ -4,7 +4,7 @@ Output contract: `write` neither waits nor fails; a thread writes lines in batch
 the disk takes none (full, no permission), the service goes on: lines are dropped and counted, and the next line that is
 written gives their number. A process writes files of its own, `requests-<time>-<pid>.jsonl`; a full one becomes
 `.jsonl.zst` (`zstdcat` reads it), and only the newest are kept. The file of a killed process is compressed by the next
-one. An entry holds ids, counts, times and the status of a request, and no text of the client's.
+one. An entry holds ids, counts, times and the status of a request; of the client's text at most the ids it gave.
 zstd comes from pyarrow, a dependency anyway: Python has its own from 3.14.
 """
 
@@ -46,6 +46,8 @@ def entry(record: RequestRecord) -> dict[str, Any]:
         "status": record.status,
         "seconds": round(record.seconds, 6),
     }
+    if record.client_ids:
+        fields["client_request_ids"] = record.client_ids
     job = record.job
     if job is None:
         return fields

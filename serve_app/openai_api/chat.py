@@ -1,6 +1,7 @@
 """Requests and responses of /v1/chat/completions, as OpenAI's API reference has them.
 
-Output contract: see `options`. Content is text: other content parts, tools and tool calls are refused.
+Output contract: see `options`. Content is text: other content parts, tools and tool calls are refused. Clients send
+messages back as they got or kept them, so what a message holds beyond that is ignored.
 This module does not know tokens, models or HTTP.
 """
 
@@ -11,24 +12,40 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from serve_app.generation.usage import Usage
-from serve_app.openai_api.options import Count, Ignored, Neutral, Options, Strict, unsupported
+from serve_app.openai_api.options import Count, Ignored, Neutral, Options, Sent, Strict, fault, missing, unsupported
 
 OBJECT: dict[str, Any] = {"type": "object"}
 
 
-class TextPart(Strict):
-    type: Literal["text"]
-    text: str
+class Part(Sent):
+    """A part of a message's content: a text, or an assistant's refusal."""
+
+    type: Literal["text", "refusal"]
+    text: str | None = None
+    refusal: str | None = None
+
+    @property
+    def said(self) -> str | None:
+        """The part's text."""
+        return self.text if self.type == "text" else self.refusal
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Part:
+        if self.said is None:
+            raise missing(self.type)
+        return self
 
 
-class Message(Strict):
-    """One message. Content parts other than text, and tool calls, are refused."""
+class Message(Sent):
+    """One message. Content parts other than text, and tool calls, are refused: the answer would miss them.
+
+    An assistant's message may come without content: what it refused with is then its text.
+    """
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | list[Part] | None = None
     name: str | None = None
-    refusal: None = None
-    annotations: Annotated[Any, Neutral(None, [])] = None
+    refusal: str | None = None
     tool_calls: Annotated[Any, Neutral(None, [])] = None
     function_call: Annotated[Any, Neutral(None)] = None
     audio: Annotated[Any, Neutral(None)] = None
@@ -37,20 +54,27 @@ class Message(Strict):
     @classmethod
     def _no_tools(cls, role: Any) -> Any:
         if role in ("tool", "function"):
-            raise unsupported()
+            raise unsupported("messages of tools are not supported by this service")
         return role
 
     @field_validator("content", mode="before")
     @classmethod
     def _only_text(cls, content: Any) -> Any:
         parts = content if isinstance(content, list) else []
-        if any(isinstance(part, dict) and part.get("type") not in (None, "text") for part in parts):
-            raise unsupported()
+        if any(isinstance(part, dict) and part.get("type") not in (None, "text", "refusal") for part in parts):
+            raise unsupported("this service takes text alone: only content parts of the type text")
         return content
+
+    @model_validator(mode="after")
+    def _complete(self) -> Message:
+        if self.content is None and self.role != "assistant":
+            raise missing("content")
+        return self
 
     def rendered(self) -> dict[str, str]:
         """Returns the message as a chat template takes it; a developer's is the system's."""
-        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        said = (self.refusal or "") if self.content is None else self.content
+        text = said if isinstance(said, str) else "".join(part.said or "" for part in said)
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
@@ -59,7 +83,7 @@ class JsonSchema(Strict):
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
     description: str | None = None
-    schema_: Annotated[dict[str, Any], Field(alias="schema")] = OBJECT
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
     strict: bool | None = None
 
 
@@ -70,7 +94,7 @@ class ResponseFormat(Strict):
     @model_validator(mode="after")
     def _complete(self) -> ResponseFormat:
         if (self.type == "json_schema") != (self.json_schema is not None):
-            raise ValueError("`json_schema` belongs to the type json_schema, and only there")
+            raise fault("json_schema", "it belongs to the type json_schema, and only there")
         return self
 
 
@@ -89,8 +113,8 @@ class ChatRequest(Options):
     audio: Annotated[Any, Neutral(None)] = None
     prediction: Annotated[Any, Neutral(None)] = None
     web_search_options: Annotated[Any, Neutral(None)] = None
-    reasoning_effort: Annotated[Any, Neutral(None, "none")] = None
-    verbosity: Annotated[Any, Neutral(None)] = None
+    verbosity: Annotated[Any, Neutral(None, "medium")] = None
+    moderation: Annotated[Any, Neutral(None)] = None
     # of the API, without effect on the answer: ignored
     metadata: Ignored = None
     store: Ignored = None
@@ -99,6 +123,8 @@ class ChatRequest(Options):
     safety_identifier: Ignored = None
     prompt_cache_key: Ignored = None
     prompt_cache_retention: Ignored = None
+    prompt_cache_options: Ignored = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -130,7 +156,7 @@ class ChatRequest(Options):
         if self.response_format is None or self.response_format.type == "text":
             return None
         schema = self.response_format.json_schema
-        return OBJECT if schema is None else schema.schema_
+        return OBJECT if schema is None or schema.schema_ is None else schema.schema_
 
 
 class TopLogprob(BaseModel):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from serve_app.generation.usage import Usage
-from serve_app.openai_api.options import Neutral, Options
+from serve_app.openai_api.options import Neutral, Options, fault
 
 Ids = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
 
@@ -27,9 +27,9 @@ class CompletionRequest(Options):
     @model_validator(mode="after")
     def _no_contest(self) -> CompletionRequest:
         if self.best_of is not None and self.best_of != (self.n or 1):
-            raise ValueError("`best_of` other than `n` is not supported here")
+            raise fault("best_of", "this service makes no more answers than it returns, so it must be n or left out")
         if self.echo and self.logprobs is not None:
-            raise ValueError("`logprobs` of an echoed prompt are not supported here")
+            raise fault("logprobs", "this service scores no prompt, so it does not go with echo")
         return self
 
     @property

@@ -20,12 +20,17 @@ from serve_app.openai_api.completions import TextChoice, TextCompletion, TextLog
 UNLIKELY = -9999.0  # JSON has no infinity; OpenAI writes this
 
 DONE = "data: [DONE]\n\n"
+_BREAKS = {chr(code): f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}  # the lines that JSON leaves as they are
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def event(value: dict[str, Any]) -> str:
-    """Returns a server-sent event."""
-    return f"data: {_encode(value)}\n\n"
+    """Returns a server-sent event without any of Unicode's ends of lines in its data: httpx splits at all of them."""
+    data = _encode(value)
+    if not data.isascii():
+        for character, escape in _BREAKS.items():
+            data = data.replace(character, escape)
+    return f"data: {data}\n\n"
 
 
 class Format(ABC):

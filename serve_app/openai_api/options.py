@@ -1,14 +1,15 @@
 """The arguments that /v1/chat/completions and /v1/completions share, and the refusal of an argument.
 
-Output contract: a request that validates is well-formed. Like OpenAI's, an unknown argument is refused (400). Arguments
-that are not implemented are accepted at their neutral value and refused at any other (400, `unsupported_parameter`);
-those without effect on the answer (`user`, `metadata`, `store`, ...) are ignored.
+Output contract: a request that validates is well-formed. Like OpenAI's, an unknown argument is refused (400); what is
+unknown inside a message is ignored. Arguments that are not implemented are accepted at their neutral value and refused
+at any other (400, `unsupported_parameter`); those without effect on the answer (`user`, `metadata`, ...) are ignored.
 Requests are made from JSON text (`model_validate_json`): its reader refuses half a surrogate pair, which UTF-8 lacks.
 This module does not know tokens, models or HTTP; `prepare` refuses what an engine cannot do.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from pydantic import (
@@ -27,9 +28,19 @@ MAX_CHOICES = 128
 SEED = 2**63  # a seed is a signed 64-bit integer
 
 
-def unsupported() -> PydanticCustomError:
-    """Returns the error of an argument that has no effect here."""
-    return PydanticCustomError("unsupported", "This argument is not supported here, or not with this value.")
+def unsupported(why: str) -> PydanticCustomError:
+    """Returns the error of an argument that has no effect here; `why` is a sentence without its point."""
+    return PydanticCustomError("unsupported", "{why}", {"why": why})
+
+
+def missing(argument: str) -> PydanticCustomError:
+    """Returns a model's error: it needs this argument."""
+    return PydanticCustomError("missing", "missing", {"argument": argument})
+
+
+def fault(argument: str, why: str) -> PydanticCustomError:
+    """Returns a model's error that lies in one of its arguments; `why` goes on after "Invalid value for ARGUMENT:"."""
+    return PydanticCustomError("fault", "{why}", {"why": why, "argument": argument})
 
 
 class Neutral:
@@ -42,7 +53,8 @@ class Neutral:
         if not any(
             value == neutral and isinstance(value, bool) == isinstance(neutral, bool) for neutral in self.values
         ):
-            raise unsupported()
+            taken = " or ".join(map(json.dumps, self.values))
+            raise unsupported(f"not supported by this service, which takes {taken} alone: leave it out")
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -59,6 +71,12 @@ Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 class Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Sent(Strict):
+    """A part of the conversation, as clients send it back: what is not known in it is ignored."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 class StreamOptions(Strict):
@@ -87,7 +105,7 @@ class Options(Strict):
     @classmethod
     def _not_empty(cls, stop: str | list[str] | None) -> str | list[str] | None:
         if stop == "" or (isinstance(stop, list) and "" in stop):
-            raise ValueError("a stop string must not be empty")
+            raise fault("", "a stop string must not be empty")
         return stop
 
     @property

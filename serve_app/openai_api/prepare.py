@@ -12,7 +12,7 @@ import asyncio
 from pipeline.config import Serve
 from pipeline.errors import ConfigError
 from serve_app import errors
-from serve_app.engines import Engine, Generation, Prompt
+from serve_app.engines import Engine, Generation, Option, Prompt
 from serve_app.generation.answer import Job
 from serve_app.openai_api.chat import ChatRequest
 from serve_app.openai_api.completions import CompletionRequest
@@ -20,6 +20,13 @@ from serve_app.openai_api.options import SEED, Options
 
 LONGEST_TOKEN = 32  # characters; a text with more per allowed token is refused before it is tokenised
 TEXT_TOKENS = 16  # what /v1/completions generates unless told otherwise, as OpenAI's does
+
+ABLE: dict[Option, str] = {  # the engines that have an option, for who asks one without it
+    "seed": "hf, vllm or gguf",
+    "penalties": "hf on a CPU, vllm or gguf",
+    "logprobs": "hf on a CPU, vllm or gguf",
+    "json": "vllm or gguf",
+}
 
 
 def chat(engine: Engine, settings: Serve, request: ChatRequest, gives_logprobs: bool = True) -> Job:
@@ -66,7 +73,8 @@ def completion(engine: Engine, settings: Serve, request: CompletionRequest, give
 def _text_prompt(engine: Engine, source: str | list[int]) -> Prompt:
     if engine.codec is None:
         if not isinstance(source, str):
-            raise errors.unsupported("prompt")  # ids of an unknown tokenizer
+            message = "Invalid value for prompt: this service's engine (url) takes text, not the ids of a tokenizer."
+            raise errors.bad_request(message, "prompt", "unsupported_parameter")
         return Prompt([], text=source)
     ids = engine.codec.encode(source) if isinstance(source, str) else source
     if any(token >= engine.codec.size for token in ids):
@@ -88,8 +96,9 @@ def _supported(engine: Engine, settings: Serve, request: Options, choices: int, 
         raise errors.bad_request("top_logprobs is only allowed when logprobs is true.", "top_logprobs")
     if choices > settings.max_choices:
         param = "n" if (request.n or 1) > 1 else "prompt"
-        raise errors.bad_request(f"At most {settings.max_choices} choices are made at once here.", param)
-    used = {
+        message = f"{param} is too large: this service makes at most {settings.max_choices} answers at once."
+        raise errors.bad_request(message, param, "invalid_value")
+    used: dict[str, tuple[Option, bool]] = {
         "seed": ("seed", request.seed is not None),
         "frequency_penalty": ("penalties", bool(request.frequency_penalty)),
         "presence_penalty": ("penalties", bool(request.presence_penalty)),
@@ -98,7 +107,7 @@ def _supported(engine: Engine, settings: Serve, request: Options, choices: int, 
     }
     for param, (option, is_used) in used.items():
         if is_used and option not in engine.options:
-            raise errors.unsupported(param)
+            raise errors.unsupported(param, ABLE[option])
 
 
 def _longest(engine: Engine, settings: Serve) -> int:

@@ -113,10 +113,9 @@ def message(draw: random.Random, _: str, body: dict[str, Any]) -> Wrong:
             {**good, "content": draw.choice([None, 5, True, {}, [{}], [5], [{"type": "text"}], [[good]], "\udfff"])},
             {**good, "content": [{"type": draw.choice(["image_url", "input_audio", SENTINEL]), "text": SENTINEL}]},
             {**good, "content": [{"type": "text", "text": draw.choice([None, 5, [], "\ud83d"])}]},
-            {**good, SENTINEL: SENTINEL},
             {**good, "name": draw.choice([5, [], {}])},
             {**good, "tool_calls": [{"id": SENTINEL}]},
-            {**good, "refusal": SENTINEL},
+            {**good, "refusal": draw.choice([5, [], {}])},
         ]
     )
     return _post("message", CHAT, {"model": ASK["model"], "messages": [good] * draw.randrange(2) + [bad]})
@@ -185,7 +184,9 @@ def place(draw: random.Random, path: str, body: dict[str, Any]) -> Wrong:
     elsewhere = draw.choice(
         ["/", "/v1", "/v1/", f"/v1/{SENTINEL}", "/v1/models/%2e%2e%2fkeys.json", "/v1/models/..%2f..%2fetc%2fpasswd"]
     )
-    elsewhere = draw.choice([elsewhere, "/v1/embeddings", "/docs", path + "/", path.upper(), "/v1//models", "/%00"])
+    elsewhere = draw.choice(
+        [elsewhere, "/v1/embeddings", "/docs", path + "/x/", path.upper(), f"//v1//{SENTINEL}/", "/%00"]
+    )
     sent = json.dumps(body).encode()
     if draw.random() < 0.5:
         return Wrong("method", method, path, sent)

@@ -95,6 +95,12 @@ def test_tokens_per_minute_are_counted_when_they_are_known() -> None:
     error = refused(door, "/v1/chat/completions", "Bearer k")
     assert error.headers["Retry-After"] == "11"  # 101 tokens short, 10 come in a second
     assert error.envelope["error"]["type"] == "tokens"
+    debtor = key("d", "chat", tokens=600)
+    other = Access(keys.Keyring([debtor]), clock)
+    other.spend(debtor, 3000)
+    long = refused(other, "/v1/chat/completions", "Bearer d")
+    assert long.headers["Retry-After"] == "60"  # OpenAI's clients give up when told much more
+    assert "try again in 241 s" in str(long)
     clock.now = 10.2
     door.enter("/v1/chat/completions", "Bearer k")
     door.spend(key("free", "chat"), 10**9)  # no limit, nothing kept

@@ -119,7 +119,7 @@ def test_too_long_a_prompt_is_a_400(scripted: Any, length: int) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "", "wrong", KEY + "x"])
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/openapi.json", "/nowhere", "/health/"])
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/openapi.json", "/nowhere", "/health/x"])
 def test_no_route_but_health_answers_without_a_key(scripted: Any, key: str | None, path: str) -> None:
     response = send(scripted("x"), "GET", path, key=key)
     assert response.status_code == 401
@@ -143,6 +143,29 @@ def test_models_are_listed(scripted: Any) -> None:
         assert "other" not in response.text
 
 
+def test_a_compressed_body_is_a_415(scripted: Any) -> None:
+    headers = {"Content-Type": JSON, "Content-Encoding": "gzip"}
+    response = send(scripted("x"), "POST", "/v1/chat/completions", content=b"\x1f\x8b", headers=headers)
+    assert response.status_code == 415
+    assert "Content-Encoding" in envelope(response)["message"]
+    headers["Content-Encoding"] = "identity"
+    content = json.dumps(ASK).encode()
+    assert send(scripted("x"), "POST", "/v1/chat/completions", content=content, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_no_line_of_unicode_cuts_an_event_in_two(scripted: Any, character: str, path: str) -> None:
+    text = f"One{character}two \u00e4"
+    body = {"model": "tiny", "prompt": "x"} if path == "/v1/completions" else ASK
+    response = send(scripted(text), "POST", path, json={**body, "stream": True})
+    lines = response.text.splitlines()  # as httpx's `iter_lines` splits
+    assert all(line == "" or line.startswith("data: ") for line in lines)
+    chunks = [json.loads(line[6:])["choices"][0] for line in lines if line not in ("", "data: [DONE]")]
+    assert "".join(chunk["delta"].get("content", "") if "delta" in chunk else chunk["text"] for chunk in chunks) == text
+    assert "\u00e4" in response.text  # the rest stays readable
+
+
 def test_unknown_routes_and_methods_have_the_envelope(scripted: Any) -> None:
     lost = send(scripted("x"), "GET", "/v1/secret-path")
     assert lost.status_code == 404
@@ -150,7 +173,8 @@ def test_unknown_routes_and_methods_have_the_envelope(scripted: Any) -> None:
     wrong = send(scripted("x"), "GET", "/v1/chat/completions")
     assert wrong.status_code == 405
     assert wrong.headers["allow"] == "POST"
-    envelope(wrong)
+    assert envelope(wrong)["message"] == "This URL does not answer to this method, but to POST."
+    assert send(scripted("x"), "POST", "/v1/models").headers["allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"model": NaN}'])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -108,3 +110,40 @@ def test_a_page_runs_only_what_is_in_it() -> None:
     for outside in ("http:", "https:", "//cdn", "<script ", "style=", " src=", "onclick", "@import"):
         assert outside not in response.text.replace("// --", "")
     assert "script-src 'none'; style-src 'none'" in page.policy("<p>nothing</p>")
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered", "logged"),
+    [
+        ({"x-request-id": "mine-1"}, {"x-request-id": "mine-1"}, ["mine-1"]),
+        ({"X-Client-Request-Id": "a.B:c_2"}, {"x-client-request-id": "a.B:c_2"}, ["a.B:c_2"]),
+        (
+            {"x-request-id": "mine-1", "x-client-request-id": "mine-2"},
+            {"x-request-id": "mine-1", "x-client-request-id": "mine-2"},
+            ["mine-1", "mine-2"],
+        ),
+        ({"x-request-id": "x" * 129}, {}, None),
+        ({"x-request-id": "my card"}, {}, None),
+        ({"x-request-id": ""}, {}, None),
+    ],
+)
+def test_a_client_s_own_id_is_echoed_and_logged(
+    caplog: pytest.LogCaptureFixture, sent: Any, answered: Any, logged: list[str] | None
+) -> None:
+    async def step(client: httpx.AsyncClient) -> list[httpx.Response]:
+        return [
+            await client.post(CHAT, json=ASK, headers=sent),
+            await client.post(CHAT, json={**ASK, "stream": True}, headers=sent),
+            await client.get("/nowhere", headers={**sent, "Authorization": "Bearer x"}),
+        ]
+
+    with caplog.at_level(logging.DEBUG, logger="solotune.serve"):
+        responses = talk(FakeEngine("tiny", 250), step)
+    lines = [json.loads(record.getMessage()) for record in caplog.records]
+    assert [response.status_code for response in responses] == [200, 200, 401]
+    for response, line in zip(responses, lines, strict=True):
+        assert answered.items() <= response.headers.items()
+        assert line.get("client_request_ids") == logged
+        assert line["request_id"].startswith("req_")
+        if "x-request-id" not in answered:
+            assert response.headers["x-request-id"] == line["request_id"]

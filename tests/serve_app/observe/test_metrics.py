@@ -71,6 +71,22 @@ def test_requests_are_counted_as_they_were() -> None:
     assert "4111" not in str(sorted(routes))
 
 
+def test_refusals_at_the_door_count_under_their_route() -> None:
+    async def step(client: httpx.AsyncClient) -> Samples:
+        wrong, large = {"Authorization": "Bearer x"}, {"Content-Length": str(SETTINGS.body_limit + 1)}
+        assert (await client.post(CHAT, json=ASK, headers=wrong)).status_code == 401
+        assert (await client.post(f"http://test/{CHAT}/", content=b"", headers=large)).status_code == 413
+        assert (await client.get("/v1/models/4111", headers=wrong)).status_code == 401
+        assert (await client.get(CHAT)).status_code == 405
+        assert (await client.get("/nowhere/4111", headers=wrong)).status_code == 401
+        return await scrape(client)
+
+    samples = talk(FakeEngine("tiny", 250), step)
+    counted = {labels: count for (name, labels), count in samples.items() if name == "solotune:http_requests_total"}
+    expected = [(CHAT, 401), (CHAT, 413), ("/v1/models/{model_id:path}", 401), (CHAT, 405), ("unknown", 401)]
+    assert counted == {(("route", route), ("status", str(status))): 1 for route, status in expected}
+
+
 def test_names_and_buckets_are_those_of_vllm() -> None:
     samples = talk(FakeEngine("tiny", 250), scrape)
     buckets: dict[str, list[str]] = {}

@@ -14,6 +14,9 @@ import pytest
 from pipeline.config import Serve
 from serve_app.engines import BusyError, Generation, Prompt, RefusedError
 from serve_app.engines.fake import FakeEngine
+from serve_app.engines.gguf import GgufEngine
+from serve_app.engines.vllm import VllmEngine
+from serve_app.openai_api import prepare
 from serve_app.openai_api.chat import Completion
 from serve_app.openai_api.completions import TextCompletion
 from tests.serve_app.client import (
@@ -243,6 +246,20 @@ def test_a_client_that_stops_reading_is_cut_off_at_the_deadline(monkeypatch: pyt
     assert app.state.admission.active == 0
 
 
+def test_a_refusal_names_the_engine_that_could_do_it(engine: FakeEngine) -> None:
+    error = envelope(post(engine, CHAT, {**ASK, "response_format": {"type": "json_object"}}))
+    said = "This service's engine does not support response_format: it needs the engine vllm or gguf (`serve.engine`)."
+    assert (error["message"], error["code"]) == (said, "unsupported_parameter")
+    for option, able in prepare.ABLE.items():
+        assert [one.__name__ for one in (GgufEngine, VllmEngine) if option in one.options] == [
+            "GgufEngine",
+            "VllmEngine",
+        ]
+        assert able.endswith("vllm or gguf")
+    error = envelope(post(engine, CHAT, {**ASK, "n": 9}))
+    assert (error["message"], error["param"]) == ("n is too large: this service makes at most 8 answers at once.", "n")
+
+
 def test_choices_count_as_places(engine: FakeEngine) -> None:
     settings = Serve(max_new_tokens=100, max_input_tokens=150, concurrency=1, queue=1)
     assert post(engine, CHAT, {**ASK, "n": 2}, settings).status_code == 200
@@ -251,7 +268,7 @@ def test_choices_count_as_places(engine: FakeEngine) -> None:
     assert response.headers["retry-after"] == "1"
 
 
-def test_every_response_has_an_id_of_ours(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_response_has_an_id(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:
     async def step(client: httpx.AsyncClient) -> list[httpx.Response]:
         headers = {"x-request-id": "my card zzyx"}
         return [
@@ -312,7 +329,7 @@ def test_the_document_knows_routes_keys_errors_and_limits(engine: FakeEngine) ->
     chat = document["paths"][CHAT]["post"]
     assert chat["security"] == [{"key": []}]
     assert set(chat["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
-    for status in ["400", "401", "403", "404", "405", "408", "413", "422", "429", "500", "503"]:
+    for status in ["400", "401", "403", "404", "405", "408", "413", "415", "422", "429", "500", "503"]:
         schema = chat["responses"][status]["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/Error"}
     properties = document["components"]["schemas"]["ChatRequest"]["properties"]

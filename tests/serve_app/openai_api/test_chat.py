@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from inspect import get_annotations
 from typing import Any
 
 import pytest
+from openai.types import completion_create_params as text_arguments
+from openai.types.chat import completion_create_params as chat_arguments
 from pydantic import ValidationError
 
 from serve_app import errors
 from serve_app.openai_api.chat import ChatRequest
+from serve_app.openai_api.completions import CompletionRequest
+from serve_app.openai_api.options import Options
 
 GOOD: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
 def refusal(**changes: Any) -> dict[str, Any]:
     with pytest.raises(ValidationError) as caught:
-        ChatRequest.model_validate({**GOOD, **changes})
+        ChatRequest.model_validate_json(json.dumps({**GOOD, **changes}))
     envelope: dict[str, Any] = errors.of_validation(caught.value.errors()).envelope["error"]
     return envelope
 
@@ -28,6 +34,8 @@ def refusal(**changes: Any) -> dict[str, Any]:
         {"temperature": 0, "top_p": 1, "stop": None, "max_tokens": None, "stream": None},
         {"n": 3, "logprobs": True, "top_logprobs": 20, "frequency_penalty": -2, "presence_penalty": 2.0},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}, "strict": True}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": None}}, "moderation": None},
+        {"verbosity": "medium", "reasoning_effort": "high", "prompt_cache_options": {"a": 1}, "prompt_cache_key": "k"},
         {"stop": ["a", "b", "c", "d"], "stream": True, "stream_options": {"include_usage": True}},
     ],
 )
@@ -40,7 +48,8 @@ def test_what_changes_nothing_or_works_is_accepted(changes: dict[str, Any]) -> N
     [
         {"logit_bias": {"5": 1}},
         {"logit_bias": True},
-        {"reasoning_effort": "high"},
+        {"verbosity": "low"},
+        {"moderation": {"model": "m"}},
         {"tools": [{"type": "function"}]},
         {"modalities": ["text", "audio"]},
     ],
@@ -73,7 +82,8 @@ def test_what_is_not_implemented_is_refused_by_name(changes: dict[str, Any]) -> 
         ({"logprobs": 1}, "logprobs"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"presence_penalty": 2.5}, "presence_penalty"),
-        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        ({"response_format": {"type": "text", "json_schema": {"name": "a"}}}, "response_format.json_schema"),
         ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.name"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
     ],
@@ -99,7 +109,7 @@ def test_no_word_of_the_request_gets_into_the_refusal() -> None:
     for changes in (
         {secret: 1},
         {"messages": [{"role": secret, "content": secret}]},
-        {"messages": [{"role": "user", "content": secret, secret: secret}]},
+        {"messages": [{"role": "user", "content": [{"type": secret, secret: secret}]}]},
         {"messages": secret},
         {"temperature": secret},
         {"stop": [secret] * 9},
@@ -118,6 +128,104 @@ def test_messages_render_as_a_template_takes_them() -> None:
         {"role": "system", "content": "rules"},
         {"role": "user", "content": "ab"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"role": "user", "content": "a", "id": 7, "metadata": None, "options": [{"value": 1}]}, "a"),  # Gradio's
+        ({"role": "assistant", "content": "a", "parsed": None, "tool_calls": None, "function_call": None}, "a"),
+        ({"role": "assistant", "content": "a", "reasoning_content": "b", "provider_specific_fields": {"c": 1}}, "a"),
+        ({"role": "assistant", "content": "a", "annotations": [{"type": "url_citation"}], "audio": None}, "a"),
+        ({"role": "user", "content": "a", "name": None, "tool_call_id": None, "refusal": None}, "a"),
+        ({"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}]}, "a"),
+        ({"role": "user", "content": [{"type": "text", "text": "a", "refusal": None}]}, "a"),
+        ({"role": "user", "content": []}, ""),
+        ({"role": "assistant"}, ""),
+        ({"role": "assistant", "content": None}, ""),
+        ({"role": "assistant", "content": None, "refusal": "b"}, "b"),
+        ({"role": "assistant", "content": "a", "refusal": "b"}, "a"),
+        ({"role": "assistant", "content": [{"type": "refusal", "refusal": "b"}]}, "b"),
+    ],
+)
+def test_a_message_is_taken_as_clients_send_it_back(message: dict[str, Any], said: str) -> None:
+    assert ChatRequest.model_validate({**GOOD, "messages": [message]}).texts == [said]
+
+
+def test_the_body_itself_stays_strict() -> None:
+    for name in ("parsed", "metadat", "a[b", "str"):
+        assert refusal(**{name: None})["code"] == "unknown_parameter"
+    assert refusal(stream_options={"usage": True})["param"] == "stream_options.usage"
+    assert refusal(response_format={"type": "text", "strict": True})["code"] == "unknown_parameter"
+
+
+@pytest.mark.parametrize("name", ["model", "messages"])
+def test_null_is_as_good_as_absent(name: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        ChatRequest.model_validate({key: value for key, value in GOOD.items() if key != name})
+    absent = errors.of_validation(caught.value.errors()).envelope["error"]
+    assert absent["code"] == "missing_required_parameter"
+    assert refusal(**{name: None}) == absent
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"temperature": 3}, "Invalid value for temperature: it must be less than or equal to 2."),
+        ({"stop": ["a"] * 5}, "Invalid value for stop: it must have at most 4 items."),
+        ({"stop": 5}, "Invalid value for stop: it must be a string or a list."),
+        ({"stop": ["a", 5]}, "Invalid value for stop.1: it must be a valid string."),
+        ({"stop": [None]}, "Invalid value for stop.0: it must be a valid string."),
+        ({"stop": ""}, "Invalid value for stop: a stop string must not be empty."),
+        ({"messages": []}, "Invalid value for messages: it must have at least 1 item."),
+        ({"messages": [{"role": "user"}]}, "Missing required parameter: messages.0.content"),
+        (
+            {"messages": [{"role": "user", "content": [5]}]},
+            "Invalid value for messages.0.content.0: it must be an object.",
+        ),
+        (
+            {"messages": [{"role": "user", "content": 5}]},
+            "Invalid value for messages.0.content: it must be a string or a list.",
+        ),
+        ({"tools": [{}]}, "tools: not supported by this service, which takes null or [] alone: leave it out."),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages.0.content: this service takes text alone: only content parts of the type text.",
+        ),
+    ],
+)
+def test_a_refusal_names_the_argument_the_branch_that_was_meant_and_the_limit(
+    changes: dict[str, Any], message: str
+) -> None:
+    assert refusal(**changes)["message"] == message
+
+
+@pytest.mark.parametrize(
+    ("changes", "param", "why"),
+    [
+        ({"prompt": [-1]}, "prompt.0", "it must be greater than or equal to 0"),
+        ({"prompt": []}, "prompt", "it must have at least 1 item"),
+        ({"prompt": ["a", [1]]}, "prompt.1", "it must be a valid string"),
+        ({"prompt": [[1], [-2]]}, "prompt.1.0", "it must be greater than or equal to 0"),
+        ({"prompt": {}}, "prompt", "it must be a string or a list"),
+        ({"best_of": 2}, "best_of", "it must be n or left out"),
+        ({"echo": True, "logprobs": 1}, "logprobs", "does not go with echo"),
+    ],
+)
+def test_a_completion_s_refusal_does_too(changes: dict[str, Any], param: str, why: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        CompletionRequest.model_validate({"model": "m", "prompt": "a", **changes})
+    error = errors.of_validation(caught.value.errors()).envelope["error"]
+    assert error["param"] == param
+    assert error["message"].startswith(f"Invalid value for {param}: ")
+    assert why in error["message"]
+
+
+@pytest.mark.parametrize(("api", "request_model"), [(chat_arguments, ChatRequest), (text_arguments, CompletionRequest)])
+def test_every_argument_of_openai_s_own_client_is_known(api: Any, request_model: type[Options]) -> None:
+    """Fails when a newer client has an argument on which nothing was decided here: taken, neutral, or ignored."""
+    names = get_annotations(api.CompletionCreateParamsBase) | get_annotations(api.CompletionCreateParamsStreaming)
+    assert set(names) - set(request_model.model_fields) == set()
 
 
 def test_max_completion_tokens_wins_over_the_older_name() -> None:

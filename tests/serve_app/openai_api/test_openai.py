@@ -46,6 +46,20 @@ def service(running: Service) -> Iterator[Service]:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize("how", ["create", "stream", "parse"])
+@pytest.mark.parametrize("dumped", [False, True])
+def test_a_second_turn_holds_the_first_answer_as_the_client_has_it(service: Service, how: str, dumped: bool) -> None:
+    with service.client() as client:
+        if how == "stream":
+            with client.chat.completions.stream(**ASK) as stream:
+                answer: Any = stream.get_final_completion().choices[0].message
+        else:
+            answer = getattr(client.chat.completions, how)(**ASK, stop=["\x00"]).choices[0].message
+        messages = [*ASK["messages"], answer.model_dump() if dumped else answer, {"role": "user", "content": "And?"}]
+        second = client.chat.completions.create(model=ASK["model"], messages=messages, max_tokens=5)
+    assert second.choices[0].message.content
+
+
 def test_plain_and_streamed_chats_say_the_same(service: Service) -> None:
     with service.client() as client:
         plain = client.chat.completions.create(**ASK, seed=1, n=2, logprobs=True, top_logprobs=2)
