@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.read.conversations.document import Document, ShapeError, folded, record
+from pipeline.read.rows import number
 
 Side = Literal["customer", "agent"]
 BY_AUTHOR: Literal["by author"] = "by author"  # the author's side is known once the whole conversation is
@@ -81,9 +82,10 @@ class Conversation:
             return message.side
         if not message.author:
             return None
-        if message.author in self.customers:
+        author = number(message.author)
+        if author in map(number, self.customers):
             return "customer"
-        return "agent" if message.author in self.agents else self.others
+        return "agent" if author in map(number, self.agents) else self.others
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from functools import lru_cache
 from typing import Any
 
 Document = Mapping[str, Any]
-YES = frozenset({"true", "1", "yes", "y", "public", "wahr", "ja"})
-NO = frozenset({"false", "0", "no", "n", "private", "internal", "falsch", "nein"})
+YES = frozenset({"true", "t", "1", "1.0", "yes", "y", "public", "wahr", "ja"})
+NO = frozenset({"false", "f", "0", "0.0", "no", "n", "private", "internal", "falsch", "nein"})
 
+MISSING = re.compile(r"(?<=[:\[,] )(?:nan|NaT)(?=[,\]}])")  # of pandas, where Python has None
 CELL = 1 << 20  # characters of a cell that is read as Python's literals
 
 
@@ -119,7 +120,7 @@ def decoded(value: Any) -> Any:
     except (ValueError, RecursionError):
         pass
     try:
-        return ast.literal_eval(value.strip()) if len(value) <= CELL else None
+        return ast.literal_eval(MISSING.sub("None", value.strip())) if len(value) <= CELL else None
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise ShapeError("a cell that is no JSON") from error
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 from pipeline.read.conversations.conversation import Conversation
+from pipeline.read.rows import number
 
 MOST = 64 << 20  # bytes of one conversation
 CACHE = 8 << 20  # bytes of the database in memory
@@ -35,7 +36,7 @@ def joined(documents: Iterable[Told]) -> Iterator[Told]:
             if piece is None:
                 yield place, None
                 continue
-            row = (piece.key, *place, pickle.dumps(piece, pickle.HIGHEST_PROTOCOL))
+            row = (number(piece.key), *place, pickle.dumps(piece, pickle.HIGHEST_PROTOCOL))
             database.execute("INSERT INTO pieces VALUES (?, ?, ?, ?)", row)
         database.execute("CREATE INDEX by_key ON pieces (key)")
         keys = database.execute("SELECT key, SUM(LENGTH(piece)) FROM pieces GROUP BY key ORDER BY MIN(rowid)")

@@ -17,16 +17,17 @@ RULE = re.compile(r"\s*[-_=*]{5,}\s*")
 
 DEVICE = (
     r"(?:i-?phone|i-?pad|i-?pod|android|samsung|galaxy|huawei|xiaomi|redmi|oneplus|pixel|blackberry|nokia|handy|"
-    r"smartphone|mobil(?:telefon|e|ger(?:ä|ae)t)?|phone|tablet|windows|unterwegs)"
+    r"smartphone|mobil(?:telefon|e|ger(?:ä|ae)t)?|phone|tablet|windows|unterwegs|fairphone|xperia|ger(?:ä|ae)t|telefon|"
+    r"mac(?:book)?\b|watch)"
 )
 APP = (
     r"(?:e?-?mail\b|mail-app|outlook|yahoo|proton|gmx|web\.de|freenet|t-online|telekom|1&1|ionos|k-9|gmail|thunderbird|"
     r"bluemail|spark|edison|mailo|posteo|airmail|mailbird|em client|spike|aqua mail|mail\.com)"
 )
 NAMED = r"(?:\S{1,30} ){0,4}?"  # of a device: its maker or owner
-AFTER = r"(?:[-, ]\s?(?:(?-i:[A-ZÄÖÜ0-9])\S{0,30}|mit|mit der|für|auf|über|von|aus|der|with|for|on|using|from|app|e-?mail|mail|mobile|phone|secure|smartphone|tablet|device|gerät|gesendet|versendet)){0,8}"  # noqa: E501
+AFTER = r"(?:[-, ]\s?(?:(?-i:[A-ZÄÖÜ0-9])\S{0,30}|ios|ipados|macos|mit|mit der|für|auf|über|von|aus|der|with|for|on|using|from|app|e-?mail|mail|mobile|phone|secure|smartphone|tablet|device|gerät|gesendet|versendet)){0,8}"  # noqa: E501
 APP_LINE = re.compile(
-    rf"\s*(?:sent (?:from|via|with|by|using) (?:(?:my|a|an|the) )?{NAMED}(?:{DEVICE}|{APP}){AFTER}|"
+    rf"[\s*_>]*(?:sent (?:from|via|with|by|using) (?:(?:my|a|an|the) )?{NAMED}(?:{DEVICE}|{APP}){AFTER}|"
     r"get outlook for .{2,20}|"
     rf"(?:diese (?:nachricht|e-?mail|mail) wurde )?(?:von|vom|mit|über|aus) (?:meine[mr]? |dem |der |einem )?"
     rf"{NAMED}(?:{DEVICE}|{APP}){AFTER} (?:gesendet|verschickt|versendet)|"
@@ -34,7 +35,7 @@ APP_LINE = re.compile(
     rf"(?:meine[mr]? |der |dem |einem )?{NAMED}(?:{DEVICE}|{APP}){AFTER}|"
     r"(?:holen sie sich |hol dir |laden sie )?outlook für .{2,20}?(?: (?:beziehen|herunter(?:laden)?|holen))?|"
     r"(?:hol(?:en sie sich| dir)|erhalten sie|get) (?:bluemail|typeapp|spark|aqua mail) .{2,40})"
-    r"\s*[.!]?\s*(?:<http[^>]*>|\(?https?://\S*)?\s*",
+    r"\s*[.!]?[\s*_]*(?:<http[^>]*>|\(?https?://\S*)?\s*",
     re.IGNORECASE,
 )
 

@@ -125,6 +125,14 @@ def test_intercom_ticket(read_export: Any) -> None:
     assert (row.prompt, row.response) == ("Login\n\nI cannot log in.", "Done.")
 
 
+def test_an_intercom_ticket_inside_the_company_is_no_row(read_export: Any) -> None:
+    document = intercom(("comment", "admin", "VIP"))
+    document["ticket_parts"] = {"ticket_parts": document.pop("conversation_parts")["conversation_parts"]}
+    document["ticket_attributes"] = {"_default_title_": "Login", "_default_description_": "geheim"}
+    (row,) = read_export("intercom ticket", [{**document, "source": None, "title": None, "category": "Back-office"}])
+    assert row.response == ""
+
+
 def front(incoming: bool, body: str, at: float, **more: Any) -> dict[str, Any]:
     who = {"role": "from", "handle": "anna@example.org" if incoming else "desk@example.com", "name": "Anna Schmidt"}
     return {
@@ -166,6 +174,14 @@ def test_front(read_export: Any) -> None:
     assert row.later == ("And for May?", "There, too.")
     assert (row.source_id, row.label, row.resolved) == ("cnv_1", "Billing", True)
     assert {("NAME", "Anna Schmidt"), ("NAME", "Ben Roth"), ("EMAIL", "anna@example.org")} <= set(row.entities)
+
+
+@pytest.mark.parametrize("inside", [{"type": "internal"}, {"type": "comment"}, {"is_internal": True}])
+def test_front_messages_inside_the_company_are_no_answers(read_export: Any, inside: dict[str, Any]) -> None:
+    link = {"related": {"conversation": "https://acme.api.frontapp.com/conversations/cnv_1"}}
+    messages = [FRONT[1], {**FRONT[0], "body": "VIP", **inside}]
+    (row,) = read_export("front messages", [{**message, "_links": link, "subject": "Invoice"} for message in messages])
+    assert row.response == ""
 
 
 def test_front_messages_alone(read_export: Any) -> None:
@@ -291,10 +307,23 @@ def test_jira_accounts_without_names(read_export: Any) -> None:
     table = f"Issue key,Summary,Reporter,Comment,Comment\nA-1,It drops,Anna Schmidt,{comments}\n"
     (row,) = read_export("jira issues", table)
     assert (row.response, row.refused) == ("", "unmarked")
-    known = f"Issue key,Summary,Reporter,Reporter Id,Comment,Comment\nA-1,It drops,Anna Schmidt,{ids[0]},{comments}\n"
+    known = (
+        "Issue key,Summary,Project type,Reporter,Reporter Id,Comment,Comment\n"
+        f"A-1,It drops,software,Anna Schmidt,{ids[0]},{comments}\n"
+    )
     (row,) = read_export("jira issues", known)
     assert (row.prompt, row.response) == ("It drops\n\nstill", "Restart it.")
     assert row.entities == (("NAME", "Anna Schmidt"),)
+
+
+def test_jira_without_a_word_on_its_project_tells_no_note_from_an_answer(read_export: Any) -> None:
+    comments = "05/Jan/26 10:00 AM;ben;for us,05/Jan/26 11:00 AM;ben;Restart it."
+    for columns in (
+        "Issue key,Summary,Reporter,Comment,Comment",
+        "Vorgangsschlüssel,Zusammenfassung,Autor,Kommentar,Kommentar",
+    ):
+        (row,) = read_export("jira issues", f"{columns}\nA-1,It drops,anna,{comments}\n")
+        assert (row.response, row.refused) == ("", "unmarked")
 
 
 def test_jira_json(read_export: Any) -> None:
@@ -347,6 +376,25 @@ def test_servicenow(read_export: Any, column: str) -> None:
     assert (row.source_id, row.label, row.resolved) == ("INC1", "network", True)
     assert {("NAME", "Anna Schmidt"), ("NAME", "Ben Roth")} <= set(row.entities)
     assert (unanswered.prompt, unanswered.response, unanswered.refused) == ("Mail\n\nNo mail.", "", "")
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "2026-01-02T09:30:00 - Ben Roth (Work notes)",
+        "2026-01-02 09:30:00 CET - Ben Roth (Work notes)",
+        "02-Jan-2026 09:30:00 – Ben Roth (Work notes)",
+        "yesterday, Ben Roth (Work notes)",
+        "yesterday, Ben Roth (Arbeitsnotizen)",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "_x000D_\n"])
+def test_servicenow_headings_in_other_forms_let_no_note_in(read_export: Any, heading: str, end: str) -> None:
+    first = "2026-01-02 10:00:00 - Ben Roth (IT) (Additional comments)"
+    lines = [first, "Please restart", "the client.", "", heading, "geheim"]
+    document = {"number": "INC1", "short_description": "VPN", "caller_id": "Anna Schmidt", "comments": end.join(lines)}
+    (row,) = read_export("servicenow records", [document])
+    assert (row.prompt, row.response) == ("VPN", "Please restart\nthe client.")
 
 
 def test_servicenow_table_api(read_export: Any) -> None:

@@ -168,3 +168,24 @@ def test_comments_as_json_in_a_cell(read_export: Any) -> None:
     row, damaged = read_export("zendesk conversation", table)
     assert row.response == "Hello Anna,\n\nI have unblocked it. Please try again."
     assert not damaged.readable
+
+
+def test_a_private_first_comment_written_otherwise_is_no_question(read_export: Any) -> None:
+    secret = "geheim: der Kunde droht mit **Anwalt**"
+    html = "<div><p>geheim: der Kunde droht mit Anwalt</p></div>"
+    answer = comment(88, True, "I have unblocked it.", 10)
+    asked = comment(77, True, "My card is blocked.", 5)
+    for first in (comment(88, False, secret, 0), comment(88, False, "", 0, html_body=html)):
+        ticket = {**TICKET, "description": secret, "comments": [first, asked, answer]}
+        (row,) = read_export("zendesk conversation", [ticket])
+        assert (row.prompt, row.response) == ("Card blocked\n\nMy card is blocked.", "I have unblocked it.")
+
+
+def test_numbers_that_a_table_made_floats_are_the_same_people(read_export: Any) -> None:
+    tickets = "id,subject,requester_id,assignee_id,submitter_id,status,description\n1,Card,10.0,20.0,10.0,solved,\n"
+    comments = (
+        "id,ticket_id,author_id,public,plain_body\n"
+        "1,1.0,10,1.0,My card is blocked.\n2,1.0,20,0.0,geheim\n3,1.0,20,1.0,I have unblocked it.\n"
+    )
+    (row,) = read_export(["zendesk tickets", "zendesk comments"], tickets, comments)
+    assert (row.prompt, row.response) == ("Card\n\nMy card is blocked.", "I have unblocked it.")

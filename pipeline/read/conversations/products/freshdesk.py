@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.read import rows
 from pipeline.read.conversations.conversation import Conversation, Layout, Side, has
 from pipeline.read.conversations.document import (
     Document,
@@ -38,7 +39,11 @@ def _note(conversation: Conversation, note: Document) -> None:
     """Adds a conversation of the API, or a note of the account export."""
     private, incoming = flag(note.get("private")), flag(note.get("incoming"))
     side: Side | None = None if incoming is None else "customer" if incoming else "agent"
-    if words(note, "source") in NOT_SAID or flag(first(note, "deleted", "is_deleted")) or note.get("automation_id"):
+    if (
+        rows.number(words(note, "source")) in NOT_SAID
+        or flag(first(note, "deleted", "is_deleted"))
+        or note.get("automation_id")
+    ):
         side = None
     conversation.say(
         words(note, "body_html", "body", "body_text"),
@@ -63,7 +68,7 @@ def _head(ticket: Document) -> Conversation:
         created=first(ticket, "createdat"),
     )
     description = words(ticket, "descriptionhtml", "description", "descriptiontext", "subject")
-    if words(ticket, "sourcename", "source").casefold() in OUTBOUND:
+    if rows.number(words(ticket, "sourcename", "source").casefold()) in OUTBOUND:
         found.say(description, "agent", True, found.created)
     else:
         found.opening = description

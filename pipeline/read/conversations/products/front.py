@@ -29,14 +29,17 @@ SIGNS = (
 )  # fmt: skip
 
 
+NO_MESSAGES = ("call", "phone-call", "internal", "comment", "note")
+
+
 def _message(conversation: Conversation, message: Document) -> None:
     incoming = flag(message.get("is_inbound"))
     failed = flag(message.get("is_draft")) or first(message, "draft_mode", "error_type")
-    said = words(message, "type") not in ("call", "phone-call") and not failed and incoming is not None
+    said = words(message, "type") not in NO_MESSAGES and not failed and incoming is not None
     conversation.say(
         words(message, "body", "text"),
         ("customer" if incoming else "agent") if said else None,
-        True,  # a message is what was sent or received; what is internal is a comment
+        flag(message.get("is_internal")) is not True,  # a message is what was sent or received
         first(message, "created_at", "date"),
     )
     author = message.get("author")
@@ -79,7 +82,7 @@ def _single(document: Document) -> Conversation:
         raise ShapeError("a message without its conversation")
     found = Conversation(key=number, id=number, subject=words(document, "subject"))
     names = {"isinbound": "is_inbound", "isdraft": "is_draft", "createdat": "created_at", "draftmode": "draft_mode"}
-    names["errortype"] = "error_type"
+    names |= {"errortype": "error_type", "isinternal": "is_internal"}
     _message(found, {names.get(name, name): value for name, value in document.items()})
     return found
 

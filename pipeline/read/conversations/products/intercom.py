@@ -18,6 +18,7 @@ SIDES: dict[str, Side] = {
     "admin": "agent", "teammate": "agent", "team": "agent",
 }  # fmt: skip
 SENT = frozenset({"comment", "open", "close", "quick_reply"})  # with a body: a reply that also opened or closed
+INSIDE = frozenset({"back-office", "tracker"})  # tickets that customers never see
 CAMPAIGNS = frozenset({"automated", "operator_initiated"})
 
 
@@ -68,10 +69,11 @@ def _ticket(document: Document) -> Conversation:
     found = _head(document)
     attributes = document.get("ticketattributes")
     found.subject = found.subject or words(attributes, "_default_title_")
-    found.opening = text(at(attributes, "_default_description_"))
+    inside = words(document, "category").casefold() in INSIDE or flag(document.get("isshared")) is False
+    found.opening = "" if inside else text(at(attributes, "_default_description_"))
     found.label = found.label or words(document.get("tickettype"), "name")
     for part in entries(decoded(document.get("ticketparts")), "ticket_parts", "data"):
-        _part(found, part, words(part, "part_type") in SENT)
+        _part(found, part, not inside and words(part, "part_type") in SENT)
     return found
 
 

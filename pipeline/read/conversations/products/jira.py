@@ -3,7 +3,7 @@
 Output contract: `LAYOUTS`. The CSV has a column `Comment` per comment, each `date;author;text`; the JSON is what the
 REST API's search returns. Which comments of a service project are internal notes, JSON says (`jsdPublic`,
 `sd.public.comment`); Jira's own CSV does not. There a comment of somebody other than the reporter counts as unmarked,
-unless the cell or the column's name says which it is; projects of other types know no internal notes.
+unless the cell or the column's name says which it is, or the project's type that it knows no internal notes.
 Format: Atlassian's "Export issues" and "Importing data from CSV", REST API v2 and v3, Atlassian document format.
 """
 
@@ -35,7 +35,8 @@ MARK = re.compile(
 )
 FIRST_WORD = re.compile(r"\s*(internal|public)\s*;", re.IGNORECASE)
 SAID_INTERNAL = re.compile(
-    r"\W{0,4}(?:internal(?: (?:note|comment|only))?|intern(?:e notiz|er kommentar)?|private note)\s?(?:[\])]|:)",
+    r"\W{0,4}(?:internal(?: (?:note|comment|only))?|(?:nur )?intern(?:e notiz|er kommentar)?|private note)"
+    r"\s?(?:[\])}]|:|[-–] )|(?:internal|interner) (?:note|comment|kommentar)\b",
     re.IGNORECASE,
 )
 ACCOUNT = re.compile(r"(?:\d+:[0-9a-f-]{36}|[0-9a-f]{24}|qm:\S+|ug:\S+)", re.IGNORECASE)  # ids of Jira Cloud
@@ -73,9 +74,10 @@ def _record(document: Document) -> Conversation:
         agents=assignee,
         names=[name for name in reporter + assignee if not ACCOUNT.fullmatch(name)],
     )
-    service = words(document, "projecttype").casefold() == "service_desk" or has(frozenset(document), SERVICE)
+    service = has(frozenset(document), SERVICE)
+    open_to_all = words(document, "projecttype", "projekttyp").casefold() in ("software", "business") and not service
     separate = has(frozenset(document), INTERNAL)  # then what is not in that column is public
-    cells = [(cell, None if service and not separate else True) for cell in _cells(document, COMMENTS)]
+    cells = [(cell, True if separate or open_to_all else None) for cell in _cells(document, COMMENTS)]
     cells += [(cell, True) for cell in _cells(document, PUBLIC)]
     authors: dict[str, None] = {}
     for cell, public in cells:
@@ -83,7 +85,7 @@ def _record(document: Document) -> Conversation:
         time, author, body = (parts[1], parts[2].strip(), parts[3]) if parts else (None, "", cell)
         body, mark = _marked(body)
         authors[author] = None
-        own = author in reporter and mark is None  # a customer cannot write an internal note
+        own = author in reporter and author not in assignee and mark is None  # customers write no internal notes
         found.say(body, BY_AUTHOR, True if own else public if mark is None else mark, time, author)
     found.names += [name for name in authors if name and not ACCOUNT.fullmatch(name)]
     # Ids of accounts against a reporter's name: who is who cannot be told.

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.read.conversations.conversation import BY_AUTHOR, Conversation, Layout, Side, has
 from pipeline.read.conversations.document import Document, ShapeError, at, entries, first, flag, folded, several, words
+from pipeline.read.rows import number
 
 NOT_SENT = frozenset({"4", "5", "forwarded", "draft", "weitergeleitet", "entwurf"})  # `Status` of an e-mail
 INCOMING = ("incoming", "isincoming", "eingehend")
@@ -59,7 +60,7 @@ def _email(conversation: Conversation, email: Document) -> None:
     incoming = flag(first(email, *INCOMING))
     side: Side | None = None if incoming is None else "customer" if incoming else "agent"
     status = words(email, "emailstatus", "status").casefold()
-    if status in NOT_SENT or flag(email.get("isdeleted")) or flag(email.get("isbounced")):
+    if number(status) in NOT_SENT or flag(email.get("isdeleted")) or flag(email.get("isbounced")):
         side = None
     if side == "agent" and first(email, "automationtype"):
         side = None  # an auto-response rule, a flow

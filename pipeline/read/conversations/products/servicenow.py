@@ -16,8 +16,12 @@ from pipeline.read.conversations.conversation import BY_AUTHOR, Conversation, La
 from pipeline.read.conversations.document import Document, ShapeError, first, fold, several, text
 
 ENTRY = re.compile(
-    r"^[ \t]*(\d{1,4}[-./]\d{1,2}[-./]\d{1,4},? \d{1,2}:\d{2}(?::\d{2})?(?: ?[AP]M)?) - "
-    r"(.{1,120}?) \((.{1,60})\)[ \t]*$",
+    r"^[ \t]*(\d{1,4}[-./](?:\d{1,2}|[A-Za-z]{3})[-./]\d{1,4}(?:,? |T)\d{1,2}:\d{2}(?::\d{2})?(?: ?[AP]M)?"
+    r"(?: [A-Z]{2,5})?)\s[-–]\s(.{1,120}?) \(([^()\n]{1,60}(?:\([^()\n]{0,60}\))?)\)[ \t]*$",
+    re.MULTILINE | re.IGNORECASE,
+)
+NOTE = re.compile(  # the heading of a work note, in whatever form
+    r"^.*\((?:work ?notes?|arbeitsnotiz(?:en)?|notes de travail|notas de trabajo)[^()\n]*\)[ \t]*$",
     re.MULTILINE | re.IGNORECASE,
 )
 COMMENTS = (
@@ -87,12 +91,21 @@ def _head(document: Document) -> Conversation:
 def _entries(journal: str) -> list[tuple[str, str, str, str]]:
     """Returns (time, name, label, text) of each entry of a journal field, oldest first; all empty but the text for what
     stands under no heading."""
+    journal = journal.replace("_x000D_", "").replace("\r\n", "\n").replace("\r", "\n")
+    if "\n" not in journal:
+        journal = journal.replace("\\r\\n", "\n").replace("\\n", "\n")
     heads = list(ENTRY.finditer(journal))
     if not heads:
         return [("", "", "", journal)]
     ends = [head.start() for head in heads[1:]] + [len(journal)]
-    found = [(h[1], h[2], h[3], journal[h.end() : end].strip()) for h, end in zip(heads, ends, strict=True)]
+    found = [(h[1], h[2], h[3], _to_note(journal[h.end() : end])) for h, end in zip(heads, ends, strict=True)]
     return found[::-1]
+
+
+def _to_note(body: str) -> str:
+    """Returns an entry up to a line that heads a work note in a form that is not known."""
+    note = NOTE.search(body)
+    return body[: note.start() if note else len(body)].strip()
 
 
 def _record(document: Document) -> Conversation:

@@ -9,6 +9,7 @@ Format: Zendesk's API reference, "Ticket comments" and "Incremental exports".
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pipeline.read.conversations.conversation import BY_AUTHOR, Conversation, Layout, Side, has
@@ -25,6 +26,7 @@ from pipeline.read.conversations.document import (
     text,
     words,
 )
+from pipeline.read.text.markup import plain
 
 TICKET = (
     "requesterid", "requester", "assigneeid", "assignee", "submitterid", "submitter", "brandid", "ticketformid",
@@ -111,14 +113,19 @@ def _ticket(document: Document) -> Conversation:
         _comment(found, comment)
     # The description is the first comment, private ones included: it is the question only where no comment repeats it.
     description = text(document.get("description"))
-    if flag(document.get("ispublic")) is not False and not _among(description, comments):
+    private = bool(comments) and flag(comments[0].get("public")) is False
+    if flag(document.get("ispublic")) is not False and not private and not _among(description, comments):
         found.opening = description
     return found
 
 
 def _among(description: str, comments: list[Document]) -> bool:
-    flat = " ".join(description.split())
-    return any(" ".join(text(comment.get(name)).split()) == flat for comment in comments for name in BODY)
+    return any(_letters(text(comment.get(name))) == _letters(description) for comment in comments for name in BODY)
+
+
+def _letters(body: str) -> str:
+    """Returns what a body has in common as text and as HTML."""
+    return "".join(re.findall(r"\w+", plain(body)))
 
 
 def _single(document: Document) -> Conversation:

@@ -25,7 +25,8 @@ _VERB = r"(?:is|ist|lautet|lautete|war|was|heißt|heisst|to|auf|in|als|as|=)"
 _WORDS = r"(?:[ \t]+[\w.-]{1,24}){0,5}?"
 _PASSWORD = re.compile(
     rf"(?<![\w/.@-]){_PASSWORD_WORD}(?:[ \t]?\([^()\n]{{1,24}}\))?(?:"
-    rf"(?P<colon>[ \t]?[:=]\s{{0,3}})|(?P<words>{_WORDS}[ \t]?(?:[:=]|[ \t]{_VERB}\b:?)\s{{1,2}})|"
+    rf"(?P<colon>[\"'`*_]{{0,3}}[ \t]?(?:[:=|>]|->|-(?=[ \t]))[\"'`*_]{{0,3}}\s{{0,3}})|"
+    rf"(?P<words>{_WORDS}[ \t]?(?:[:=]|[ \t]{_VERB}\b:?)\s{{1,2}})|"
     rf"(?P<next>[ \t]{{1,2}}))"
     rf"{_OPEN}(?P<value>{_VALUE})",
     re.IGNORECASE,
@@ -88,7 +89,9 @@ def _is_password(value: str, match: re.Match[str], text: str) -> bool:
     if _COUNTED.fullmatch(value):
         return False
     if digits or signs is not None or mixed is not None:
-        return not (match["words"] and value[:-1].isalpha() and not mixed)  # `is wrong!`, `ist falsch?`
+        return not (
+            match["words"] and value[:-1].isalpha() and not value[-1].isdigit() and not mixed
+        )  # `is wrong!`, `ist falsch?`
     rest = text[match.end("value") : match.end("value") + 4]
     alone = not rest or rest[0] in "\r\n" or not match["value"].isalpha() or re.match(r"\s(?:und|and)\b", rest)
     return match["colon"] is not None and value.isalpha() and alone is not None and bool(alone)
@@ -124,7 +127,7 @@ class PinRecognizer(SpanRecognizer):
 
 
 _SHAPES = (
-    r"sk-(?:[a-z0-9]{2,12}-){0,2}(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{16,}",  # OpenAI, Anthropic
+    r"sk-(?:[a-z0-9]{2,12}-){0,2}(?=[A-Za-z_-]{0,80}[0-9])[A-Za-z0-9_-]{16,}",  # OpenAI, Anthropic
     r"(?:[sp]k|rk)_(?:live|test)_[A-Za-z0-9]{8,}|whsec_[A-Za-z0-9]{12,}",  # Stripe
     r"(?:AKIA|ASIA|AROA|AIDA|AGPA|ANPA)[A-Z0-9]{16}(?![A-Za-z0-9])",  # AWS
     r"gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_-]{16,}",
