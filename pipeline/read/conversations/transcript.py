@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from pipeline.read.conversations.conversation import Side
 
@@ -39,6 +39,7 @@ STAFF = re.compile(
 BOT = re.compile(
     r"(?:system|.*\b(?:chat)?bot\b.*|virtual (?:agent|assistant)|auto-?(?:responder|reply))", re.IGNORECASE
 )
+TITLE = 8  # words above a chat from which they are a message, no title
 LEAST = 2  # lines with a speaker
 MOST = 12  # speakers
 
@@ -80,6 +81,13 @@ def _lines(text: str, pattern: re.Pattern[str]) -> list[tuple[str, list[str]]]:
     return said
 
 
+def _above(text: str, pattern: re.Pattern[str]) -> str:
+    """Returns what stands above the first speaker, where that is more than a title: a customer wrote it."""
+    lines = takewhile(lambda line: not pattern.match(line[:HEAD]), map(str.strip, text.split("\n")))
+    words = "\n".join(line for line in lines if line and not NOTICE.match(line[:HEAD]))
+    return words if len(words.split()) >= TITLE else ""
+
+
 def _side(speaker: str, customers: list[str], agents: list[str]) -> Side | None:
     if VISITOR.fullmatch(speaker) or _known(speaker, customers):
         return "customer"
@@ -98,12 +106,13 @@ def _bare(said: list[tuple[str, list[str]]], sides: dict[str, Side | None], cust
 def split(text: str, customers: list[str], agents: list[str]) -> Transcript | None:
     """Returns a chat, None for another text; `customers` and `agents`: the names of people the ticket knows."""
     stamped = _lines(text, STAMPED)
-    said = stamped if len(stamped) >= LEAST else _lines(text, BARE)
+    said_stamped = len(stamped) >= LEAST
+    said = stamped if said_stamped else _lines(text, BARE)
     said = [(name, lines) for name, lines in said if not BOT.fullmatch(name)]
     sides = {name: _side(name, customers, agents) for name, _ in said}
     if len(said) < LEAST or not 2 <= len(sides) <= MOST:
         return None
-    if len(stamped) < LEAST and not _bare(said, sides, customers):
+    if not said_stamped and not _bare(said, sides, customers):
         return None
     if "customer" not in sides.values():
         unknown = [name for name, side in sides.items() if side is None]
@@ -111,6 +120,8 @@ def split(text: str, customers: list[str], agents: list[str]) -> Transcript | No
             return None  # who is the customer?
         sides[unknown[0]] = "customer"
     found = Transcript(speakers=tuple(sides))
+    if words := _above(text, STAMPED if said_stamped else BARE):
+        found.turns.append(("customer", words))
     for name, group in groupby(said, lambda line: line[0]):
         words = "\n".join(line for _, lines in group for line in lines if line)
         if words:

@@ -109,3 +109,18 @@ def test_who_speaks_and_what_a_single_line_says() -> None:
     assert found.speakers == ("Anna Schmidt", "Ben")
     assert spoken("(10:02:10) Ben: Please try again.") == "Please try again."
     assert spoken("At 10:02 Ben said: no") == "At 10:02 Ben said: no"
+
+
+def test_a_message_above_the_chat_is_the_customers() -> None:
+    complaint = "Guten Tag, Ihr Chat hat mir eine falsche Auskunft gegeben, bitte erstatten Sie 20 EUR:"
+    chat = "[10:00] Max Muster: Ist die Retoure kostenlos?\n[10:01] Ben Boss: Ja, sie ist kostenlos."
+    found = transcript(f"{complaint}\n{chat}", ["Max Muster"], ["Ben Boss"])
+    assert found is not None
+    assert found.turns == [
+        ("customer", complaint),
+        ("customer", "Ist die Retoure kostenlos?"),
+        ("agent", "Ja, sie ist kostenlos."),
+    ]
+    titled = transcript(f"Chat from Monday\n{chat}", ["Max Muster"], ["Ben Boss"])
+    assert titled is not None
+    assert titled.turns == found.turns[1:]
