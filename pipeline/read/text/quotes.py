@@ -34,7 +34,12 @@ ATTRIBUTION_SIGNS = ("wrote", "schrieb", "geschrieben", "zitat von", "quoting", 
 ORIGINAL_SIGNS = ("original", "rspr", "reply message", "antwort", "wrote -", "schrieb -", "geschrieben -")
 HEADER_SIGNS = ("from:", "von:", "absender:", "from :", "von :")
 DATED = re.compile(r"\d{1,2}:\d{2}|\d{4}|@")  # of a mail client; "Am 3. Mai schrieb mir Ihr Kollege:" is a sentence
-STAMPED = re.compile(r"\d{1,2}[:.]\d{2}\b|@")
+STAMPED = re.compile(r"(?<![\d.])\d{1,2}:\d{2}\b|(?<![\d.])\d{1,2}\.\d{2}(?!\.)\b|@")
+NARRATED = re.compile(  # who tells what somebody wrote, and where: no mail client does
+    r"^[^@<]*\b(?:ins|im|in das|in the|into the|to the|folgendes|ihnen|mir|uns|wir|ich|we|ihr|ihre|ihrem|euer|your|our|"
+    r"der server|das system|the server|the system|the service)\b[^@<]*$",
+    re.IGNORECASE,
+)
 TOLD = re.compile(
     rf"{WROTE}\s+(?:mir|uns|ihnen|ihr|ihre|mein|meine|unser|unsere|der|die|das|ein|eine|me|us|you|your|my|our|the|an?|"
     r"that|dass)\b",
@@ -106,7 +111,7 @@ def _attribution(lines: Sequence[str], at: int) -> tuple[int, bool]:
         after = next((rest for rest in lines[at + count : at + count + 3] if rest.strip()), "")
         if _is_quoted_line(after) and (DATED.search(line) or after[:1] == QUOTED or NAME_WROTE.fullmatch(part)):
             return (count, True) if count == 1 or DATE_FIRST.match(line) else (0, False)
-        if DATE_FIRST.match(line) and STAMPED.search(line) and not TOLD.search(line):
+        if DATE_FIRST.match(line) and STAMPED.search(line) and not (TOLD.search(line) or NARRATED.search(line)):
             return count, False
     return 0, False
 
