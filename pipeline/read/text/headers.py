@@ -8,7 +8,7 @@ This module knows English and German mail clients, and cuts nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 KEYS = {
@@ -83,6 +83,9 @@ def read_block(lines: Sequence[str], at: int) -> Headers | None:
     while end < len(lines):
         match = LINE.fullmatch(lines[end]) if ":" in lines[end] else None
         if match is None:
+            if values and not lines[end].strip() and end + 1 < len(lines) and _goes_on(lines[end + 1], values):
+                end += 1  # a paragraph each, as HTML becomes
+                continue
             if not values or lines[end][:1] not in (" ", "\t") or "@" not in lines[end]:
                 break
             end += 1  # more recipients
@@ -93,6 +96,11 @@ def read_block(lines: Sequence[str], at: int) -> Headers | None:
         values[kind] = (match[2] or "").strip("* ")
         end += 1
     return _headers(values, end)
+
+
+def _goes_on(line: str, values: Mapping[str, str]) -> bool:
+    match = LINE.fullmatch(line) if ":" in line else None
+    return match is not None and KEYS[match[1].lower()] not in values
 
 
 def read_inline(text: str, start: int = 0) -> tuple[int, Headers] | None:
