@@ -114,6 +114,7 @@ VOICEMAIL = (
     r"(?:sie haben|es liegt) (?:eine|\d+) neue (?:voice ?mail|sprachnachricht|mailbox-?nachricht|nachricht auf)|"
     r"(?:verpasster|entgangener|verpasste|entgangene|eingehender) anrufe? von\b)"
 )
+CALL = r"(?i)\d[\d ()/-]{4,}\d|\d:\d\d|\d ?(?:s|sec|seconds?|sekunden|min|minutes?|minuten)\b"  # its number or length
 TRANSCRIPT = r"(?i)transcri|transkri|mitschrift|verschriftlich"
 CLOSED = (  # a message says one of these, and else `FILLING` and names alone
     r"thanks?|thx|cheers|solved|resolved|fixed|done|closed?|closing|sorted|works?|working|welcome|pleasure|danke(?:schön)?|"
@@ -210,6 +211,7 @@ def voicemails(texts: pa.Array) -> np.ndarray:
     notices = _has(_head(texts), VOICEMAIL)
     if notices.any():
         notices[notices] &= ~_has(texts.filter(pa.array(notices)), rf"{TRANSCRIPT}|\?")
+        notices[notices] &= _has(texts.filter(pa.array(notices)), rf"{CALL}|\A.{{0,40}}\z")
     return notices
 
 

@@ -87,6 +87,9 @@ RECEIPTS = [
     "Ihr Ticket mit der Nummer 4711 wurde erstellt. Wir kümmern uns umgehend.",
 ]
 PEOPLE = [
+    "Missed call from your number yesterday, my order 123 is late and I want a refund.",
+    "Voicemail from my provider does not work after the update.",
+    "Neue Sprachnachricht von WhatsApp wird nicht abgespielt, was tun",
     "Mail bounces\n\nI get “Undelivered Mail Returned to Sender” when I write to my bank. Why?",
     "Fwd: Undelivered Mail Returned to Sender\n\nWhat does this mean?",
     "Undeliverable parcels\n\nWhere do they go?",
