@@ -67,7 +67,8 @@ SYSTEM = (
     r"(?:(?:dieses|das|ihr|die|ihre) )?(?:ticket|anfrage|vorgang|fall)\b[^\n]{0,120}? wurde[^\n]{0,60}? "
     r"(?:zusammengeführt|zusammengelegt|verschmolzen)|(?:(?:dies(?:es ticket)?|"
     r"das ticket) )?ist ein duplikat (?:von|des|der|zu)|"
-    r"duplikat (?:von|zu) \S*\d|(?:(?:closed|closing|marked|flagged)[^\n.]{0,30} as (?:a )?)?duplicate of \S*\d|"
+    r"(?:duplikat (?:von|zu)|(?:(?:closed|closing|marked|flagged)[^\n.]{0,30} as (?:a )?)?duplicate of) "
+    r"(?:(?:ticket|request|case|vorgang|anfrage|fall) )?\S*\d\S*\s*(?:\z|\n|[.,;] )|"
     r"(?:closed|closing|marked|flagged)[^\n.]{0,30} as (?:a )?duplicate\W*(?:$|\n)|"
     r"(?:this|the) (?:ticket|request|case|issue)(?: \S*\d\S*)? (?:is a duplicate|duplicates)|"
     r"(?:ticket|request|case|issue)(?: \S*\d\S*)? (?:was|is|has been) (?:closed|marked|resolved) as (?:a )?duplicate|"
@@ -79,7 +80,7 @@ SYSTEM = (
     r"(?:automatically )?(?:due to|because of) inactivity|##- please type your reply above this line)"
 )
 READ = (
-    r"(?i)(?:\A\W*(?:lesebestätigung|read[ -]receipt|return receipt(?: \(displayed\))?)\s*(?::|-|\n|\z)|"
+    r"(?i)(?:\A\W*(?:(?:lesebestätigung|read[ -]receipt|return receipt)\s*(?::|\z)|return receipt \(displayed\))|"
     r"this is a (?:return|read) receipt for|dies ist eine (?:empfangs|lese)bestätigung für|"
     r"(?:^|\n)\W*your message\b[^?]*?\bwas (?:read|opened|deleted without being read) on|"
     r"(?:^|\n)\W*ihre nachricht\b[^?]*?\bwurde (?:am|um) [^?]*?\b(?:gelesen|geöffnet)|"

@@ -87,6 +87,10 @@ RECEIPTS = [
     "Ihr Ticket mit der Nummer 4711 wurde erstellt. Wir kümmern uns umgehend.",
 ]
 PEOPLE = [
+    "Duplicate of 2 charges on my card",
+    "Duplikat von 4711 bestellt, bitte stornieren",
+    "Lesebestätigung\nWie aktiviere ich sie",
+    "Read receipt - how to turn off in Outlook",
     "Missed call from your number yesterday, my order 123 is late and I want a refund.",
     "Voicemail from my provider does not work after the update.",
     "Neue Sprachnachricht von WhatsApp wird nicht abgespielt, was tun",
