@@ -54,7 +54,7 @@ class Case:
 
     def __init__(self, base: Path, chat_template: str | None, place: Path) -> None:
         train = {"max_length": 256, "pack_tokens": 512, "quantise": None, "lora": {"r": 4, "alpha": 8}}
-        sections = {"train": train, "export": {"dtype": "float32", "gguf": ["f16"]}}
+        sections = {"train": train, "export": {"dtype": "float32", "gguf": ["f16"]}, "serve": {"engine": "gguf"}}
         settings = {"name": "test", "base_model": str(base), "chat_template": chat_template, **sections}
         self.project = Project.model_validate(settings)
         self.run = begin_curated(place)

@@ -241,6 +241,7 @@ def test_documents_reach_the_packed_rows_as_text(tiny: Path, make_project: Any) 
 
     tokenise = pack.Tokenise(Base.of(make_project()), make_project().train.max_length)
     columns = {"id": ["1", "2"], "kind": ["document", "qa"], "prompt": ["fee", "fee"], "response": ["card", "card"]}
-    table = tokenise(pa.table({**columns, "path": ["x/data/train/0", "x/data/val/0"]}))
+    later = pa.array([[], []], pa.list_(pa.string()))
+    table = tokenise(pa.table({**columns, "later": later, "path": ["x/data/train/0", "x/data/val/0"]}))
     decoded = [tokenise.tokenizer.decode(ids) for ids in table["input_ids"].to_pylist()]
     assert decoded == ["fee\n\ncard</s>", "<|user|>\nfee<|end|>\n<|assistant|>\ncard<|end|>"]
