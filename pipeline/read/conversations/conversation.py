@@ -9,7 +9,7 @@ This module makes no rows and cleans no text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -74,18 +74,15 @@ class Conversation:
     def sides(self, unmarked: bool = False) -> list[tuple[Side, Message]]:
         """Returns the messages with who spoke, in the export's order. What nobody known wrote is left out, and so is
         what the export does not call public, unless `unmarked` says that everything is."""
-        found = ((self._side(message), message) for message in self.messages if message.marked or unmarked)
+        known: dict[str, Side] = {number(author): "agent" for author in self.agents}
+        known |= {number(author): "customer" for author in self.customers}
+        found = ((self._side(message, known), message) for message in self.messages if message.marked or unmarked)
         return [(side, message) for side, message in found if side]
 
-    def _side(self, message: Message) -> Side | None:
+    def _side(self, message: Message, known: Mapping[str, Side]) -> Side | None:
         if message.side != BY_AUTHOR:
             return message.side
-        if not message.author:
-            return None
-        author = number(message.author)
-        if author in map(number, self.customers):
-            return "customer"
-        return "agent" if author in map(number, self.agents) else self.others
+        return known.get(number(message.author), self.others) if message.author else None
 
 
 @dataclass(frozen=True)

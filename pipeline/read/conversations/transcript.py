@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import groupby, takewhile
+from itertools import groupby
 
 from pipeline.read.conversations.conversation import Side
 
@@ -68,24 +68,19 @@ def _known(speaker: str, names: Iterable[str]) -> bool:
     )
 
 
-def _lines(text: str, pattern: re.Pattern[str]) -> list[tuple[str, list[str]]]:
-    """Returns (speaker, lines) per line with a speaker; a line without one goes on with the one above."""
+def _lines(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Returns the lines above the first speaker, and (speaker, lines) per line with a speaker; a line without one goes
+    on with the one above."""
+    above: list[str] = []
     said: list[tuple[str, list[str]]] = []
     for line in map(str.strip, text.split("\n")):
         if line.endswith("***") and NOTICE.match(line[:HEAD]):
             continue
         if found := pattern.match(line[:HEAD]):
             said.append((found[1].strip(), [line[found.end() :].strip()]))
-        elif said and line:
-            said[-1][1].append(line)
-    return said
-
-
-def _above(text: str, pattern: re.Pattern[str]) -> str:
-    """Returns what stands above the first speaker, where that is more than a title: a customer wrote it."""
-    lines = takewhile(lambda line: not pattern.match(line[:HEAD]), map(str.strip, text.split("\n")))
-    words = "\n".join(line for line in lines if line and not NOTICE.match(line[:HEAD]))
-    return words if len(words.split()) >= TITLE else ""
+        elif line:
+            (said[-1][1] if said else above).append(line)
+    return above, said
 
 
 def _side(speaker: str, customers: list[str], agents: list[str]) -> Side | None:
@@ -105,14 +100,15 @@ def _bare(said: list[tuple[str, list[str]]], sides: dict[str, Side | None], cust
 
 def split(text: str, customers: list[str], agents: list[str]) -> Transcript | None:
     """Returns a chat, None for another text; `customers` and `agents`: the names of people the ticket knows."""
-    stamped = _lines(text, STAMPED)
-    said_stamped = len(stamped) >= LEAST
-    said = stamped if said_stamped else _lines(text, BARE)
+    above, said = _lines(text, STAMPED)
+    stamped = len(said) >= LEAST
+    if not stamped:
+        above, said = _lines(text, BARE)
     said = [(name, lines) for name, lines in said if not BOT.fullmatch(name)]
     sides = {name: _side(name, customers, agents) for name, _ in said}
     if len(said) < LEAST or not 2 <= len(sides) <= MOST:
         return None
-    if not said_stamped and not _bare(said, sides, customers):
+    if not stamped and not _bare(said, sides, customers):
         return None
     if "customer" not in sides.values():
         unknown = [name for name, side in sides.items() if side is None]
@@ -120,8 +116,8 @@ def split(text: str, customers: list[str], agents: list[str]) -> Transcript | No
             return None  # who is the customer?
         sides[unknown[0]] = "customer"
     found = Transcript(speakers=tuple(sides))
-    if words := _above(text, STAMPED if said_stamped else BARE):
-        found.turns.append(("customer", words))
+    if sum(len(line.split()) for line in above) >= TITLE:
+        found.turns.append(("customer", "\n".join(above)))
     for name, group in groupby(said, lambda line: line[0]):
         words = "\n".join(line for _, lines in group for line in lines if line)
         if words:

@@ -120,7 +120,8 @@ def _ticket(document: Document) -> Conversation:
 
 
 def _among(description: str, comments: list[Document]) -> bool:
-    return any(_letters(text(comment.get(name))) == _letters(description) for comment in comments for name in BODY)
+    letters = _letters(description)
+    return any(_letters(text(comment.get(name))) == letters for comment in comments for name in BODY)
 
 
 def _letters(body: str) -> str:

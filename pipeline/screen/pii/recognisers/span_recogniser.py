@@ -5,6 +5,7 @@ Output contract: a `SpanRecognizer` has one type, `KIND`, and yields (start, end
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -25,9 +26,9 @@ class SpanRecognizer(LocalRecognizer):  # type: ignore[misc]
     def load(self) -> None:
         """Nothing to load."""
 
+    @abstractmethod
     def spans(self, text: str) -> Iterator[Span]:
         """Yields the findings in a text."""
-        raise NotImplementedError
 
     def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[Any]:
         """Returns a result per finding; see Presidio's `EntityRecognizer.analyze`."""
