@@ -83,15 +83,15 @@ def measure(name: str, tokens: int) -> dict[str, tuple[float, float]]:
     back = torch.stack([dy[:64].double() @ weight for dy, weight in zip(dys, weights, strict=True)]).sum(0)
     plain = error(forward()[0], right)
     fresh, held = fp8.Weights(layers, held=False), fp8.Weights(layers, held=True)
-    source = fresh.source
-    took["FP8, expanded at every use"] = (timed(lambda: fresh.forward(x)), timed(lambda: fresh.backward(dys)))
-    took["FP8, held"] = (timed(lambda: held.forward(x)), timed(lambda: held.backward(dys)))
+    source, none = fresh.source, [None] * len(layers)  # biases
+    took["FP8, expanded at every use"] = (timed(lambda: fresh.forward(x, none)), timed(lambda: fresh.backward(dys)))
+    took["FP8, held"] = (timed(lambda: held.forward(x, none)), timed(lambda: held.backward(dys)))
     took["cast of x, of dy"] = (timed(lambda: fp8.quantise([x])), timed(lambda: fp8.quantise(dys)))
     rows, columns = (lambda: source.rows(fresh.row_scale)), (lambda: source.columns(fresh.column_scale))
     took["NF4 to FP8, turned over"] = (timed(rows), timed(columns))
     print(
-        f"{name:10} error forward {error(fresh.forward(x)[0], right):.4f}, back {error(fresh.backward(dys), back):.4f} "
-        f"(bf16 {plain:.4f})"
+        f"{name:10} error forward {error(fresh.forward(x, none)[0], right):.4f}, "
+        f"back {error(fresh.backward(dys), back):.4f} (bf16 {plain:.4f})"
     )
     return took
 

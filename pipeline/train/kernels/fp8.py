@@ -10,7 +10,7 @@ This module decides nothing: `fp8_check` says which layers take it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch.nn.functional import ScalingType, scaled_mm
@@ -23,18 +23,8 @@ LEAST = 1e-12  # a row of zeros has a scale, too
 MULTIPLE = 64  # of both widths: NF4's blocks do not cross a row, and the products' kernels want 16
 
 
-class Products(Protocol):
-    """What layers of one input do with their frozen weights."""
-
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Takes (tokens, in); returns (tokens, out) of each layer, in the type of x."""
-
-    def backward(self, dys: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Takes (tokens, out) of each layer; returns the gradient of the input, (tokens, in), in their type."""
-
-
 class Weights:
-    """`Products` in FP8. The weights lie one under another, (all outputs, in).
+    """`ops.Products` in FP8. The weights lie one under another, (all outputs, in).
 
     `held` keeps both layouts in FP8, 2 bytes a parameter; otherwise each product expands the layout it wants.
     The layers' own weights become views of one tensor, so nothing is stored twice.
@@ -52,15 +42,16 @@ class Weights:
         """Gives up the copies that are held."""
         self._held = None
 
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """See `Products`."""
+    def forward(self, x: torch.Tensor, biases: ops.Biases) -> list[torch.Tensor]:
+        """See `ops.Products`."""
         x8, scale = quantise([x])
         weights = self.source.rows(self.row_scale) if self._held is None else self._held[0]
         parts = zip(weights.split(self.sizes), self.row_scale.split(self.sizes), strict=True)
-        return [_product(x8, weight.t(), scale, own[None], x.dtype) for weight, own in parts]
+        products = [_product(x8, weight.t(), scale, own[None], x.dtype) for weight, own in parts]
+        return [y if bias is None else y.add_(bias) for y, bias in zip(products, biases, strict=True)]
 
     def backward(self, dys: Sequence[torch.Tensor]) -> torch.Tensor:
-        """See `Products`."""
+        """See `ops.Products`."""
         dy8, scale = quantise(dys)
         weights = self.source.columns(self.column_scale) if self._held is None else self._held[1]
         return _product(dy8, weights.t(), scale, self.column_scale[None], dys[0].dtype)

@@ -50,22 +50,20 @@ class Verdict:
 
 
 class _Compared:
-    """`fp8.Products` in bf16 that note how far FP8 is off."""
+    """A group's products in bf16 that note how far those in FP8 are off."""
 
-    def __init__(self, group: Group, low: fp8.Weights) -> None:
-        self.low, self._layers, self._dtype = low, group.frozen, group.dtype
+    def __init__(self, plain: ops.Products, low: fp8.Weights) -> None:
+        self.plain, self.low = plain, low
         self.errors: list[torch.Tensor] = []
 
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        right = [x @ ops.frozen_weight(layer, self._dtype).T for layer in self._layers]
-        self.errors += [_error(y, other) for y, other in zip(self.low.forward(x), right, strict=True)]
-        return right
+    def forward(self, x: torch.Tensor, biases: ops.Biases) -> list[torch.Tensor]:
+        none = [None] * len(biases)  # a bias is exact, and would hide an error behind its size
+        right = self.plain.forward(x, none)
+        self.errors += [_error(y, other) for y, other in zip(self.low.forward(x, none), right, strict=True)]
+        return [y if bias is None else y + bias for y, bias in zip(right, biases, strict=True)]
 
     def backward(self, dys: Sequence[torch.Tensor]) -> torch.Tensor:
-        (dy, layer), *rest = zip(dys, self._layers, strict=True)
-        right = dy @ ops.frozen_weight(layer, self._dtype)
-        for dy, layer in rest:
-            right.addmm_(dy, ops.frozen_weight(layer, self._dtype))
+        right = self.plain.backward(dys)
         self.errors.append(_error(self.low.backward(dys), right))
         return right
 
@@ -102,7 +100,9 @@ def _measured(causal: Any, groups: Sequence[Group], row: dict[str, Any], held: b
     causal.train()
     row = {name: value.to(causal.device) if isinstance(value, torch.Tensor) else value for name, value in row.items()}
     compared = {
-        group.name: _Compared(group, fp8.Weights(group.frozen, held)) for group in groups if fp8.fits(group.frozen)
+        group.name: _Compared(group.plain, fp8.Weights(group.frozen, held))
+        for group in groups
+        if fp8.fits(group.frozen)
     }
     for group in groups:
         group.fp8 = compared.get(group.name)

@@ -11,7 +11,8 @@ import torch
 import triton
 import triton.language as tl
 
-E4M3 = torch.float8_e4m3fn
+from pipeline.train.kernels.fp8 import E4M3
+
 PARTS = 4  # tensors beside one another that `quantise` takes
 FLAT = 4096  # values of a weight that a program expands
 TILE = 128  # outputs, and inputs, of a weight that a program turns over

@@ -20,7 +20,7 @@ from types import MethodType
 from typing import Any
 
 import torch
-from torch.nn.functional import linear, rms_norm
+from torch.nn.functional import rms_norm
 
 from pipeline.train.kernels import fp8, fusable, ops
 
@@ -30,11 +30,12 @@ class Group:
 
     def __init__(self, name: str, layers: list[Any], dtype: torch.dtype) -> None:
         self.name = name  # where in the decoder's layers, and which
-        self.fp8: fp8.Products | None = None
+        self.fp8: ops.Products | None = None
         self.trains = True
         self.frozen = [layer.get_base_layer() if hasattr(layer, "lora_A") else layer for layer in layers]
         for layer in self.frozen:
             ops.flatten_scales(layer.weight)
+        self.plain = ops.Expanded(self.frozen, dtype)
         self.adapted = [layer for layer in layers if hasattr(layer, "lora_A")]
         self.names = [layer.active_adapters[0] for layer in self.adapted]
         named = list(zip(self.adapted, self.names, strict=True))
@@ -75,36 +76,21 @@ class Group:
     def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         """Takes (tokens, in); returns (tokens, out) of each layer, and scale * x A' of the adapters (tokens, all r)."""
         low = None if self.a is None else x @ self.a.T
-        outputs = self._products(x)
+        biases = [None if layer.bias is None else layer.bias.to(self.dtype) for layer in self.frozen]
+        outputs = self._products().forward(x, biases)
         for y, slot in zip(outputs, self.slots, strict=True):
             if slot is not None and low is not None:
                 y.addmm_(low[:, self.spans[slot]], self.b[slot].T)
         return outputs, low
 
-    def _products(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Returns x W' + bias of each layer."""
-        biases = [None if layer.bias is None else layer.bias.to(self.dtype) for layer in self.frozen]
-        if self.fp8 is None or not self.trains:
-            pairs = zip(self.frozen, biases, strict=True)
-            return [linear(x, ops.frozen_weight(layer, self.dtype), bias) for layer, bias in pairs]
-        outputs = self.fp8.forward(x)
-        return [y if bias is None else y.add_(bias) for y, bias in zip(outputs, biases, strict=True)]
-
-    def _input_gradient(self, dys: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """Returns the sum of dy W over the layers."""
-        if self.fp8 is not None and self.trains:
-            return self.fp8.backward(dys)
-        (dy, layer), *rest = zip(dys, self.frozen, strict=True)
-        dx = dy @ ops.frozen_weight(layer, self.dtype)
-        for dy, layer in rest:
-            dx.addmm_(dy, ops.frozen_weight(layer, self.dtype))
-        return dx
+    def _products(self) -> ops.Products:
+        return self.plain if self.fp8 is None or not self.trains else self.fp8
 
     def backward(
         self, dys: tuple[torch.Tensor, ...], x: torch.Tensor | None, low: torch.Tensor | None, wants_dx: bool
     ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
         """Returns the gradient of x (None unless wanted), and those of all A and all B in float32."""
-        dx = self._input_gradient(dys) if wants_dx else None
+        dx = self._products().backward(dys) if wants_dx else None
         if low is None or self.a is None or x is None:
             return dx, []
         d_low = torch.empty_like(low)

@@ -7,11 +7,12 @@ This module knows no layers and no adapters.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
-from torch.nn.functional import gelu, rms_norm, silu
+from torch.nn.functional import gelu, linear, rms_norm, silu
 
 Gate = Literal["silu", "gelu_tanh"]
 """An activation whose product with a factor is computed here."""
@@ -37,6 +38,40 @@ def frozen_weight(layer: Any, dtype: torch.dtype) -> torch.Tensor:
         weight.data, state.absmax, state.blocksize, state.quant_type, state.shape, state.dtype
     )
     return whole.to(dtype)
+
+
+Biases = Sequence[torch.Tensor | None]
+"""A bias in the compute type for each layer, None where it has none."""
+
+
+class Products(Protocol):
+    """What layers of one input do with their frozen weights."""
+
+    def forward(self, x: torch.Tensor, biases: Biases) -> list[torch.Tensor]:
+        """Takes (tokens, in); returns x W' + bias of each layer, (tokens, out), in the type of x."""
+
+    def backward(self, dys: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Takes (tokens, out) of each layer; returns the gradient of the input, (tokens, in), in their type."""
+
+
+class Expanded:
+    """`Products` in the compute type; a weight is dequantised when it is used, and dropped."""
+
+    def __init__(self, layers: Sequence[Any], dtype: torch.dtype) -> None:
+        self._layers, self._dtype = layers, dtype
+
+    def forward(self, x: torch.Tensor, biases: Biases) -> list[torch.Tensor]:
+        """See `Products`."""
+        pairs = zip(self._layers, biases, strict=True)
+        return [linear(x, frozen_weight(layer, self._dtype), bias) for layer, bias in pairs]
+
+    def backward(self, dys: Sequence[torch.Tensor]) -> torch.Tensor:
+        """See `Products`."""
+        (dy, layer), *rest = zip(dys, self._layers, strict=True)
+        dx = dy @ frozen_weight(layer, self._dtype)
+        for dy, layer in rest:
+            dx.addmm_(dy, frozen_weight(layer, self._dtype))
+        return dx
 
 
 def float32_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

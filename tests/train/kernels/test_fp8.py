@@ -11,6 +11,7 @@ import torch
 from pipeline.train.kernels import fp8, ops
 
 WIDTH, HEIGHTS = 128, (192, 64)
+NONE = [None, None]  # biases
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
@@ -48,7 +49,7 @@ def test_products_are_near_the_true_ones(kind: str, held: bool, device: str) -> 
     x[3] *= 1000  # a row's scale is its own
     dys = [torch.randn(48, height, device=device).to(dtype) for height in HEIGHTS]
     weights = fp8.Weights(own, held)
-    outputs, dx = weights.forward(x), weights.backward(dys)
+    outputs, dx = weights.forward(x, NONE), weights.backward(dys)
     for y, weight in zip(outputs, before, strict=True):
         right = x.double() @ weight.double().T
         assert y.dtype == dtype
@@ -60,7 +61,7 @@ def test_products_are_near_the_true_ones(kind: str, held: bool, device: str) -> 
     after = [ops.frozen_weight(layer, torch.float32) for layer in own]
     assert all(map(torch.equal, before, after))
     weights.release()
-    assert all(map(torch.equal, weights.forward(x), outputs))
+    assert all(map(torch.equal, weights.forward(x, NONE), outputs))
     assert torch.equal(weights.backward(dys), dx)
 
 
@@ -108,3 +109,13 @@ def test_what_the_kernels_do_not_take_is_said() -> None:
     fp4 = layers("nf4")
     fp4[0].weight.quant_state.quant_type = "fp4"
     assert not fp8.fits(fp4)
+
+
+@pytest.mark.parametrize("kind", ["nf4", "plain"])
+def test_a_bias_is_added_as_it_is(kind: str) -> None:
+    own = layers(kind)
+    x, bias = torch.randn(5, WIDTH), torch.randn(HEIGHTS[1])
+    for products in (ops.Expanded(own, torch.float32), fp8.Weights(own, held=False)):
+        without, biased = products.forward(x, NONE), products.forward(x, [None, bias])
+        assert torch.equal(biased[0], without[0])
+        torch.testing.assert_close(biased[1], without[1] + bias)
