@@ -85,6 +85,14 @@ class Conversation:
         return known.get(number(message.author), self.others) if message.author else None
 
 
+def part_of(key: str, what: str) -> Conversation:
+    """Returns a conversation that a message in a file of its own is joined with by a key; raises `ShapeError`, which
+    says `what` it is, without one."""
+    if not key:
+        raise ShapeError(what)
+    return Conversation(key=key, id=key)
+
+
 @dataclass(frozen=True)
 class Layout:
     """How a product writes conversations. `joined`: files with the same word here are joined by `Conversation.key`;

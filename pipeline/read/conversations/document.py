@@ -44,6 +44,12 @@ def folded(document: Document) -> dict[str, Any]:
     return found
 
 
+def unfolded(document: Document, *names: str) -> dict[str, Any]:
+    """Returns a folded document with some names as its product writes them."""
+    own = {fold(name): name for name in names}
+    return {own.get(name, name): value for name, value in document.items()}
+
+
 def record(header: Sequence[str], fields: Sequence[str], folds: bool = True) -> dict[str, Any]:
     """Returns a table's record as a document; a column that is there several times is a list."""
     found: dict[str, Any] = {}

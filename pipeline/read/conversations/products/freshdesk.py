@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.read import rows
-from pipeline.read.conversations.conversation import Conversation, Layout, Side, has
+from pipeline.read.conversations.conversation import Conversation, Layout, Side, has, part_of
 from pipeline.read.conversations.document import (
     Document,
     ShapeError,
@@ -23,6 +23,7 @@ from pipeline.read.conversations.document import (
     flag,
     folded,
     several,
+    unfolded,
     words,
 )
 
@@ -101,12 +102,8 @@ def _exported(document: Document) -> Conversation:
 
 def _single(document: Document) -> Conversation:
     """A conversation in a file of its own."""
-    number = words(document, "ticketid")
-    if not number:
-        raise ShapeError("a conversation without its ticket")
-    found = Conversation(key=number, id=number)
-    names = {"bodytext": "body_text", "createdat": "created_at", "fromemail": "from_email", "userid": "user_id"}
-    _note(found, {names.get(name, name): value for name, value in document.items()})
+    found = part_of(words(document, "ticketid"), "a conversation without its ticket")
+    _note(found, unfolded(document, "body_text", "created_at", "from_email", "user_id"))
     return found
 
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.read.conversations.conversation import Conversation, Layout, has
+from pipeline.read.conversations.conversation import Conversation, Layout, has, part_of
 from pipeline.read.conversations.document import (
     Document,
-    ShapeError,
     at,
     decoded,
     entries,
     first,
     flag,
     several,
+    unfolded,
     words,
 )
 
@@ -27,8 +27,6 @@ SIGNS = (
     "recipient", "assignee", "statuscategory", "statusid", "isprivate", "lastmessage", "scheduledreminders",
     "links", "tickets", "customfields", "inboxes",
 )  # fmt: skip
-
-
 NO_MESSAGES = ("call", "phone-call", "internal", "comment", "note")
 
 
@@ -77,13 +75,10 @@ def _conversation(document: Document) -> Conversation:
 def _single(document: Document) -> Conversation:
     """A message in a file of its own; its conversation's address ends with its id."""
     link = words(document, "conversationid") or words(document.get("links"), "related.conversation")
-    number = link.rstrip("/").rsplit("/", 1)[-1]
-    if not number:
-        raise ShapeError("a message without its conversation")
-    found = Conversation(key=number, id=number, subject=words(document, "subject"))
-    names = {"isinbound": "is_inbound", "isdraft": "is_draft", "createdat": "created_at", "draftmode": "draft_mode"}
-    names |= {"errortype": "error_type", "isinternal": "is_internal"}
-    _message(found, {names.get(name, name): value for name, value in document.items()})
+    found = part_of(link.rstrip("/").rsplit("/", 1)[-1], "a message without its conversation")
+    found.subject = words(document, "subject")
+    names = ("is_inbound", "is_draft", "is_internal", "created_at", "draft_mode", "error_type")
+    _message(found, unfolded(document, *names))
     return found
 
 

@@ -8,10 +8,9 @@ Format: HubSpot's API reference, "Conversations: inbox and messages" and "Engage
 
 from __future__ import annotations
 
-from pipeline.read.conversations.conversation import Conversation, Layout, Side, has
+from pipeline.read.conversations.conversation import Conversation, Layout, Side, has, part_of
 from pipeline.read.conversations.document import (
     Document,
-    ShapeError,
     at,
     decoded,
     entries,
@@ -66,10 +65,7 @@ def _thread(document: Document) -> Conversation:
 
 def _single(document: Document) -> Conversation:
     """A message of the inbox in a file of its own."""
-    number = words(document, "conversationsthreadid")
-    if not number:
-        raise ShapeError("a message without its thread")
-    found = Conversation(key=number, id=number)
+    found = part_of(words(document, "conversationsthreadid"), "a message without its thread")
     _message(found, document)
     return found
 
@@ -79,11 +75,10 @@ def _email(document: Document) -> Conversation:
     properties = document.get("properties")
     email = {**document, **folded(properties)} if isinstance(properties, dict) else document
     key = words(email, "ticketid", "hsticketid", "associatedticketid", "associatedticketids", "hsemailthreadid")
-    if not key:
-        raise ShapeError("an e-mail without its ticket or thread")
+    found = part_of(key, "an e-mail without its ticket or thread")
+    found.subject = words(email, "hsemailsubject")
     direction = words(email, "hsemaildirection").upper()
     side: Side | None = {"INCOMING_EMAIL": "customer", "EMAIL": "agent"}.get(direction)  # type: ignore[assignment]
-    found = Conversation(key=key, id=key, subject=words(email, "hsemailsubject"))
     sent = words(email, "hsemailstatus").upper() not in ("FAILED", "BOUNCED", "SCHEDULED", "DRAFT")
     found.say(words(email, "hsemailhtml", "hsemailtext"), side, sent, first(email, "hstimestamp", "createdat"))
     found.names += several([" ".join(several([email.get("hsemailfromfirstname"), email.get("hsemailfromlastname")]))])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.read.conversations.conversation import BY_AUTHOR, Conversation, Layout, Side, has
+from pipeline.read.conversations.conversation import BY_AUTHOR, Conversation, Layout, Side, has, part_of
 from pipeline.read.conversations.document import Document, ShapeError, at, entries, first, flag, folded, several, words
 from pipeline.read.rows import number
 
@@ -116,10 +116,7 @@ def _email_row(document: Document) -> Conversation:
 
 
 def _comment_row(document: Document) -> Conversation:
-    key = _parent(document)
-    if not key:
-        raise ShapeError("a comment without its case")
-    found = Conversation(key=key, id=key)
+    found = part_of(_parent(document), "a comment without its case")
     _comment(found, document)
     return found
 

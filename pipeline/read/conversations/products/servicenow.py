@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pipeline.read.conversations.conversation import BY_AUTHOR, Conversation, Layout, has
-from pipeline.read.conversations.document import Document, ShapeError, first, fold, several, text
+from pipeline.read.conversations.conversation import BY_AUTHOR, Conversation, Layout, has, part_of
+from pipeline.read.conversations.document import Document, first, fold, several, text
 
 ENTRY = re.compile(
     r"^[ \t]*(\d{1,4}[-./](?:\d{1,2}|[A-Za-z]{3})[-./]\d{1,4}(?:,? |T)\d{1,2}:\d{2}(?::\d{2})?(?: ?[AP]M)?"
@@ -124,11 +124,8 @@ def _record(document: Document) -> Conversation:
 
 def _entry(document: Document) -> Conversation:
     """A row of `sys_journal_field`."""
-    key = _field(document, "elementid")
-    if not key:
-        raise ShapeError("a journal entry without its record")
+    found = part_of(_field(document, "elementid"), "a journal entry without its record")
     author = _field(document, "syscreatedby", "createdby")
-    found = Conversation(key=key, id=key)
     found.say(
         text(document.get("value")),
         None if author.casefold() in MACHINES else BY_AUTHOR,

@@ -12,10 +12,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pipeline.read.conversations.conversation import BY_AUTHOR, Conversation, Layout, Side, has
+from pipeline.read.conversations.conversation import BY_AUTHOR, Conversation, Layout, Side, has, part_of
 from pipeline.read.conversations.document import (
     Document,
-    ShapeError,
     at,
     decoded,
     entries,
@@ -24,6 +23,7 @@ from pipeline.read.conversations.document import (
     folded,
     several,
     text,
+    unfolded,
     words,
 )
 from pipeline.read.text.markup import plain
@@ -131,12 +131,8 @@ def _letters(body: str) -> str:
 
 def _single(document: Document) -> Conversation:
     """A comment in a file of its own: a line of the comments API, or a record of a CSV."""
-    number = words(document, "ticketid")
-    if not number:
-        raise ShapeError("a comment without its ticket")
-    found = Conversation(key=number, id=number)
-    names = {"authorid": "author_id", "htmlbody": "html_body", "plainbody": "plain_body", "createdat": "created_at"}
-    comment = {names.get(name, name): value for name, value in document.items()}
+    found = part_of(words(document, "ticketid"), "a comment without its ticket")
+    comment = unfolded(document, "author_id", "html_body", "plain_body", "created_at")
     comment["author_role"] = first(document, "authorrole", "role")
     if isinstance(comment.get("via"), str):
         comment["via"] = (
