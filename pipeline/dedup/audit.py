@@ -171,7 +171,7 @@ def _texts(run: Run, part: str, chosen: np.ndarray) -> list[tuple[str, str]]:
     not."""
     table = run.read_table(part, columns=["kind", *schema.FIRST, "later", "stage"])
     table = table.filter(pc.is_null(table["stage"])).take(chosen)
-    return list(zip(texts_of(table), asked(table).to_pylist(), strict=True))
+    return list(zip(texts_of(table), asked(table, schema.sides(table)[0]).to_pylist(), strict=True))
 
 
 def texts_of(table: Any) -> list[str]:
@@ -180,9 +180,9 @@ def texts_of(table: Any) -> list[str]:
     return list(pc.binary_join(pa.LargeListArray.from_arrays(starts, texts), "\n").to_pylist())
 
 
-def asked(table: Any) -> pa.Array:
-    """Returns what the customer says in each row, nothing for a document."""
-    return pc.if_else(pc.equal(table["kind"], "qa"), schema.sides(table)[0], "")
+def asked(table: Any, said: pa.Array) -> pa.Array:
+    """Returns what the customer says in each row, nothing for a document; `said`: the first of `schema.sides`."""
+    return pc.if_else(pc.equal(table["kind"], "qa"), said, "")
 
 
 def _grams(text: str, words: int) -> set[tuple[str, ...]]:

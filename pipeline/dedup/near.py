@@ -162,12 +162,13 @@ def _sketch(source: Run, path: str, part: Part, names: Sequence[str], settings: 
     else:
         table = schema.completed(source.read_table(path))
     sets = shingles.shingle(texts_of(table), settings.shingle_words)
-    questions = shingles.shingle(asked(table).to_pylist(), settings.shingle_words)
+    said, answered = schema.sides(table)
+    questions = shingles.shingle(asked(table, said).to_pylist(), settings.shingle_words)
     count = table.num_rows
     columns = {
         "id": table["id"],
         "resolved": table["resolved"] if "resolved" in names else pa.nulls(count, pa.bool_()),
-        "length": pc.utf8_length(schema.sides(table)[1]),
+        "length": pc.utf8_length(answered),
         "created_at": table["created_at"],
         "size": pa.array(sets.sizes, pa.int32()),
         "digest": pa.array(_digests(sets, questions), pa.binary(16)),

@@ -26,10 +26,11 @@ from pipeline.read.conversations.join import Place, Told
 from pipeline.read.conversations.transcript import likely, split, spoken
 from pipeline.read.helpdesks.layout import Columns, Layout
 from pipeline.read.helpdesks.translations import RESOLVED
-from pipeline.read.rows import Row, number, parse_time, people
+from pipeline.read.rows import Row, parse_time, people
 from pipeline.read.tables.csvfile import Record
 from pipeline.read.text import Cleaned, clean, field_text, joined, summed, to_text
 from pipeline.read.text.markup import plain
+from pipeline.read.text.numbers import number
 from pipeline.read.ticket import rows as ticket_rows
 from pipeline.screen.quality import boilerplate
 

@@ -26,7 +26,6 @@ from pipeline.errors import IntegrityError
 
 NOBODY = frozenset({"", "-", "--", "none", "null", "n/a", "no agent", "unassigned", "unknown", "kein agent"})
 DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:,?\s+(\d{1,2}):(\d{2})(?::(\d{2}))?)?(?: Uhr)?")
-FLOAT = re.compile(r"(\d+)\.?(\d+)?(?:[eE]\+?(\d{1,2}))?")
 LONGEST_TIME = 100  # characters: a mail's date may name its zone in words
 PART_ROWS = 2_000  # of a table: seconds of work for every stage, and a million rows are 500 files
 PART_TEXT = 16 << 20  # characters after which a table is full whatever its number of rows
@@ -87,17 +86,6 @@ def parse_time(text: str) -> datetime | None:
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except OverflowError:
         return None
-
-
-def number(text: str) -> str:
-    """Returns a ticket's number; one that a tool has made a float keeps its digits: `20000010.0` is `20000010`."""
-    text = text.strip()
-    if text.isdigit() or not (match := FLOAT.fullmatch(text)):
-        return text
-    whole, rest, power = match[1], match[2] or "", int(match[3] or 0)
-    digits = whole + (rest if power else rest.rstrip("0"))
-    missing = len(whole) + power - len(digits)
-    return digits if missing == 0 else text  # else no whole number, or digits are lost: `1.23457E+14`
 
 
 @lru_cache(maxsize=1 << 12)  # agents and regular customers come again and again

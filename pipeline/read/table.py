@@ -18,10 +18,11 @@ from pipeline.config import Columns
 from pipeline.errors import InputError
 from pipeline.read.conversations.document import ShapeError, decoded, record
 from pipeline.read.helpdesks.translations import RESOLVED
-from pipeline.read.rows import Row, number, parse_time, people
+from pipeline.read.rows import Row, parse_time, people
 from pipeline.read.tables.csvfile import Record
 from pipeline.read.tables.json_lines import Object
 from pipeline.read.text import Cleaned, as_it_is, clean, field_text, joined, summed
+from pipeline.read.text.numbers import number
 
 NAN = frozenset({"nan", "NaN"})  # as a cell of its own
 MESSAGES = "{match: FILE, messages: {path: LIST OF MESSAGES, body: TEXT, author: ROLE, public: FLAG}}"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from pipeline.read.helpdesks.layout import Columns, Layout
-from pipeline.read.rows import Row, number, parse_time, people
+from pipeline.read.rows import Row, parse_time, people
 from pipeline.read.tables.csvfile import Record
 from pipeline.read.text import clean, field_text, joined, summed, to_text
+from pipeline.read.text.numbers import number
 
 
 def rows(layout: Layout, records: Iterable[Record], columns: Columns) -> Iterator[Row]:

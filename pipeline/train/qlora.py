@@ -150,13 +150,12 @@ def work(settings: dict[str, Any]) -> None:
     from pipeline.train.loop import sample_answers, trainer
     from pipeline.train.loop.oom import memory_errors
 
-    project, run = settings["project"], settings["run"]
+    project, run, base = settings["project"], settings["run"], settings["base"]
     resumed = resume(run, settings["key"])
     device = load.device()
     if device == "cpu":
         torch.set_num_threads(settings["threads"])
     set_seed(project.seed)
-    base = settings["base"]
     attention = batches.implementation(architectures.of(base.config, base.name).packs, device)
     causal, tokenizer = base.load(project.train.quantise, device, attention)
     batches.prepare(causal)
@@ -191,12 +190,8 @@ def work(settings: dict[str, Any]) -> None:
     if ended is None:
         kept = loop.callback.adopt()
         _write_adapter(run.local(load.ADAPTER), adapted, tokenizer)
-    trainable, total = adapted.get_nb_trainable_parameters()
     facts = {
-        "parameters": total,
-        "trainable_parameters": trainable,
-        "peak_memory_gib": round(_peak_bytes(device) / 2**30, 3),
-        "device": torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        **_machine_facts(adapted, device),
         "adapter_step": None if ended else kept,
         "padded": not batches.is_packed(causal),
         "fp8": verdict,
@@ -204,6 +199,19 @@ def work(settings: dict[str, Any]) -> None:
     }
     with storage_errors(settings["facts"]):
         Path(settings["facts"]).write_text(json.dumps(facts))
+
+
+def _machine_facts(adapted: Any, device: str) -> dict[str, Any]:
+    """Returns what was trained, on what, with how much memory."""
+    import torch
+
+    trainable, total = adapted.get_nb_trainable_parameters()
+    return {
+        "parameters": total,
+        "trainable_parameters": trainable,
+        "peak_memory_gib": round(_peak_bytes(device) / 2**30, 3),
+        "device": torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+    }
 
 
 def _questions(run: Run, count: int) -> list[str]:

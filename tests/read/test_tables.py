@@ -15,7 +15,8 @@ from pipeline import schema
 from pipeline.config import Columns, Read, TableSource
 from pipeline.errors import InputError
 from pipeline.read import discover
-from pipeline.read.rows import number, parse_time
+from pipeline.read.rows import parse_time
+from pipeline.read.text.numbers import number
 
 FULL = Columns(
     prompt="q", response="a", source_id="id", label="topic", created_at="when", status="state",

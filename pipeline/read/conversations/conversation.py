@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.read.conversations.document import Document, ShapeError, folded, record
-from pipeline.read.rows import number
+from pipeline.read.text.numbers import number
 
 Side = Literal["customer", "agent"]
 BY_AUTHOR: Literal["by author"] = "by author"  # the author's side is known once the whole conversation is

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 from pipeline.read.conversations.conversation import Conversation
-from pipeline.read.rows import number
+from pipeline.read.text.numbers import number
 
 MOST = 64 << 20  # bytes of one conversation
 CACHE = 8 << 20  # bytes of the database in memory

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.read import rows
 from pipeline.read.conversations.conversation import Conversation, Layout, Side, has, part_of
 from pipeline.read.conversations.document import (
     Document,
@@ -26,6 +25,7 @@ from pipeline.read.conversations.document import (
     unfolded,
     words,
 )
+from pipeline.read.text.numbers import number
 
 TICKET = (
     "responderid", "requesterid", "descriptiontext", "frescalated", "dueby", "frdueby", "isescalated", "companyid",
@@ -41,7 +41,7 @@ def _note(conversation: Conversation, note: Document) -> None:
     private, incoming = flag(note.get("private")), flag(note.get("incoming"))
     side: Side | None = None if incoming is None else "customer" if incoming else "agent"
     if (
-        rows.number(words(note, "source")) in NOT_SAID
+        number(words(note, "source")) in NOT_SAID
         or flag(first(note, "deleted", "is_deleted"))
         or note.get("automation_id")
     ):
@@ -59,9 +59,8 @@ def _note(conversation: Conversation, note: Document) -> None:
 def _head(ticket: Document) -> Conversation:
     """Returns what a ticket tells without its conversations: its description is the first message."""
     status = words(ticket, "statusname", "status")
-    number = words(ticket, "id", "displayid")
     found = Conversation(
-        key=number,
+        key=words(ticket, "id", "displayid"),
         id=words(ticket, "displayid", "id"),
         subject=words(ticket, "subject"),
         label=words(ticket, "topic", "category", "type", "tickettype"),
@@ -69,7 +68,7 @@ def _head(ticket: Document) -> Conversation:
         created=first(ticket, "createdat"),
     )
     description = words(ticket, "descriptionhtml", "description", "descriptiontext", "subject")
-    if rows.number(words(ticket, "sourcename", "source").casefold()) in OUTBOUND:
+    if number(words(ticket, "sourcename", "source").casefold()) in OUTBOUND:
         found.say(description, "agent", True, found.created)
     else:
         found.opening = description

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.read.conversations.conversation import BY_AUTHOR, Conversation, Layout, Side, has, part_of
 from pipeline.read.conversations.document import Document, ShapeError, at, entries, first, flag, folded, several, words
-from pipeline.read.rows import number
+from pipeline.read.text.numbers import number
 
 NOT_SENT = frozenset({"4", "5", "forwarded", "draft", "weitergeleitet", "entwurf"})  # `Status` of an e-mail
 INCOMING = ("incoming", "isincoming", "eingehend")
