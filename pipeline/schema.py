@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,19 +117,27 @@ def turns(table: pa.Table) -> tuple[pa.Array, np.ndarray]:
 
     A null text is an empty one. The turns of a row are alternately the customer's and the agent's.
     """
-    later = table["later"].combine_chunks()
-    counts = np.asarray(pc.fill_null(pc.list_value_length(later), 0), dtype=np.int64) + len(FIRST)
-    starts = np.concatenate(([0], np.cumsum(counts)))
-    slots = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)  # each text's place in its row
+    starts = _starts(table)
+    slots = np.arange(starts[-1]) - np.repeat(starts[:-1], np.diff(starts))  # each text's place in its row
     order = np.argsort(np.minimum(slots, len(FIRST)), kind="stable")  # all questions, all answers, all later turns
     columns = [table[name].combine_chunks() for name in FIRST]
-    texts = pa.concat_arrays([*columns, pc.list_flatten(later)]).take(np.argsort(order))
+    texts = pa.concat_arrays([*columns, pc.list_flatten(table["later"].combine_chunks())]).take(np.argsort(order))
     return pc.fill_null(texts, ""), starts
+
+
+def _starts(table: pa.Table) -> np.ndarray:
+    counts = np.asarray(pc.fill_null(pc.list_value_length(table["later"]), 0), dtype=np.int64) + len(FIRST)
+    return np.concatenate(([0], np.cumsum(counts)))
+
+
+def turns_of(row: Mapping[str, Any]) -> list[str]:
+    """Returns the texts of one row, as it is read."""
+    return [*(row[name] for name in FIRST), *row["later"]]
 
 
 def with_turns(table: pa.Table, texts: pa.Array) -> pa.Table:
     """Returns the table with other texts: as many as `turns` returns, in that order."""
-    _, starts = turns(table)
+    starts = _starts(table)
     first = [texts.take(starts[:-1] + slot) for slot in range(len(FIRST))]
     rest = np.ones(len(texts), dtype=bool)
     rest[(starts[:-1, None] + np.arange(len(FIRST))).ravel()] = False

@@ -47,7 +47,7 @@ class Held:
 
 def encode(project: Project, tokenizer: Any, golden: list[dict[str, Any]]) -> Held:
     """Returns the examples of the rows, in the order of the rows."""
-    turns = [(row["prompt"], row["response"], *row["later"]) for row in golden]
+    turns = [schema.turns_of(row) for row in golden]
     rows = encode_rows(tokenizer, turns, project.train.max_length, [row["kind"] for row in golden])
     return Held(list(chain.from_iterable(rows)), [0, *accumulate(map(len, rows[:-1]))])
 

@@ -64,7 +64,7 @@ def audit(tables: Iterable[pa.Table], settings: Pii, languages: Sequence[str], k
     rows: dict[str, list[str]] = defaultdict(list)
     search = _Strict(settings, languages, known)
     for row in sampled.to_pylist():
-        text = "\n\n".join((row["prompt"], row["response"], *row["later"]))
+        text = "\n\n".join(schema.turns_of(row))
         in_row = Counter(search.types(text, row["lang"]))
         counts += in_row
         for kind in in_row:

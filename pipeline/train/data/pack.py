@@ -143,7 +143,7 @@ def _first_rows(run: Run, paths: list[str]) -> list[list[str]]:
     """Returns the turns of the first training rows of one exchange and of the first of several."""
     rows = _records(run, paths[0]).filter(pc.field("kind") == "qa").to_pylist() if paths else []
     single, several = ([row for row in rows if bool(row["later"]) is later] for later in (False, True))
-    return [[row["prompt"], row["response"], *row["later"]] for row in (*single[:CHECKED], *several[:CHECKED])]
+    return [schema.turns_of(row) for row in (*single[:CHECKED], *several[:CHECKED])]
 
 
 def _records(run: Run, path: str) -> pa.Table:

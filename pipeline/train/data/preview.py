@@ -76,8 +76,7 @@ def show(project: Project, run: Run, count: int, console: Console) -> None:
     marks = styled([Span("context", False, False)], colour), styled([Span("learnt", True, False)], colour)
     console.print(*marks, "special tokens reversed" if colour else "", end="\n\n")
     for row in chosen[:count]:
-        turns = (row["prompt"], row["response"], *row["later"])
-        (examples,) = encode_rows(tokenizer, [turns], project.train.max_length, [row["kind"]])
+        (examples,) = encode_rows(tokenizer, [schema.turns_of(row)], project.train.max_length, [row["kind"]])
         for number, encoded in enumerate(examples, 1):
             part = f", example {number} of {len(examples)}" if examples[1:] else ""
             learnt = sum(label != template.IGNORED for label in encoded.labels)

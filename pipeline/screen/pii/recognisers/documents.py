@@ -60,13 +60,10 @@ class IdentityCardRecognizer(PatternRecognizer):  # type: ignore[misc]
     machine-readable L01X00T471), so it refuses nine in ten real ones.
     """
 
-    _LABEL = (  # looked back for last: it costs most
-        r"(?<=\b(?i:(?:personalausweis|ausweis|reisepass|identity card|id card|passport)\w*|perso|"
-        r"pass-?(?:nummer|nr))\b[^\d\n]{0,30})"
-    )
+    _LABEL = rf"(?<=\b(?i:{_CARD_WORD})\b[^\d\n]{{0,30}})"  # looked back for last: it costs most
     _START = r"(?<![\w-])"
-    _NINE = r"[CFGHJKLMNPRTVWXYZ][0-9CFGHJKLMNPRTVWXYZ]{8}"
-    _ANY_CASE = r"[CFGHJKLMNPRTVWXYZcfghjklmnprtvwxyz][0-9CFGHJKLMNPRTVWXYZcfghjklmnprtvwxyz]{8}"
+    _NINE = rf"[{_ID}][0-9{_ID}]{{8}}"
+    _ANY_CASE = rf"[{_ID}{_ID.lower()}][0-9{_ID}{_ID.lower()}]{{8}}"
     PATTERNS = (
         Pattern("serial and check digit", rf"{_START}(?=[A-Z]*[0-9]){_NINE}[0-9]D?\b(?!-)", 0.5),
         Pattern("old serial, check digit, D", rf"{_START}[0-9]{{10}} ?D\b", 0.5),
