@@ -9,7 +9,6 @@ This module reads headers and digests, no rows; JSON documents and workbooks it 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from pipeline.errors import InputError
 from pipeline.read import layouts, table_files
 from pipeline.read.inputs import archives, left_out
 from pipeline.read.inputs.examine import examine
-from pipeline.read.inputs.input_file import PAGES, Format, InputFile
+from pipeline.read.inputs.input_file import PAGES, Format, InputFile, together
 from pipeline.read.inputs.left_out import LeftOut
 from pipeline.read.inputs.walk import Found, walk
 from pipeline.read.joins import conversations_together
@@ -138,10 +137,7 @@ def _mails_together(files: Iterable[InputFile]) -> list[InputFile]:
         else:
             others.append(file)
     for source, parts in mails.items():
-        parts.sort(key=lambda file: (file.path, file.uri))
-        digest = hashlib.blake2b("".join(part.digest for part in parts).encode(), digest_size=16).hexdigest()
-        size = sum(part.size for part in parts)
-        whole = replace(parts[0], size=size, digest=digest, partners=tuple(parts))
+        whole = together(sorted(parts, key=lambda file: (file.path, file.uri)))
         others.append(whole if len(parts) == 1 else replace(whole, path=source))
     return others
 

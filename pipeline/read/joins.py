@@ -8,14 +8,12 @@ This module reads no files.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pipeline.errors import InputError
 from pipeline.read import layouts
-from pipeline.read.inputs.input_file import InputFile
+from pipeline.read.inputs.input_file import InputFile, together
 
 MESSAGES = {  # what holds the messages, by the word of the join
     "zendesk": "its comments (`ticket_id`, `author_id`, `public`, `body`) or the ticket events",
@@ -50,10 +48,7 @@ def _together(files: list[InputFile]) -> InputFile:
                 f"{file.path} holds {layout.name}, which do not say who the customer is: put the tickets "
                 "that they belong to into the same folder, or describe the file with `messages` in curate.read.tables"
             )
-    files = sorted(files, key=lambda file: (file not in tickets, file.path, file.part))
-    digest = hashlib.blake2b("".join(file.digest + file.part for file in files).encode(), digest_size=16).hexdigest()
-    size = sum(file.size for file in {file.uri: file for file in files}.values())
-    return replace(files[0], size=size, digest=digest, partners=tuple(files))
+    return together(sorted(files, key=lambda file: (file not in tickets, file.path, file.part)))
 
 
 def _silent(file: InputFile, joined: str) -> InputError:

@@ -7,6 +7,7 @@ import csv
 import html
 import io
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -66,6 +67,11 @@ def test_records_are_those_of_the_second_reader(blocks: list[str], delimiter: st
     assert list(records([text] if text else [], delimiter, width)) == csv_records(text, delimiter, width)
 
 
+def cell(text: str) -> str:
+    """What a cell holds: NaN, as Python writes a missing value, is nothing."""
+    return "" if text in ("nan", "NaN") else text.strip()
+
+
 @seldom
 @given(
     st.lists(st.tuples(valid, valid, valid), max_size=8),
@@ -97,8 +103,10 @@ def test_a_written_table_comes_back(
         if any("\0" in field for field in fields):
             assert (row["reason"], row["prompt"], row["response"]) == ("unreadable", "", "")
         else:
-            assert (row["prompt"], row["response"]) == (value["question"].strip(), value["answer"].strip())
-            assert row["source_id"] == (value["key"].strip() or f"t.csv:{row['line']}")
+            assert (row["prompt"], row["response"]) == (cell(value["question"]), cell(value["answer"]))
+            whole = re.fullmatch(r"(\d+)\.0*", cell(value["key"]))  # a ticket's number that became a float
+            key = whole[1] if whole else cell(value["key"])
+            assert row["source_id"] == (key or f"t.csv:{row['line']}")
             assert row["reason"] == (None if row["prompt"] and row["response"] else row["reason"])
 
 
@@ -113,7 +121,7 @@ def test_a_table_of_excel_in_western_europe(folder: Path, table: list[tuple[str,
     columns = Columns(prompt="question", response="answer")
     config = Read(tables=(TableSource(match="*", columns=columns),), encoding="cp1252")  # such texts are no language
     found = rows(folder / "t.csv", content, config)
-    assert [(row["prompt"], row["response"]) for row in found] == [(q.strip(), a.strip()) for q, a in table]
+    assert [(row["prompt"], row["response"]) for row in found] == [(cell(q), cell(a)) for q, a in table]
 
 
 @seldom
@@ -133,7 +141,7 @@ def test_a_table_cut_off_loses_what_is_cut_off(folder: Path, table: list[tuple[s
     assert len(found) >= whole
     for row, fields in zip(found[:whole], table, strict=False):
         if "\0" not in "".join(fields):
-            assert (row["prompt"], row["response"]) == (fields[0].strip(), fields[1].strip())
+            assert (row["prompt"], row["response"]) == (cell(fields[0]), cell(fields[1]))
     assert all(
         row["reason"] for row in found[whole:] if content[-2:] != b"\r\n" and not content.endswith((b'"', b"\r"))
     )

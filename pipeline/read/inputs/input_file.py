@@ -5,7 +5,9 @@ Output contract: `InputFile` can be pickled; the same input gives the same one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.config import TableSource
@@ -33,3 +35,10 @@ class InputFile:
     blank: bool = False  # a table with nothing in it
     span: Span | None = None  # the part of the file that is to be read, None: all of it
     partners: tuple[InputFile, ...] = ()  # files that are read together as this one
+
+
+def together(files: Sequence[InputFile]) -> InputFile:
+    """Returns files that are read as one, under the name of the first; what several parts share is one file's bytes."""
+    digest = hashlib.blake2b("".join(file.digest + file.part for file in files).encode(), digest_size=16).hexdigest()
+    size = sum(file.size for file in {file.uri: file for file in files}.values())
+    return replace(files[0], size=size, digest=digest, partners=tuple(files))
